@@ -1,0 +1,19 @@
+"""The one exception that means: the input was wrong, and this sentence says how to mend it."""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["PixelarError", "did_you_mean"]
+
+
+class PixelarError(ValueError):
+    """A mistake in the input. The command line prints its message alone and exits with code 2."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns `unknown 'x'; did you mean 'y'? Known: …` for a name that is not in `known`."""
+    known = sorted(known)
+    folded = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.4)
+    guess = f"; did you mean {folded[near[0]]!r}?" if near else "."
+    return f"unknown {name!r}{guess} Known: {', '.join(known)}"

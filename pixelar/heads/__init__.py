@@ -1,0 +1,14 @@
+"""Heads: distributions over the symbols of a site. To add one: its file, a line here, one in `tests/zoo.py`."""
+
+from pixelar.heads.base import Head
+from pixelar.heads.bernoulli import Bernoulli
+from pixelar.heads.categorical import Categorical
+from pixelar.heads.logistic_mixture import LogisticMixture
+
+__all__ = ["HEADS", "Bernoulli", "Categorical", "Head", "LogisticMixture"]
+
+HEADS: dict[str, type[Head]] = {
+    "Bernoulli": Bernoulli,
+    "Categorical": Categorical,
+    "LogisticMixture": LogisticMixture,
+}

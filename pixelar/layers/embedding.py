@@ -1,0 +1,69 @@
+"""How symbols and labels become numbers."""
+
+import torch
+from torch import Tensor, nn
+
+from pixelar.scan import Scan
+
+__all__ = ["LabelEmbedding", "PixelValues", "TokenEmbedding"]
+
+
+class PixelValues(nn.Module):
+    """Symbols as grey values on the scale [-1, 1], so that a level's neighbours are near it.
+
+    Arguments:
+        levels: V, the number of values of a symbol.
+    """
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.levels = levels
+        # follows .to(device), .double() and .half(), and tells forward what to compute in
+        self.register_buffer("unit", torch.ones(()), persistent=False)
+        self.unit: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns values with the shape of x."""
+        return x.to(self.unit.dtype) * (2 / (self.levels - 1)) - self.unit
+
+
+class TokenEmbedding(nn.Module):
+    """One learned vector per level and place in the site; a site's vector is the sum over its symbols.
+
+    Arguments:
+        scan: The scan whose sites are embedded.
+        levels: V, the number of values of a symbol.
+        width: D, the length of the vectors.
+    """
+
+    def __init__(self, scan: Scan, levels: int, width: int) -> None:
+        super().__init__()
+        self.scan = scan
+        self.table = nn.Embedding(scan.symbols * levels, width)
+        self.register_buffer("offset", torch.arange(scan.symbols) * levels, persistent=False)
+        self.offset: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the vectors of the sites of images (B, C, H, W), in scan order, with shape (B, T, D)."""
+        return self.sites(self.scan.gather(x))
+
+    def sites(self, symbols: Tensor) -> Tensor:
+        """Returns the vectors of sites with symbols (*, S), with shape (*, D)."""
+        return self.table(symbols + self.offset).sum(-2)
+
+
+class LabelEmbedding(nn.Embedding):
+    """A learned vector per class that starts at zero; without classes or labels, it adds nothing.
+
+    Arguments:
+        classes: The number of classes; may be 0.
+        width: D, the length of the vectors.
+    """
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__(classes, width)
+        nn.init.zeros_(self.weight)
+
+    def forward(self, labels: Tensor | None) -> Tensor:
+        """Returns vectors with shape (B, D), or zeros (1, D) where there are no labels."""
+        return super().forward(labels) if labels is not None else self.weight.new_zeros(1, self.embedding_dim)

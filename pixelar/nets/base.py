@@ -1,0 +1,78 @@
+"""What a net is: it turns an image into one parameter vector per site, seeing only the sites before it.
+
+`forward` computes all sites in one parallel pass; `init_cache`, `step` and `prefill` compute the same vectors one
+after another. The defaults here re-run `forward`, so they are right for every net; overriding them only makes it
+fast. Every net enters its symbols through the one sub-module `embed`, so that tests can follow them.
+"""
+
+import abc
+from collections.abc import Collection
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from pixelar.errors import PixelarError
+from pixelar.scan import Scan
+
+__all__ = ["Cache", "Net", "require_scan"]
+
+Cache: TypeAlias = Any  # opaque to everyone but the net that made it
+
+
+class Net(nn.Module, abc.ABC):
+    """A causal network over the sites of a scan.
+
+    The contract, which `pixelar.testing` checks:
+        1. `forward(x)[:, t]` depends on the sites before t only.
+        2. `step` is called with t = 0, 1, 2 … (from `stop` after a `prefill`), once each, on the same canvas;
+           sites before t are final, the rest is arbitrary. It returns `forward(x)[:, t]`.
+        3. The cache belongs to the caller: nothing in the module changes, so two walks can run at once.
+        4. Parameters come out in scan order.
+        5. Every parameter gets a gradient.
+    Keyword arguments of a subclass are kept as attributes of the same name.
+
+    Arguments:
+        scan: The order of the sites of an image with shape (C, H, W).
+        levels: V, the number of values of a symbol.
+        out_features: P, the number of parameters per site that the head asks for.
+        classes: The number of class labels the net is conditioned on; 0 for none.
+    """
+
+    embed: nn.Module
+
+    def __init__(self, scan: Scan, levels: int, out_features: int, classes: int = 0) -> None:
+        super().__init__()
+        if classes < 0:
+            raise PixelarError(f"{type(self).__name__}: classes must not be negative; got {classes}")
+        self.scan, self.levels, self.out_features = scan, levels, out_features
+        self.classes = classes
+
+    @abc.abstractmethod
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Returns the parameters of every site with shape (B, T, P), in scan order.
+
+        Arguments:
+            x: Symbols with shape (B, C, H, W).
+            labels: Classes with shape (B,), if the net is conditioned on them.
+        """
+
+    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> Cache:
+        """Returns what `step` needs to remember of a walk over a canvas like x, with shape (B, C, H, W)."""
+        return labels
+
+    def step(self, x: Tensor, t: int, cache: Cache) -> Tensor:
+        """Returns the parameters of site t of the canvas x, with shape (B, P)."""
+        return self(x, cache)[:, t]
+
+    def prefill(self, x: Tensor, stop: int, cache: Cache) -> None:
+        """Brings a fresh cache to where the steps before `stop` would have brought it, in one parallel pass."""
+
+
+def require_scan(net: Net, accepted: Collection[str]) -> None:
+    """Raises PixelarError unless the scan of a net is one that its layers are made for."""
+    if net.scan.name not in accepted:
+        name = type(net).__name__
+        raise PixelarError(
+            f"net {name}: its masks follow the order of rows, not scan {net.scan.name!r}; "
+            f"use scan: {' or '.join(accepted)}"
+        )

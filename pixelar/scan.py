@@ -1,0 +1,139 @@
+"""The order in which an image is generated.
+
+A scan lists the sites of an image of symbols in the order in which a model visits them, and the symbols that
+each site holds. Every scan is a table of positions, so that the same walk serves them all:
+
+    raster    snake     hilbert        subpixel, RGB, 1×2
+    0 1 2     0 1 2      0  3  4  5    R0 G1 B2  R3 G4 B5
+    3 4 5     5 4 3      1  2  7  6
+                        14 13  8  9
+                        15 12 11 10
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import BoolTensor, LongTensor, Tensor, nn
+
+from pixelar.errors import PixelarError, did_you_mean
+
+__all__ = ["SCANS", "Scan", "build_scan", "hilbert", "raster", "snake", "subpixel"]
+
+Shape = tuple[int, int, int]
+
+
+class Scan(nn.Module):
+    """An order of the sites of an image with shape (C, H, W).
+
+    It is a module only so that `index` follows `.to(device)`.
+
+    Arguments:
+        name: Its name in `SCANS`.
+        shape: The shape (C, H, W) of an image of symbols.
+        index: Positions in the flattened image with shape (T, S): row t holds the symbols of site t.
+
+    Example:
+        >>> scan = raster((3, 2, 2))
+        >>> scan.sites, scan.symbols
+        (4, 3)
+        >>> scan.gather(torch.arange(12).view(1, 3, 2, 2))[0, 1]
+        tensor([1, 5, 9])
+    """
+
+    index: LongTensor
+
+    def __init__(self, name: str, shape: Shape, index: Tensor) -> None:
+        super().__init__()
+        if min(shape) < 1:
+            raise PixelarError(f"an image needs at least one pixel; got (C, H, W) = {tuple(shape)}")
+        self.name = name
+        self.shape: Shape = (shape[0], shape[1], shape[2])
+        self.sites, self.symbols = index.shape
+        self.register_buffer("index", index.long(), persistent=False)
+
+    @property
+    def dims(self) -> int:
+        """The number of symbols in an image, C·H·W: what bits/dim divide by."""
+        return self.sites * self.symbols
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Returns the values of images with shape (B, C, H, W) in scan order, with shape (B, T, S)."""
+        return x.flatten(1)[:, self.index]
+
+    def scatter(self, values: Tensor) -> Tensor:
+        """Returns values in scan order, with shape (B, T, S), as images with shape (B, C, H, W)."""
+        flat = torch.empty_like(values.flatten(1))
+        flat[:, self.index.flatten()] = values.flatten(1)
+        return flat.view(len(values), *self.shape)
+
+    def prefix(self, known: BoolTensor) -> int:
+        """Returns how many sites at the start of the scan are known in full.
+
+        Arguments:
+            known: Which symbols are known, with shape (B, C, H, W); one image's gap ends all prefixes.
+        """
+        complete = self.gather(known).all(-1).all(0)
+        return int(complete.long().cumprod(0).sum())
+
+    def extra_repr(self) -> str:
+        return f"{self.name}, shape={self.shape}, sites={self.sites}, symbols={self.symbols}"
+
+
+def _by_pixel(name: str, shape: Shape, pixels: Tensor) -> Scan:
+    """A scan whose sites are whole pixels, visited in the order `pixels` with shape (HW,)."""
+    c, h, w = shape
+    return Scan(name, shape, pixels[:, None] + torch.arange(c) * h * w)
+
+
+def raster(shape: Shape) -> Scan:
+    """Rows from the top, each from the left; a site is a pixel: T = H·W, S = C."""
+    return _by_pixel("raster", shape, torch.arange(shape[1] * shape[2]))
+
+
+def subpixel(shape: Shape) -> Scan:
+    """As raster, but a site is one colour value, R then G then B: T = H·W·C, S = 1."""
+    return Scan("subpixel", shape, raster(shape).index.reshape(-1, 1))
+
+
+def snake(shape: Shape) -> Scan:
+    """Rows from the top, alternately from the left and from the right: T = H·W, S = C."""
+    rows = torch.arange(shape[1] * shape[2]).view(shape[1], shape[2])
+    rows[1::2] = rows[1::2].flip(1)
+    return _by_pixel("snake", shape, rows.flatten())
+
+
+def hilbert(shape: Shape) -> Scan:
+    """The Hilbert curve: T = H·W, S = C.
+
+    Where the image is not a square with a power of two as its side, the curve of the smallest such square
+    around it is followed, and what lies outside the image is skipped.
+    """
+    _, h, w = shape
+    side = 1 << (max(h, w) - 1).bit_length()
+    distance = torch.arange(side * side)
+    row, column = torch.zeros_like(distance), torch.zeros_like(distance)
+    s = 1
+    while s < side:  # each level turns and places the curves of its four quadrants
+        right, lower = (distance // 2) & 1, (distance ^ (distance // 2)) & 1
+        turn, flip = lower == 0, (lower == 0) & (right == 1)
+        row, column = torch.where(flip, s - 1 - row, row), torch.where(flip, s - 1 - column, column)
+        row, column = torch.where(turn, column, row), torch.where(turn, row, column)
+        row, column = row + s * right, column + s * lower
+        distance, s = distance // 4, 2 * s
+    inside = (row < h) & (column < w)
+    return _by_pixel("hilbert", shape, (row * w + column)[inside])
+
+
+SCANS: dict[str, Callable[[Shape], Scan]] = {
+    "raster": raster,
+    "subpixel": subpixel,
+    "snake": snake,
+    "hilbert": hilbert,
+}
+
+
+def build_scan(name: str, shape: Shape) -> Scan:
+    """Returns the scan of that name for images of symbols with shape (C, H, W)."""
+    if name not in SCANS:
+        raise PixelarError(f"scan: {did_you_mean(name, SCANS)}")
+    return SCANS[name](shape)
