@@ -1,0 +1,157 @@
+"""What a dataset is: three splits of 8-bit images, each held in memory as one tensor.
+
+    ImageData ── split("train") ──► ImageSet ── DataLoader ──► images uint8 (B, C, H, W), labels (B,) or None
+
+An image set answers for a whole batch with one indexing operation, so that no Python runs per image.
+"""
+
+import abc
+import hashlib
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pixelar.errors import PixelarError, did_you_mean
+
+__all__ = ["SPLITS", "Batch", "ImageData", "ImageSet", "Shape", "Split", "collate", "holdout"]
+
+Shape: TypeAlias = tuple[int, int, int]
+Split: TypeAlias = Literal["train", "val", "test"]
+Batch: TypeAlias = tuple[Tensor, Tensor | None]
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet(Dataset[Batch]):
+    """The images of one split.
+
+    Batches are what a model takes, `model(*batch)`: where the data has no labels, they carry None in their place.
+
+    Arguments:
+        images: 8-bit images with shape (N, C, H, W).
+        labels: Class numbers with shape (N,), or None where the data has no labels.
+        names: A name for each image, unique within the dataset.
+
+    Example:
+        >>> data = ImageSet(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), None, ["a", "b", "c"])
+        >>> images, labels = data.__getitems__([0, 2])
+        >>> images.shape, labels
+        (torch.Size([2, 1, 2, 2]), None)
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    names: Sequence[str]
+
+    def __post_init__(self) -> None:
+        assert self.images.dtype == torch.uint8 and self.images.ndim == 4
+        assert len(self.names) == len(self.images)
+        assert self.labels is None or self.labels.shape == self.images.shape[:1]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Returns one image with shape (C, H, W) and its label with shape ()."""
+        return self.images[index], None if self.labels is None else self.labels[index]
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """Returns images with shape (B, C, H, W) and labels with shape (B,): what a DataLoader asks for."""
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        return self.images[chosen], None if self.labels is None else self.labels[chosen]
+
+    def subset(self, indices: Sequence[int] | Tensor) -> "ImageSet":
+        """Returns the images at `indices`, in that order."""
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        names = [self.names[i] for i in chosen.tolist()]
+        return ImageSet(*self.__getitems__(chosen), names)
+
+    def first(self, limit: int) -> "ImageSet":
+        """Returns the first `limit` images, or all where there are fewer."""
+        if limit < 1:
+            raise PixelarError(f"limit: at least 1 image is needed; got {limit}")
+        return self.subset(range(min(limit, len(self))))
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 of shape, images and labels: equal for equal data, on every machine."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        digest.update(self.images.contiguous().numpy())
+        if self.labels is not None:
+            digest.update(self.labels.numpy().astype("<i8"))
+        return digest.hexdigest()
+
+
+def collate(batch: Batch) -> Batch:
+    """Returns the batch as it is: `ImageSet.__getitems__` has already put it together."""
+    return batch
+
+
+def holdout(n: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Holds out `count` of n items at random, as a pure function of its arguments.
+
+    Returns:
+        The sorted indices of the items that remain, with shape (n - count,), and of those held out, (count,).
+    """
+    if not 0 <= count <= n:
+        raise PixelarError(
+            f"{count} images are to be held out of {n}; choose a number from 0 to {n}"
+        )
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return order[count:].sort().values, order[:count].sort().values
+
+
+class ImageData(abc.ABC):
+    """A dataset: the shape of its images, the names of its classes, and three splits.
+
+    The contract: shape and classes are known at construction, pixels are read at the first use; the splits share
+    no image and are a pure function of the arguments. Constructor arguments are keyword-only, and every one is
+    kept as an attribute of the same name.
+
+    Attributes:
+        name: Its name in `DATASETS`.
+        shape: The shape (C, H, W) of an image.
+        classes: The names of the classes by label, or None where the data has no labels.
+        preprocessing: How the images of the source became 8-bit images of that shape, in words.
+    """
+
+    name: str
+    shape: Shape
+    classes: Sequence[str] | None
+    preprocessing: str
+    _splits: dict[Split, ImageSet] | None = None
+
+    @abc.abstractmethod
+    def load(self) -> dict[Split, ImageSet]:
+        """Reads all splits from the source."""
+
+    def prepare(self) -> None:
+        """Loads the images now, rather than when a split is first asked for."""
+        if self._splits is None:
+            self._splits = self.load()
+
+    def split(self, name: Split) -> ImageSet:
+        """Returns the images of a split, which has at least one."""
+        if name not in SPLITS:
+            raise PixelarError(f"split: {did_you_mean(name, SPLITS)}")
+        self.prepare()
+        assert self._splits is not None
+        if not len(self._splits[name]):
+            counts = ", ".join(f"{split} {len(images)}" for split, images in self._splits.items())
+            raise PixelarError(f"{self.name} has no images to use as {name} (it has {counts})")
+        return self._splits[name]
+
+    def describe(self) -> dict[str, Any]:
+        """Returns plain values that say which data this is: name, shape, preprocessing, constructor arguments."""
+        arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "preprocessing": self.preprocessing,
+            **arguments,
+        }

@@ -1,0 +1,167 @@
+"""Any folder of image files, with or without folders for splits and classes.
+
+    root/train/cat/1.png     root/train/1.png     root/cat/1.png     root/1.png
+    root/test/dog/2.png      root/test/2.png      root/dog/2.png     root/2.png
+
+Folders named train, val and test are those splits; what has no folder is drawn at random from train.
+"""
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pixelar.data.base import SPLITS, ImageData, ImageSet, Split, holdout
+from pixelar.data.images import find_images, open_image, read_image
+from pixelar.errors import PixelarError
+
+__all__ = ["Folder"]
+
+REPORTED = 5  # how many unusable files a message names
+MANY = 500  # from how many files on a progress bar is drawn
+
+
+class Folder(ImageData):
+    """The images in a folder and its subfolders, with shape (channels, size, size).
+
+    Arguments:
+        root: The folder.
+        size: The side of an image. None, which needs `resize=False`, takes the size of the first image.
+        channels: 1 for grey or 3 for RGB.
+        resize: Whether images of another size are resized (Lanczos, shorter side to `size`) and cropped at their
+            centre, or refused.
+        background: The colour behind what is transparent, (red, green, blue) of 0 to 255.
+        val_fraction: The part of the training images held out for validation, rounded up, if there is no `val`.
+        test_fraction: The part held out for testing, rounded up, if there is no `test`.
+        seed: Seed of both draws.
+
+    Example:
+        >>> Folder(root="flowers", size=64).split("train")  # doctest: +SKIP
+    """
+
+    name = "folder"
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        size: int | None = 32,
+        channels: Literal[1, 3] = 3,
+        resize: bool = True,
+        background: tuple[int, int, int] = (255, 255, 255),
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        self.root, self.size, self.channels, self.resize = root, size, channels, resize
+        self.background, self.seed = background, seed
+        self.val_fraction, self.test_fraction = val_fraction, test_fraction
+        self._check()
+        files = find_images(Path(root))
+        folders = [split for split in SPLITS if (Path(root) / split).is_dir()]
+        self._files = self._by_split(files, folders)
+        self._class_of = self._by_class(files, depth=1 if folders else 0)
+        self.classes = sorted(set(self._class_of.values())) or None
+        width, height = open_image(files[0]).size if size is None else (size, size)
+        self.shape = (channels, height, width)
+        fitted = "resized (Lanczos) and centre-cropped" if resize else "not resized"
+        self.preprocessing = f"{fitted}; transparency composited over background"
+
+    def _check(self) -> None:
+        """Refuses arguments that no folder could satisfy."""
+        if (
+            min(self.val_fraction, self.test_fraction) < 0
+            or self.val_fraction + self.test_fraction > 1
+        ):
+            raise PixelarError(
+                "folder: val_fraction and test_fraction are parts of 1 that add up to 1 at most; "
+                f"got {self.val_fraction} and {self.test_fraction}"
+            )
+        if self.channels not in (1, 3):
+            raise PixelarError(f"folder: channels is 1 (grey) or 3 (RGB); got {self.channels}")
+        if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
+            raise PixelarError(
+                f"folder: background is three values from 0 to 255; got {self.background}"
+            )
+        if self.size is None and self.resize:
+            raise PixelarError(
+                "folder: size: null takes images as they are, so it needs resize: false"
+            )
+        if self.size is not None and self.size < 1:
+            raise PixelarError(f"folder: size is the side of an image, at least 1; got {self.size}")
+
+    def _by_split(self, files: list[Path], folders: list[Split]) -> dict[Split, list[Path]]:
+        """Returns the files of each split, given which splits have a folder."""
+        root = Path(self.root)
+        found: dict[Split, list[Path]] = {"train": files, "val": [], "test": []}
+        if folders:
+            found = {s: [f for f in files if f.is_relative_to(root / s)] for s in SPLITS}
+            others = [f for f in files if f.relative_to(root).parts[0] not in SPLITS]
+            if others:
+                raise PixelarError(
+                    f"{root} has a folder {folders[0]}, so every image belongs in train, val or test; "
+                    f"{others[0]} and {len(others) - 1} more are elsewhere"
+                )
+        fractions: dict[Split, float] = {"test": self.test_fraction, "val": self.val_fraction}
+        counts = {
+            s: math.ceil(f * len(found["train"])) for s, f in fractions.items() if s not in folders
+        }
+        for split, count in counts.items():
+            train = found["train"]
+            rest, held = holdout(len(train), count, self.seed)
+            found["train"], found[split] = [train[i] for i in rest], [train[i] for i in held]
+        return found
+
+    def _by_class(self, files: list[Path], depth: int) -> dict[Path, str]:
+        """Returns the class folder of every file, or nothing where there are none.
+
+        Arguments:
+            files: All files.
+            depth: How many folders below the root the class folders lie.
+        """
+        parents = {f: f.relative_to(self.root).parts[depth:-1] for f in files}
+        without = [f for f, parts in parents.items() if not parts]
+        if without and len(without) < len(files):
+            raise PixelarError(
+                f"{self.root}: either all images or none lie in class folders; {len(without)} of "
+                f"{len(files)} do not, such as {without[0]}"
+            )
+        return {f: parts[0] for f, parts in parents.items() if parts}
+
+    def load(self) -> dict[Split, ImageSet]:
+        files = [file for split in SPLITS for file in self._files[split]]
+        images = self._read(files)
+        names = [file.relative_to(self.root).as_posix() for file in files]
+        labels = None
+        if self.classes:
+            numbers = {name: number for number, name in enumerate(self.classes)}
+            labels = torch.tensor([numbers[self._class_of[file]] for file in files])
+        splits, start = {}, 0
+        for split in SPLITS:  # views of one tensor
+            part = slice(start, start := start + len(self._files[split]))
+            splits[split] = ImageSet(
+                images[part], labels if labels is None else labels[part], names[part]
+            )
+        return splits
+
+    def _read(self, files: list[Path]) -> Tensor:
+        """Reads all files as images with shape (N, C, H, W), or says which of them cannot be used."""
+        images = torch.empty(len(files), *self.shape, dtype=torch.uint8)
+        wrong: list[str] = []
+        for i, file in enumerate(
+            tqdm(files, "reading images", leave=False, disable=len(files) < MANY)
+        ):
+            try:
+                images[i] = read_image(
+                    file, self.shape, resize=self.resize, background=self.background
+                )
+            except PixelarError as error:
+                wrong.append(str(error))
+        if wrong:
+            more = [f"and {len(wrong) - REPORTED} more"] if len(wrong) > REPORTED else []
+            listed = "\n  ".join(wrong[:REPORTED] + more)
+            raise PixelarError(f"{len(wrong)} of {len(files)} images cannot be used:\n  {listed}")
+        return images

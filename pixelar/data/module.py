@@ -1,0 +1,134 @@
+"""The loaders of a run: a dataset as Lightning takes it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from pixelar.data.base import ImageData, ImageSet, Shape, Split, collate
+from pixelar.data.sampling import ShardSampler, StepSampler
+from pixelar.errors import PixelarError
+
+__all__ = ["PixelData"]
+
+
+class PixelData(L.LightningDataModule):
+    """Batches of 8-bit images with shape (B, C, H, W) and labels with shape (B,), or None in their place.
+
+    Training is one long Lightning epoch of `max_steps · accumulate_grad_batches` batches, so that it resumes from
+    any checkpoint with the batch that would have come next. Evaluation sees every image once on any number of
+    processes. Both need `Trainer(use_distributed_sampler=False)`.
+
+    Arguments:
+        dataset: The images.
+        batch_size: The images in a training batch, per process.
+        eval_batch_size: The images in a validation or test batch; `batch_size` where it is None.
+        workers: The number of processes that each loader fetches batches in; 0 fetches in this one.
+        seed: Seed of the order of training.
+
+    Example:
+        >>> from pixelar.data import Digits
+        >>> images, labels = next(iter(PixelData(Digits(), batch_size=16).val_dataloader()))
+        >>> images.shape, labels.shape
+        (torch.Size([16, 1, 8, 8]), torch.Size([16]))
+    """
+
+    def __init__(
+        self,
+        dataset: ImageData,
+        batch_size: int = 64,
+        eval_batch_size: int | None = None,
+        workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
+            raise PixelarError(
+                f"a batch has at least 1 image; got batch_size {batch_size}, eval_batch_size {eval_batch_size}"
+            )
+        self.dataset, self.batch_size, self.workers, self.seed = dataset, batch_size, workers, seed
+        self.eval_batch_size = eval_batch_size
+        self._start = 0
+
+    @property
+    def shape(self) -> Shape:
+        return self.dataset.shape
+
+    @property
+    def classes(self) -> Sequence[str] | None:
+        return self.dataset.classes
+
+    def prepare_data(self) -> None:
+        """Loads on one process before the others, so that a download happens once."""
+        self.dataset.prepare()
+
+    def setup(self, stage: str) -> None:
+        self.dataset.prepare()
+
+    def train_dataloader(self) -> DataLoader:
+        trainer = self.trainer
+        if trainer is None or trainer.max_steps < 1:
+            raise PixelarError(
+                "training is counted in steps: give the trainer max_steps of at least 1"
+            )
+        images = self.dataset.split("train")
+        batches = StepSampler(
+            len(images),
+            self.batch_size,
+            total=trainer.max_steps * trainer.accumulate_grad_batches,
+            seed=self.seed,
+            rank=trainer.global_rank,
+            world=trainer.world_size,
+            start=self._start,
+        )
+        return self._loader(images, batch_sampler=batches)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._eval_loader("test")
+
+    def _eval_loader(self, split: Split) -> DataLoader:
+        images = self.dataset.split(split)
+        rank, world = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        )
+        return self._loader(
+            images,
+            sampler=ShardSampler(len(images), rank, world),
+            batch_size=self.eval_batch_size or self.batch_size,
+        )
+
+    def _loader(
+        self,
+        images: ImageSet,
+        *,
+        sampler: Sampler[int] | None = None,
+        batch_sampler: Sampler[list[int]] | None = None,
+        batch_size: int = 1,
+    ) -> DataLoader:
+        return DataLoader(
+            images,
+            batch_size,
+            sampler=sampler,
+            batch_sampler=batch_sampler,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            collate_fn=collate,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns how many training batches have been processed.
+
+        Not those begun, `ready`: a checkpoint written when a batch failed has not learnt from that batch.
+        """
+        assert self.trainer is not None
+        return {"batches": self.trainer.fit_loop.epoch_loop.batch_progress.current.processed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over a checkpoint's position; Lightning calls it before `train_dataloader`."""
+        self._start = state_dict["batches"]

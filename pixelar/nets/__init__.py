@@ -1,0 +1,14 @@
+"""Nets. To add one: its file, a line here, one in `tests/zoo.py`, and a config."""
+
+from pixelar.nets.base import Cache, Net
+from pixelar.nets.gated_pixelcnn import GatedPixelCNN
+from pixelar.nets.imagegpt import ImageGPT
+from pixelar.nets.pixelcnn import PixelCNN
+
+__all__ = ["NETS", "Cache", "GatedPixelCNN", "ImageGPT", "Net", "PixelCNN"]
+
+NETS: dict[str, type[Net]] = {
+    "PixelCNN": PixelCNN,
+    "GatedPixelCNN": GatedPixelCNN,
+    "ImageGPT": ImageGPT,
+}

@@ -1,0 +1,160 @@
+"""ImageGPT: a GPT-2 decoder over the sites of an image.
+
+    start, x₀, …, x_{T-2} ── embed + position ── [ RMSNorm ── causal attention ──(+)── RMSNorm ── MLP ──(+)] × depth
+                                                                                     RMSNorm ── head ── parameters
+
+A learned start vector stands before the first site, and the last site is dropped: position t predicts site t. The
+norms have neither mean nor bias, the linear layers no bias, the activation is x σ(1.702 x), the head is not tied.
+
+References:
+    Generative Pretraining from Pixels (Chen et al., 2020), https://proceedings.mlr.press/v119/chen20s.html
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelar.errors import PixelarError
+from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
+from pixelar.nets.base import Net
+from pixelar.scan import Scan
+
+__all__ = ["ImageGPT"]
+
+
+class Block(nn.Module):
+    """One pre-norm Transformer block."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.RMSNorm(width, eps=1e-5)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.project = nn.Linear(width, width, bias=False)
+        self.mlp_norm = nn.RMSNorm(width, eps=1e-5)
+        self.expand = nn.Linear(width, 4 * width, bias=False)
+        self.contract = nn.Linear(4 * width, width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def queries_keys_values(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns q, k and v of positions (B, L, D), each with shape (B, heads, L, D / heads)."""
+        qkv = self.qkv(self.attention_norm(h)).unflatten(-1, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+    def finish(self, h: Tensor, attended: Tensor) -> Tensor:
+        """Returns the block's output (B, L, D) from what the heads attended to, (B, heads, L, D / heads)."""
+        h = h + self.dropout(self.project(attended.transpose(1, 2).flatten(2)))
+        inner = self.expand(self.mlp_norm(h))
+        return h + self.dropout(self.contract(inner * (1.702 * inner).sigmoid()))
+
+    def forward(self, h: Tensor) -> Tensor:
+        q, k, v = self.queries_keys_values(h)
+        return self.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+
+
+@dataclass
+class ImageGPTCache:
+    """Keys and values of the positions so far."""
+
+    start: Tensor  # the first position's vector, (B, D)
+    keys: list[Tensor]  # one per block, (B, heads, T, D / heads)
+    values: list[Tensor]
+
+
+class ImageGPT(Net):
+    """A causal Transformer over sites: palette tokens, grey levels, sub-pixels or whole pixels, in any scan.
+
+    A label is added to the start vector.
+
+    Arguments:
+        width: D, the length of a position's vector.
+        depth: The number of blocks.
+        heads: The number of attention heads; divides the width.
+        dropout: The rate of dropout on the embedding and on what each block adds.
+        classes: The number of class labels; 0 for none.
+
+    Example:
+        >>> from pixelar.scan import raster
+        >>> net = ImageGPT(raster((1, 8, 8)), levels=17, out_features=17, width=32, depth=2, heads=4)
+        >>> net(torch.zeros(5, 1, 8, 8, dtype=torch.long)).shape
+        torch.Size([5, 64, 17])
+    """
+
+    def __init__(
+        self,
+        scan: Scan,
+        levels: int,
+        out_features: int,
+        *,
+        width: int = 512,
+        depth: int = 24,
+        heads: int = 8,
+        dropout: float = 0.0,
+        classes: int = 0,
+    ) -> None:
+        super().__init__(scan, levels, out_features, classes)
+        if width % heads:
+            raise PixelarError(f"net ImageGPT: heads ({heads}) must divide width ({width})")
+        self.width, self.depth, self.heads, self.dropout = width, depth, heads, dropout
+        self.embed = TokenEmbedding(scan, levels, width)
+        self.start = nn.Parameter(torch.zeros(width))
+        self.position = nn.Parameter(torch.zeros(scan.sites, width))
+        self.label = LabelEmbedding(classes, width)
+        self.drop = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
+        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.out = nn.Linear(width, out_features, bias=False)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        nn.init.normal_(self.embed.table.weight, std=0.02)
+        nn.init.normal_(self.start, std=0.02)
+        nn.init.normal_(self.position, std=0.01)
+        nn.init.zeros_(self.out.weight)
+        for block in self.blocks:
+            nn.init.normal_(block.qkv.weight, std=1 / math.sqrt(self.width))
+            nn.init.normal_(block.project.weight, std=1 / math.sqrt(self.depth * self.width))
+            nn.init.normal_(block.expand.weight, std=0.02)
+            nn.init.normal_(block.contract.weight, std=0.02)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        h = self._inputs(self.embed(x)[:, :-1], self._start(x, labels))  # (B, T, D)
+        for block in self.blocks:
+            h = block(h)
+        return self.out(self.norm(h))  # (B, T, P)
+
+    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> ImageGPTCache:
+        shape = (len(x), self.heads, self.scan.sites, self.width // self.heads)
+        keys, values = ([self.start.new_empty(shape) for _ in self.blocks] for _ in range(2))
+        return ImageGPTCache(self._start(x, labels), keys, values)
+
+    def step(self, x: Tensor, t: int, cache: ImageGPTCache) -> Tensor:
+        before = self.embed.sites(x.flatten(1)[:, self.scan.index[t - 1]]) if t else cache.start
+        h = (before + self.position[t])[:, None]  # (B, 1, D)
+        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
+            q, keys[:, :, t : t + 1], values[:, :, t : t + 1] = block.queries_keys_values(h)
+            attended = F.scaled_dot_product_attention(q, keys[:, :, : t + 1], values[:, :, : t + 1])
+            h = block.finish(h, attended)
+        return self.out(self.norm(h))[:, 0]  # (B, P)
+
+    def prefill(self, x: Tensor, stop: int, cache: ImageGPTCache) -> None:
+        if stop == 0:
+            return
+        h = self._inputs(self.embed(x)[:, : stop - 1], cache.start)  # (B, stop, D)
+        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
+            q, k, v = block.queries_keys_values(h)
+            keys[:, :, :stop], values[:, :, :stop] = k, v
+            h = block.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+
+    def _start(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """Returns the vector before the first site, with shape (B, D)."""
+        return (self.start + self.label(labels)).expand(len(x), -1)
+
+    def _inputs(self, sites: Tensor, start: Tensor) -> Tensor:
+        """Returns the vectors (B, L + 1, D) of the start and of the first L sites, with their positions."""
+        h = torch.cat((start[:, None], sites), 1)
+        return self.drop(h + self.position[: h.shape[1]])
