@@ -1,4 +1,4 @@
-"""Seeds derived from seeds: every random draw is a function of what it is for, not of what was drawn before."""
+"""Seeds derived from seeds: a draw is a function of what it is for, not of what was drawn before."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ __all__ = ["mix"]
 
 
 def mix(*values: int) -> int:
-    """Returns a seed in [0, 2⁶³) that depends on all values and on their order, the same on every machine.
+    """Returns a seed in [0, 2⁶³) of all values in their order, the same on every machine.
 
     Example:
         >>> mix(0, 1) == mix(0, 1), mix(0, 1) == mix(1, 0)

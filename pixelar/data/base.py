@@ -1,8 +1,8 @@
 """What a dataset is: three splits of 8-bit images, each held in memory as one tensor.
 
-    ImageData ── split("train") ──► ImageSet ── DataLoader ──► images uint8 (B, C, H, W), labels (B,) or None
+    ImageData ── split("train") ──► ImageSet ── DataLoader ──► images (B, C, H, W), labels (B,)
 
-An image set answers for a whole batch with one indexing operation, so that no Python runs per image.
+An image set answers for a batch with one indexing operation, so that no Python runs per image.
 """
 
 import abc
@@ -10,7 +10,7 @@ import hashlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -24,6 +24,8 @@ Shape: TypeAlias = tuple[int, int, int]
 Split: TypeAlias = Literal["train", "val", "test"]
 Batch: TypeAlias = tuple[Tensor, Tensor | None]
 
+T = TypeVar("T")
+
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
@@ -31,7 +33,8 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 class ImageSet(Dataset[Batch]):
     """The images of one split.
 
-    Batches are what a model takes, `model(*batch)`: where the data has no labels, they carry None in their place.
+    Batches are what a model takes, `model(*batch)`: where the data has no labels, they carry None
+    in their place.
 
     Arguments:
         images: 8-bit images with shape (N, C, H, W).
@@ -61,8 +64,8 @@ class ImageSet(Dataset[Batch]):
         """Returns one image with shape (C, H, W) and its label with shape ()."""
         return self.images[index], None if self.labels is None else self.labels[index]
 
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """Returns images with shape (B, C, H, W) and labels with shape (B,): what a DataLoader asks for."""
+    def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
+        """Returns images with shape (B, C, H, W) and labels with shape (B,), for a DataLoader."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
         return self.images[chosen], None if self.labels is None else self.labels[chosen]
 
@@ -79,15 +82,15 @@ class ImageSet(Dataset[Batch]):
         return self.subset(range(min(limit, len(self))))
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 of shape, images and labels: equal for equal data, on every machine."""
+        """Returns the SHA-256 of shape, images and labels, in hexadecimal digits."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        digest.update(self.images.contiguous().numpy())
+        digest.update(self.images.contiguous().numpy().data)
         if self.labels is not None:
-            digest.update(self.labels.numpy().astype("<i8"))
+            digest.update(self.labels.numpy().astype("<i8").data)
         return digest.hexdigest()
 
 
-def collate(batch: Batch) -> Batch:
+def collate(batch: T) -> T:
     """Returns the batch as it is: `ImageSet.__getitems__` has already put it together."""
     return batch
 
@@ -96,7 +99,8 @@ def holdout(n: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Holds out `count` of n items at random, as a pure function of its arguments.
 
     Returns:
-        The sorted indices of the items that remain, with shape (n - count,), and of those held out, (count,).
+        The sorted indices of the items that remain, with shape (n - count,), and of those held out,
+        with shape (count,).
     """
     if not 0 <= count <= n:
         raise PixelarError(
@@ -109,9 +113,9 @@ def holdout(n: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
 class ImageData(abc.ABC):
     """A dataset: the shape of its images, the names of its classes, and three splits.
 
-    The contract: shape and classes are known at construction, pixels are read at the first use; the splits share
-    no image and are a pure function of the arguments. Constructor arguments are keyword-only, and every one is
-    kept as an attribute of the same name.
+    The contract: shape and classes are known at construction, pixels are read at the first use;
+    the splits share no image and are a pure function of the arguments. Constructor arguments are
+    keyword-only, and every one is kept as an attribute of the same name.
 
     Attributes:
         name: Its name in `DATASETS`.
@@ -147,7 +151,7 @@ class ImageData(abc.ABC):
         return self._splits[name]
 
     def describe(self) -> dict[str, Any]:
-        """Returns plain values that say which data this is: name, shape, preprocessing, constructor arguments."""
+        """Returns in plain values which data this is, constructor arguments included."""
         arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         return {
             "name": self.name,

@@ -1,7 +1,8 @@
 """Fashion-MNIST: articles of clothing, in the format of MNIST.
 
 References:
-    Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms (Xiao et al., 2017)
+    Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms
+    (Xiao et al., 2017)
     https://arxiv.org/abs/1708.07747
 """
 

@@ -3,7 +3,8 @@
     root/train/cat/1.png     root/train/1.png     root/cat/1.png     root/1.png
     root/test/dog/2.png      root/test/2.png      root/dog/2.png     root/2.png
 
-Folders named train, val and test are those splits; what has no folder is drawn at random from train.
+Folders named train, val and test are those splits. A validation or test split without a folder is
+held out of the training images, which are all images where there are no such folders.
 """
 
 import math
@@ -29,13 +30,14 @@ class Folder(ImageData):
 
     Arguments:
         root: The folder.
-        size: The side of an image. None, which needs `resize=False`, takes the size of the first image.
+        size: The side of an image. None takes the size of the first image; it needs `resize=False`.
         channels: 1 for grey or 3 for RGB.
-        resize: Whether images of another size are resized (Lanczos, shorter side to `size`) and cropped at their
-            centre, or refused.
+        resize: Whether images of another size are resized (Lanczos, shorter side to `size`) and
+            cropped at their centre, or refused.
         background: The colour behind what is transparent, (red, green, blue) of 0 to 255.
-        val_fraction: The part of the training images held out for validation, rounded up, if there is no `val`.
-        test_fraction: The part held out for testing, rounded up, if there is no `test`.
+        val_fraction: The part of the training images held out for validation, rounded up to whole
+            images, where there is no folder `val`.
+        test_fraction: The part held out for testing, where there is no folder `test`.
         seed: Seed of both draws.
 
     Example:
@@ -102,8 +104,8 @@ class Folder(ImageData):
             others = [f for f in files if f.relative_to(root).parts[0] not in SPLITS]
             if others:
                 raise PixelarError(
-                    f"{root} has a folder {folders[0]}, so every image belongs in train, val or test; "
-                    f"{others[0]} and {len(others) - 1} more are elsewhere"
+                    f"{root} has a folder {folders[0]}, so every image belongs in train, val or "
+                    f"test; {others[0]} and {len(others) - 1} more are elsewhere"
                 )
         fractions: dict[Split, float] = {"test": self.test_fraction, "val": self.val_fraction}
         counts = {
@@ -148,7 +150,7 @@ class Folder(ImageData):
         return splits
 
     def _read(self, files: list[Path]) -> Tensor:
-        """Reads all files as images with shape (N, C, H, W), or says which of them cannot be used."""
+        """Reads files as images with shape (N, C, H, W), or says which of them cannot be used."""
         images = torch.empty(len(files), *self.shape, dtype=torch.uint8)
         wrong: list[str] = []
         for i, file in enumerate(

@@ -1,4 +1,4 @@
-"""Image files of any kind as 8-bit tensors. A file that cannot be read as a whole is refused, never repaired.
+"""Image files of any kind as 8-bit tensors; one that cannot be read as a whole is refused.
 
 path ── open_image ──► L, RGB or RGBA ── fit ──► of size (H, W) ── to_tensor ──► uint8 (C, H, W)
 """
@@ -34,7 +34,7 @@ WHITE: Colour = (255, 255, 255)
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Returns the image files in a folder and below it, sorted by name; hidden files and folders are left out."""
+    """Returns the image files in and below a folder, sorted by name, without what is hidden."""
     if not folder.is_dir():
         raise PixelarError(f"{folder} is not a folder")
     files = [
@@ -52,7 +52,7 @@ def find_images(folder: Path) -> list[Path]:
 def open_image(path: Path) -> Image.Image:
     """Decodes an image file.
 
-    Of an animation the first frame is taken; an image that its EXIF data says is rotated is turned upright.
+    Of an animation the first frame is taken; what EXIF data says is rotated is turned upright.
 
     Returns:
         An image in mode L, RGB or RGBA.
@@ -97,9 +97,9 @@ def eight_bit(image: Image.Image) -> Image.Image:
 
 
 def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resizes an image to cover size (H, W), with an antialiasing Lanczos filter, and crops it at its centre.
+    """Resizes an image to cover size (H, W) and crops it at its centre.
 
-    An image of that size already comes back with the same pixels.
+    The filter, Lanczos, antialiases; an image of that size already keeps its pixels.
     """
     return ImageOps.fit(image, (size[1], size[0]), method=Image.Resampling.LANCZOS)
 

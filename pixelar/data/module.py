@@ -15,11 +15,11 @@ __all__ = ["PixelData"]
 
 
 class PixelData(L.LightningDataModule):
-    """Batches of 8-bit images with shape (B, C, H, W) and labels with shape (B,), or None in their place.
+    """Batches of 8-bit images with shape (B, C, H, W), and labels with shape (B,) or None.
 
-    Training is one long Lightning epoch of `max_steps · accumulate_grad_batches` batches, so that it resumes from
-    any checkpoint with the batch that would have come next. Evaluation sees every image once on any number of
-    processes. Both need `Trainer(use_distributed_sampler=False)`.
+    Training is one long Lightning epoch of `max_steps · accumulate_grad_batches` batches, so that
+    it resumes from any checkpoint with the batch that would have come next. Evaluation sees every
+    image once on any number of processes. Both need `Trainer(use_distributed_sampler=False)`.
 
     Arguments:
         dataset: The images.
@@ -46,7 +46,8 @@ class PixelData(L.LightningDataModule):
         super().__init__()
         if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
             raise PixelarError(
-                f"a batch has at least 1 image; got batch_size {batch_size}, eval_batch_size {eval_batch_size}"
+                "batch_size and eval_batch_size are at least 1; "
+                f"got {batch_size} and {eval_batch_size}"
             )
         self.dataset, self.batch_size, self.workers, self.seed = dataset, batch_size, workers, seed
         self.eval_batch_size = eval_batch_size
@@ -124,10 +125,11 @@ class PixelData(L.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Returns how many training batches have been processed.
 
-        Not those begun, `ready`: a checkpoint written when a batch failed has not learnt from that batch.
+        Not how many were begun, `ready`: a checkpoint written as a batch fails has not learnt from it.
         """
         assert self.trainer is not None
-        return {"batches": self.trainer.fit_loop.epoch_loop.batch_progress.current.processed}
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress.state_dict()
+        return {"batches": progress["current"]["processed"]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over a checkpoint's position; Lightning calls it before `train_dataloader`."""

@@ -1,4 +1,4 @@
-"""Patches of the two photographs that come with scikit-learn: natural colour images without a download.
+"""Patches of the two photographs that come with scikit-learn: natural images without a download.
 
 Each photograph, 427 high and 640 wide, is cut into three vertical bands, one per split:
 
@@ -23,11 +23,13 @@ BANDS: dict[Split, tuple[int, int]] = {"train": (0, 448), "val": (448, 544), "te
 
 
 class Photos(ImageData):
-    """Different patches with shape (3, size, size) at random places of two photographs, without labels.
+    """Patches with shape (3, size, size) at random places of two photographs, without labels.
+
+    Patches of one split may overlap, but no two are the same.
 
     Arguments:
         size: The side of a patch, 96 at most.
-        train_images: How many patches are drawn for training; patches of one split may overlap.
+        train_images: How many patches are drawn for training.
         val_images: How many for validation.
         test_images: How many for testing.
         seed: Seed of the places.
@@ -85,7 +87,8 @@ class Photos(ImageData):
         places = m * rows * columns
         if not 0 <= count <= places:
             raise PixelarError(
-                f"photos: there are {places} patches of size {self.size} in columns {left} to {right}; got {count}"
+                f"photos: {count} patches of size {self.size} are asked for of columns {left} to "
+                f"{right}, which have {places}"
             )
         order = torch.randperm(places, generator=torch.Generator().manual_seed(seed))[:count]
         photo, row, column = torch.unravel_index(order, (m, rows, columns))

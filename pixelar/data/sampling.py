@@ -1,4 +1,4 @@
-"""Which images are in which batch: functions of the batch number, so that a run can stop and resume anywhere.
+"""Which images are in which batch, as functions of its number: a run can stop and resume anywhere.
 
 epoch e:   permutation(mix(seed, e)) of n images
 batch b:   ├── rank 0 ──┼── rank 1 ──┤├── rank 0 ──┼── rank 1 ──┤ … ┊ tail, left out
@@ -18,11 +18,11 @@ __all__ = ["ShardSampler", "StepSampler"]
 
 
 class StepSampler(Sampler[list[int]]):
-    """Batches of a run that is counted in batches: batch k is a pure function of (seed, k), rank and world.
+    """The batches of a run: batch k is a pure function of (seed, k), rank and world.
 
-    Within an epoch no image is repeated and no batch padded, on any rank. The tail of an epoch's permutation that
-    does not fill a batch on every rank, fewer than batch_size·world images, is left out of that epoch; every epoch
-    draws a new permutation, so that it is another tail each time.
+    Within an epoch no image is repeated and no batch padded, on any rank. The tail of an epoch's
+    permutation that does not fill a batch on every rank, fewer than batch_size·world images, is
+    left out of that epoch; every epoch draws a new permutation, and so leaves out others.
 
     Arguments:
         n: The number of images.
@@ -52,8 +52,8 @@ class StepSampler(Sampler[list[int]]):
     ) -> None:
         if n < batch_size * world:
             raise PixelarError(
-                f"a batch takes {batch_size} images on each of {world} processes, but there are only {n} "
-                f"to train on; choose a batch_size of at most {n // world}"
+                f"a batch takes {batch_size} images on each of {world} processes, but there are only "
+                f"{n} to train on; choose a batch_size of at most {n // world}"
             )
         self.n, self.batch_size, self.total, self.seed = n, batch_size, total, seed
         self.rank, self.world, self.start = rank, world, start

@@ -13,9 +13,9 @@ __all__ = ["TorchvisionData"]
 
 
 class TorchvisionData(ImageData):
-    """A dataset with a training and a test set in torchvision's own files; validation is held out of the former.
+    """A dataset with a training and a test set in torchvision's own files.
 
-    Subclasses name the torchvision class as `source` and the folder it reads below the root as `folder`.
+    Subclasses name the torchvision class as `source`, and as `folder` what it reads below the root.
 
     Arguments:
         root: The folder that torchvision's files lie below, or are to be downloaded to.

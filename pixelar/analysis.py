@@ -1,0 +1,119 @@
+"""Looking into a model: what a site depends on, what each pixel costs, and the likelihood the slow way."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from pixelar.model import PixelModel, evaluating
+from pixelar.unroll import unroll
+
+__all__ = ["dependencies", "gradient_dependencies", "sequential_log_prob", "surprise_map"]
+
+
+@torch.no_grad()
+def dependencies(model: PixelModel, *, trials: int = 3, batch_size: int = 64, seed: int = 0) -> Tensor:
+    """Finds which sites the parameters of each site depend on, by changing one site at a time.
+
+    A change counts if a single bit of the parameters differs. Several random images are tried, since a unit may be
+    silent for one of them. Labels, where the model takes them, are held at class 0.
+
+    Arguments:
+        model: The model.
+        trials: The number of random images.
+        batch_size: How many changed images are evaluated at once.
+        seed: The seed of the images.
+
+    Returns:
+        A bool matrix with shape (T, T): [t, u] tells whether site t looks at site u. A model is causal iff it is
+        strictly lower triangular.
+    """
+    scan, levels = model.scan, model.net.levels
+    generator = torch.Generator().manual_seed(seed)
+    found = torch.zeros(scan.sites, scan.sites, dtype=torch.bool)
+    with evaluating(model):
+        for _ in range(trials):
+            x = torch.randint(levels, (1, *scan.shape), generator=generator)
+            shift = torch.randint(1, levels, (scan.sites, scan.symbols), generator=generator)
+            for sites in torch.arange(scan.sites).split(batch_size):
+                same = x.repeat(len(sites), 1, 1, 1)
+                changed = same.clone().flatten(1)
+                rows = torch.arange(len(sites))[:, None]
+                at = scan.index.cpu()[sites]  # (b, S)
+                changed[rows, at] = (changed[rows, at] + shift[sites]) % levels
+                # both passes have the same shape, so that equal sums are equal to the last bit
+                before, after = (_params(model, c) for c in (same, changed.view_as(same)))
+                found[:, sites] |= (before != after).any(-1).T.cpu()
+    return found
+
+
+def gradient_dependencies(model: PixelModel, *, trials: int = 3, seed: int = 0) -> Tensor:
+    """As `dependencies`, by the gradient of each site's parameters with respect to the embedded symbols."""
+    scan = model.scan
+    generator = torch.Generator().manual_seed(seed)
+    found = torch.zeros(scan.sites, scan.sites, dtype=torch.bool)
+    captured: list[Tensor] = []
+
+    def capture(module: torch.nn.Module, inputs: object, output: Tensor) -> Tensor:
+        captured.append(output.detach().requires_grad_())
+        return captured[-1]
+
+    handle = model.net.embed.register_forward_hook(capture)
+    try:
+        with evaluating(model), torch.enable_grad():
+            for _ in range(trials):
+                x = torch.randint(model.net.levels, (1, *scan.shape), generator=generator)
+                captured.clear()
+                params = _params(model, x)[0]  # (T, P)
+                weights = torch.randn(params.shape, generator=generator).to(params)
+                for t in range(scan.sites):
+                    grads = torch.autograd.grad(
+                        (params[t] * weights[t]).sum(), captured, retain_graph=True, allow_unused=True
+                    )
+                    for grad in grads:
+                        if grad is not None:
+                            # values (1, C, H, W) or vectors of sites (1, T, D)
+                            by_site = scan.gather(grad) if grad.ndim == 4 else grad
+                            found[t] |= (by_site[0] != 0).any(-1).cpu()
+    finally:
+        handle.remove()
+    return found
+
+
+def _params(model: PixelModel, x: Tensor) -> Tensor:
+    """Returns the parameters of all sites, (B, T, P), with class 0 as the label of all images."""
+    labels = torch.zeros(len(x), dtype=torch.long) if model.classes else None
+    return model.net(x.to(model.device), model.check_labels(labels, len(x)))
+
+
+@torch.no_grad()
+def sequential_log_prob(model: PixelModel, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Returns log p(x) in nats with shape (B,), symbol by symbol along the walk: equals `model(x, labels)`.
+
+    The walk sees no symbol before it has been scored, so this is what a codec would pay.
+    """
+    symbols = model.scan.gather(x)  # (B, T, S)
+    total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+
+    def score(log_pmf: Tensor, t: int, s: int) -> Tensor:
+        total.add_(log_pmf.gather(-1, symbols[:, t, s, None])[:, 0])
+        return symbols[:, t, s]
+
+    with evaluating(model):
+        for _ in unroll(model, torch.zeros_like(x), score, labels):
+            pass
+    return total
+
+
+@torch.no_grad()
+def surprise_map(model: PixelModel, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Returns the bits that each pixel of uint8 images cost the model, with shape (B, H, W).
+
+    The sum over an image is its negative log-likelihood in bits.
+    """
+    with evaluating(model):
+        x = model.encode(images)
+        bits = -model.log_prob_sites(x, labels) / math.log(2)  # (B, T)
+    symbols = model.scan.symbols
+    spread = (bits / symbols)[..., None].expand(-1, -1, symbols)
+    return model.scan.scatter(spread.contiguous()).sum(1).cpu()

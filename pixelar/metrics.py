@@ -1,0 +1,51 @@
+"""Bits per dimension, averaged over images without batches: the sums are taken in float64 and divided once."""
+
+import math
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+__all__ = ["BitsPerDim"]
+
+
+class BitsPerDim(Metric):
+    """The mean of bits/dim over images, and its standard error; the same for any batching and number of processes.
+
+    Arguments:
+        dims: The number of dimensions of an image, C·H·W.
+
+    Example:
+        >>> metric = BitsPerDim(dims=4)
+        >>> metric.update(torch.tensor([2.0, 4.0]) * math.log(2))
+        >>> metric.compute(), metric.standard_error()
+        (tensor(0.7500, dtype=torch.float64), tensor(0.2500, dtype=torch.float64))
+    """
+
+    full_state_update = False
+    bits: Tensor
+    squares: Tensor
+    images: Tensor
+
+    def __init__(self, dims: int) -> None:
+        super().__init__()
+        self.dims = dims
+        self.add_state("bits", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("squares", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("images", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, nats: Tensor) -> None:
+        """Adds images, given their negative log-likelihoods in nats with shape (B,)."""
+        bits = nats.detach().double() / (self.dims * math.log(2))
+        self.bits += bits.sum()
+        self.squares += bits.square().sum()
+        self.images += len(bits)
+
+    def compute(self) -> Tensor:
+        """Returns the mean of bits/dim over all images."""
+        return self.bits / self.images
+
+    def standard_error(self) -> Tensor:
+        """Returns the standard error of the mean over the images of this process; nan for fewer than two."""
+        variance = (self.squares - self.bits.square() / self.images).clamp_min(0) / (self.images - 1)
+        return (variance / self.images).sqrt()

@@ -1,0 +1,229 @@
+"""From 8-bit images to symbols and back.
+
+A likelihood is of symbols. Where `lossless` holds, symbols and images are in one-to-one correspondence and a figure
+in bits per dimension is that of the images; elsewhere it is that of the reduced images, which is another thing.
+"""
+
+import abc
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pixelar.errors import PixelarError
+
+__all__ = ["QUANTIZERS", "BitDepth", "Identity", "Palette", "Quantizer", "StochasticBinarisation", "Threshold"]
+
+Shape = tuple[int, int, int]
+
+
+class Quantizer(nn.Module, abc.ABC):
+    """A map between 8-bit images and symbols. Keyword arguments are kept as attributes of the same name.
+
+    `levels` is V, the number of values of a symbol, and `unit` what a symbol is called in reports: "dim" where
+    it is a colour value, "token" where it stands for a whole colour.
+    """
+
+    levels: int
+    lossless: bool = False
+    unit: Literal["dim", "token"] = "dim"
+
+    @abc.abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """Returns symbols (B, C', H, W), int64, of uint8 images (B, C, H, W)."""
+
+    @abc.abstractmethod
+    def decode(self, x: Tensor) -> Tensor:
+        """Returns uint8 images (B, C, H, W) of symbols (B, C', H, W)."""
+
+    def symbol_shape(self, shape: Shape) -> Shape:
+        """Returns the shape of an image of symbols, given that of an image."""
+        return shape
+
+    def fit(self, images: Tensor) -> None:
+        """Adapts to training images, uint8 (N, C, H, W), before training; most quantizers have nothing to learn."""
+
+
+class Identity(Quantizer):
+    """Evenly spaced grey levels as they are: lossless; images with other values are refused.
+
+    Arguments:
+        levels: V, the number of values that occur: 256, or fewer where images have fewer, as 17 for `digits`.
+
+    Example:
+        >>> Identity(levels=17).encode(torch.tensor([0, 16, 255], dtype=torch.uint8))
+        tensor([ 0,  1, 16])
+    """
+
+    lossless = True
+
+    def __init__(self, *, levels: int = 256) -> None:
+        super().__init__()
+        if not 2 <= levels <= 256:
+            raise PixelarError(f"quantizer Identity: levels must be from 2 to 256; got {levels}")
+        self.levels = levels
+
+    def encode(self, images: Tensor) -> Tensor:
+        if self.levels == 256:
+            return images.long()
+        x = (images.float() * ((self.levels - 1) / 255)).round().long()
+        odd = self.decode(x) != images
+        if odd.any():
+            raise PixelarError(
+                f"quantizer Identity(levels={self.levels}): the images hold the value {int(images[odd][0])}, "
+                f"which is none of {self.levels} evenly spaced levels; "
+                "use images of that kind, or a model with more levels"
+            )
+        return x
+
+    def decode(self, x: Tensor) -> Tensor:
+        return x.to(torch.uint8) if self.levels == 256 else _spread(x, self.levels)
+
+
+class BitDepth(Quantizer):
+    """The highest bits of every colour value.
+
+    Arguments:
+        bits: How many bits are kept, from 1 to 8.
+    """
+
+    def __init__(self, *, bits: int = 5) -> None:
+        super().__init__()
+        if not 1 <= bits <= 8:
+            raise PixelarError(f"quantizer BitDepth: bits must be from 1 to 8; got {bits}")
+        self.bits, self.levels, self.lossless = bits, 2**bits, bits == 8
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images.long() >> (8 - self.bits)
+
+    def decode(self, x: Tensor) -> Tensor:
+        return _spread(x, self.levels)
+
+
+class Threshold(Quantizer):
+    """Black below a threshold, white from it on.
+
+    Arguments:
+        threshold: The lowest value that is white.
+    """
+
+    levels = 2
+
+    def __init__(self, *, threshold: int = 128) -> None:
+        super().__init__()
+        if not 1 <= threshold <= 255:
+            raise PixelarError(f"quantizer Threshold: threshold must be from 1 to 255; got {threshold}")
+        self.threshold = threshold
+
+    def encode(self, images: Tensor) -> Tensor:
+        return (images >= self.threshold).long()
+
+    def decode(self, x: Tensor) -> Tensor:
+        return _spread(x, 2)
+
+
+class StochasticBinarisation(Quantizer):
+    """White with probability x / 255, drawn once and for all.
+
+    The draw is a function of the seed and of the image alone: it is the same in every epoch, batch and process.
+    Images that are black and white already stay as they are.
+
+    Arguments:
+        seed: Which of the fixed draws.
+
+    References:
+        On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov and Murray, 2008)
+    """
+
+    levels = 2
+
+    def __init__(self, *, seed: int = 0) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def encode(self, images: Tensor) -> Tensor:
+        values = images.flatten(1).long()  # (B, N)
+        place = torch.arange(values.shape[1], device=images.device)
+        # the image's own hash, so that the draw does not depend on its number
+        key = _scramble(_scramble(place) * (values + 1)).sum(1, keepdim=True) + self.seed
+        noise = _scramble(_scramble(key) + place) & 0xFFFFFF  # 24 uniform bits a pixel
+        return (noise < values * (1 << 24) // 255).long().view(images.shape)
+
+    def decode(self, x: Tensor) -> Tensor:
+        return _spread(x, 2)
+
+
+class Palette(Quantizer):
+    """The nearest of V colours, found by k-means: one token per pixel, a lossy image.
+
+    Arguments:
+        levels: V, the number of colours.
+        seed: The seed of k-means.
+
+    References:
+        Generative Pretraining from Pixels (Chen et al., 2020), https://proceedings.mlr.press/v119/chen20s.html
+    """
+
+    unit = "token"
+
+    def __init__(self, *, levels: int = 512, seed: int = 0) -> None:
+        super().__init__()
+        if levels < 2:
+            raise PixelarError(f"quantizer Palette: levels must be at least 2; got {levels}")
+        self.levels, self.seed = levels, seed
+        self.register_buffer("colours", torch.full((levels, 3), torch.nan))
+        self.colours: Tensor  # (V, 3), on the scale 0 … 255
+
+    def symbol_shape(self, shape: Shape) -> Shape:
+        if shape[0] != 3:
+            raise PixelarError(f"quantizer Palette: made for RGB images; these have {shape[0]} channel(s)")
+        return 1, *shape[1:]
+
+    def fit(self, images: Tensor) -> None:
+        from sklearn.cluster import MiniBatchKMeans
+
+        if not self.colours.isnan().any():
+            return  # a resumed run keeps its colours
+        pixels = images.movedim(1, -1).reshape(-1, 3)
+        distinct = len(pixels.unique(dim=0))
+        if distinct < self.levels:
+            raise PixelarError(
+                f"quantizer Palette: {self.levels} colours asked for, but the training images "
+                f"have only {distinct} different ones; set levels to {distinct} or fewer"
+            )
+        generator = torch.Generator().manual_seed(self.seed)
+        some = pixels[torch.randperm(len(pixels), generator=generator)[:1_000_000]]
+        means = MiniBatchKMeans(self.levels, random_state=self.seed, batch_size=8192, n_init=3)
+        self.colours.copy_(torch.from_numpy(means.fit(some.numpy().astype("float32")).cluster_centers_))
+
+    def encode(self, images: Tensor) -> Tensor:
+        if self.colours.isnan().any():
+            raise PixelarError("quantizer Palette: has no colours yet; call fit(images) with training images")
+        pixels = images.movedim(1, -1).to(self.colours.dtype)  # (B, H, W, 3)
+        # |p - c|² without |p|², which is the same for all colours
+        distance = self.colours.square().sum(1) - 2 * pixels @ self.colours.T
+        return distance.argmin(-1)[:, None]
+
+    def decode(self, x: Tensor) -> Tensor:
+        return self.colours[x[:, 0]].round().clamp(0, 255).to(torch.uint8).movedim(-1, 1)
+
+
+def _spread(x: Tensor, levels: int) -> Tensor:
+    """Returns symbols as evenly spaced values from 0 to 255."""
+    return (x.float() * (255 / (levels - 1))).round().to(torch.uint8)
+
+
+def _scramble(x: Tensor) -> Tensor:
+    """Returns well-mixed 64-bit integers: the finaliser of splitmix64, on wrapping int64."""
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        x = (x ^ ((x >> shift) & ((1 << (64 - shift)) - 1))) * factor
+    return x ^ ((x >> 31) & ((1 << 33) - 1))
+
+
+QUANTIZERS: dict[str, type[Quantizer]] = {
+    "Identity": Identity,
+    "BitDepth": BitDepth,
+    "Threshold": Threshold,
+    "StochasticBinarisation": StochasticBinarisation,
+    "Palette": Palette,
+}

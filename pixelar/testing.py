@@ -1,0 +1,127 @@
+"""Properties that every model must have, as assertions that people can run on nets of their own.
+
+Each raises AssertionError with a message that says which site is at fault. They are meant for small models; weights
+that start at zero hide bugs, so fill all parameters with noise first (`randomise`).
+
+Example:
+    >>> from pixelar.model import build_model
+    >>> model = build_model({
+    ...     "image_shape": [1, 3, 4], "scan": "raster", "quantizer": {"name": "BitDepth", "args": {"bits": 1}},
+    ...     "head": {"name": "Bernoulli", "args": {}},
+    ...     "net": {"name": "PixelCNN", "args": {"width": 4, "depth": 1, "readout": []}},
+    ... })
+    >>> assert_autoregressive(randomise(model))
+    >>> assert_cache_equals_forward(model)
+    >>> assert_normalised(model)
+"""
+
+import itertools
+import math
+
+import torch
+from torch import Tensor
+
+from pixelar.analysis import dependencies, gradient_dependencies
+from pixelar.model import PixelModel, evaluating
+
+__all__ = ["assert_autoregressive", "assert_cache_equals_forward", "assert_normalised", "randomise"]
+
+
+def randomise(model: PixelModel, *, scale: float = 0.4, seed: int = 0) -> PixelModel:
+    """Fills all parameters of a model with noise, in place, and returns the model in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    model.double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_(noise * scale)
+    return model
+
+
+def assert_autoregressive(model: PixelModel, *, trials: int = 3, seed: int = 0) -> None:
+    """Checks that no site depends on itself or on a later one, by perturbation and by gradient, to the last bit."""
+    found = {
+        "changes with": dependencies(model, trials=trials, seed=seed),
+        "has a gradient from": gradient_dependencies(model, trials=trials, seed=seed),
+    }
+    for verb, depends in found.items():
+        leaks = depends.triu().nonzero().tolist()
+        if leaks:
+            (t, u), rest = leaks[0], len(leaks) - 1
+            raise AssertionError(
+                f"{type(model.net).__name__} leaks: site {t} ({_where(model, t)}) {verb} "
+                f"site {u} ({_where(model, u)}), which does not come before it; {rest} more such pairs"
+            )
+
+
+@torch.no_grad()
+def assert_cache_equals_forward(
+    model: PixelModel, *, batch: int = 3, tolerance: float | None = None, seed: int = 0
+) -> None:
+    """Checks that `step`, from the start and after `prefill`, gives what `forward` gives.
+
+    What lies ahead on the canvas is poisoned with other symbols, and two walks take turns, so a step that reads
+    ahead or keeps state in the module is found out.
+    """
+    tolerance = tolerance or (1e-10 if next(model.parameters()).dtype == torch.float64 else 1e-4)
+    generator = torch.Generator().manual_seed(seed)
+    scan, net, levels = model.scan, model.net, model.net.levels
+    shape = (2, batch, *scan.shape)
+    images, poison = (torch.randint(levels, shape, generator=generator).to(model.device) for _ in range(2))
+    labels = [_some_labels(model, batch, generator) for _ in range(2)]
+    keys = list(net.state_dict())
+    with evaluating(model):
+        expected = [net(x, y) for x, y in zip(images, labels, strict=True)]
+        for start in sorted({0, 1, scan.sites // 3, scan.sites // 2 + 1, scan.sites - 1}):
+            canvases = poison.clone()
+            for canvas, x in zip(canvases, images, strict=True):
+                _reveal(model, canvas, x, range(start))
+            caches = [net.init_cache(c, y) for c, y in zip(canvases, labels, strict=True)]
+            for canvas, cache in zip(canvases, caches, strict=True):
+                net.prefill(canvas, start, cache)
+            for t in range(start, scan.sites):
+                for canvas, cache, x, params in zip(canvases, caches, images, expected, strict=True):
+                    error = float((net.step(canvas, t, cache) - params[:, t]).abs().max())
+                    if not error <= tolerance:
+                        raise AssertionError(
+                            f"{type(net).__name__}.step differs from forward by {error:.2e} at site {t} "
+                            f"({_where(model, t)}), in a walk from site {start}"
+                        )
+                    _reveal(model, canvas, x, [t])
+    assert list(net.state_dict()) == keys, f"{type(net).__name__}.step added to state_dict"
+
+
+@torch.no_grad()
+def assert_normalised(model: PixelModel, *, tolerance: float = 1e-6, limit: int = 1 << 16) -> None:
+    """Checks Σ p(x) = 1 by enumerating all images of a model so tiny that there are at most `limit` of them."""
+    scan, levels = model.scan, model.net.levels
+    count = levels**scan.dims
+    if count > limit:
+        raise ValueError(f"{count} images are too many to enumerate; use fewer pixels or levels")
+    every = torch.tensor(list(itertools.product(range(levels), repeat=scan.dims)))
+    x = every.view(count, *scan.shape).to(model.device)
+    labels = torch.zeros(count, dtype=torch.long) if model.classes else None
+    with evaluating(model):
+        total = float(model(x, labels).double().exp().sum())
+    if not math.isclose(total, 1, abs_tol=tolerance):
+        raise AssertionError(f"{type(model.net).__name__}: the probabilities of all {count} images sum to {total}")
+
+
+def _some_labels(model: PixelModel, batch: int, generator: torch.Generator) -> Tensor | None:
+    if not model.classes:
+        return None
+    return torch.randint(model.classes, (batch,), generator=generator).to(model.device)
+
+
+def _reveal(model: PixelModel, canvas: Tensor, x: Tensor, sites: range | list[int]) -> None:
+    """Copies sites of images x onto a canvas."""
+    at = model.scan.index[list(sites)].flatten()
+    canvas.view(len(x), -1)[:, at] = x.flatten(1)[:, at]
+
+
+def _where(model: PixelModel, t: int) -> str:
+    """Returns the place of a site in words."""
+    _, height, width = model.scan.shape
+    channel, pixel = divmod(int(model.scan.index[t, 0]), height * width)
+    place = f"row {pixel // width}, column {pixel % width}"
+    return place if model.scan.symbols == model.scan.shape[0] else f"{place}, channel {channel}"
