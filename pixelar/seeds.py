@@ -1,4 +1,4 @@
-"""Seeds derived from seeds: a draw is a function of what it is for, not of what was drawn before."""
+"""Seeds derived from seeds: a draw depends on what it is for, not on what was drawn before."""
 
 import hashlib
 

@@ -8,6 +8,7 @@ held out of the training images, which are all images where there are no such fo
 """
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -74,19 +75,17 @@ class Folder(ImageData):
 
     def _check(self) -> None:
         """Refuses arguments that no folder could satisfy."""
-        if (
-            min(self.val_fraction, self.test_fraction) < 0
-            or self.val_fraction + self.test_fraction > 1
-        ):
+        fractions = (self.val_fraction, self.test_fraction)
+        if min(fractions) < 0 or sum(fractions) > 1:
             raise PixelarError(
                 "folder: val_fraction and test_fraction are parts of 1 that add up to 1 at most; "
-                f"got {self.val_fraction} and {self.test_fraction}"
+                f"got {fractions[0]} and {fractions[1]}"
             )
         if self.channels not in (1, 3):
             raise PixelarError(f"folder: channels is 1 (grey) or 3 (RGB); got {self.channels}")
         if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
             raise PixelarError(
-                f"folder: background is three values from 0 to 255; got {self.background}"
+                f"folder: background is three values from 0 to 255; got {tuple(self.background)}"
             )
         if self.size is None and self.resize:
             raise PixelarError(
@@ -108,13 +107,12 @@ class Folder(ImageData):
                     f"test; {others[0]} and {len(others) - 1} more are elsewhere"
                 )
         fractions: dict[Split, float] = {"test": self.test_fraction, "val": self.val_fraction}
-        counts = {
-            s: math.ceil(f * len(found["train"])) for s, f in fractions.items() if s not in folders
-        }
-        for split, count in counts.items():
-            train = found["train"]
-            rest, held = holdout(len(train), count, self.seed)
-            found["train"], found[split] = [train[i] for i in rest], [train[i] for i in held]
+        n = len(found["train"])
+        for split, fraction in fractions.items():
+            if split not in folders:
+                train = found["train"]
+                rest, held = holdout(len(train), math.ceil(fraction * n), self.seed)
+                found["train"], found[split] = [train[i] for i in rest], [train[i] for i in held]
         return found
 
     def _by_class(self, files: list[Path], depth: int) -> dict[Path, str]:
@@ -139,27 +137,24 @@ class Folder(ImageData):
         names = [file.relative_to(self.root).as_posix() for file in files]
         labels = None
         if self.classes:
-            numbers = {name: number for number, name in enumerate(self.classes)}
-            labels = torch.tensor([numbers[self._class_of[file]] for file in files])
+            label_of = {name: label for label, name in enumerate(self.classes)}
+            labels = torch.tensor([label_of[self._class_of[file]] for file in files])
         splits, start = {}, 0
         for split in SPLITS:  # views of one tensor
             part = slice(start, start := start + len(self._files[split]))
-            splits[split] = ImageSet(
-                images[part], labels if labels is None else labels[part], names[part]
-            )
+            labels_of_part = None if labels is None else labels[part]
+            splits[split] = ImageSet(images[part], labels_of_part, names[part])
         return splits
 
     def _read(self, files: list[Path]) -> Tensor:
         """Reads files as images with shape (N, C, H, W), or says which of them cannot be used."""
         images = torch.empty(len(files), *self.shape, dtype=torch.uint8)
         wrong: list[str] = []
-        for i, file in enumerate(
-            tqdm(files, "reading images", leave=False, disable=len(files) < MANY)
-        ):
+        read = partial(read_image, shape=self.shape, resize=self.resize, background=self.background)
+        progress = tqdm(files, "reading images", leave=False, disable=len(files) < MANY)
+        for i, file in enumerate(progress):
             try:
-                images[i] = read_image(
-                    file, self.shape, resize=self.resize, background=self.background
-                )
+                images[i] = read(file)
             except PixelarError as error:
                 wrong.append(str(error))
         if wrong:

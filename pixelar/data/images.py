@@ -1,6 +1,6 @@
 """Image files of any kind as 8-bit tensors; one that cannot be read as a whole is refused.
 
-path ── open_image ──► L, RGB or RGBA ── fit ──► of size (H, W) ── to_tensor ──► uint8 (C, H, W)
+path ── open_image ──► L, RGB or RGBA ── fit ──► size (H, W) ── to_tensor ──► uint8 (C, H, W)
 """
 
 import warnings
@@ -64,10 +64,8 @@ def open_image(path: Path) -> Image.Image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 image.load()
-                if (
-                    image.format == "PPM" and image.mode == "I"
-                ):  # Pillow widens 16-bit PGM to 32 bits
-                    return eight_bit(image.convert("I;16"))
+                if image.format == "PPM" and image.mode == "I":
+                    return eight_bit(image.convert("I;16"))  # Pillow widened 16 bits to 32
                 return eight_bit(ImageOps.exif_transpose(image))
     except Exception as error:  # a damaged file makes Pillow raise errors of any type
         raise PixelarError(f"{path} cannot be read: {_reason(path, error)}") from error
@@ -117,12 +115,8 @@ def to_tensor(image: Image.Image, channels: int, background: Colour = WHITE) -> 
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image)
     pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
-    return (
-        torch.from_numpy(pixels)
-        .view(image.height, image.width, channels)
-        .permute(2, 0, 1)
-        .contiguous()
-    )
+    by_pixel = torch.from_numpy(pixels).view(image.height, image.width, channels)  # (H, W, C)
+    return by_pixel.permute(2, 0, 1).contiguous()
 
 
 def read_image(path: Path, shape: Shape, *, resize: bool, background: Colour = WHITE) -> Tensor:

@@ -125,7 +125,7 @@ class PixelData(L.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Returns how many training batches have been processed.
 
-        Not how many were begun, `ready`: a checkpoint written as a batch fails has not learnt from it.
+        Not how many were begun, `ready`: a checkpoint written as a batch fails leaves it to do.
         """
         assert self.trainer is not None
         progress = self.trainer.fit_loop.epoch_loop.batch_progress.state_dict()

@@ -10,6 +10,7 @@ A patch lies inside one band, so that no pixel of a test patch was seen in train
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,7 +68,7 @@ class Photos(ImageData):
         from sklearn.datasets import load_sample_images  # here, as it takes a second to import
 
         source = load_sample_images()
-        photos = torch.stack([torch.from_numpy(image) for image in source.images])
+        photos = torch.from_numpy(np.stack(source.images))  # (M, H, W, 3)
         files = [Path(file).name for file in source.filenames]
         counts = {"train": self.train_images, "val": self.val_images, "test": self.test_images}
         return {

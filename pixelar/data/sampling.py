@@ -52,8 +52,8 @@ class StepSampler(Sampler[list[int]]):
     ) -> None:
         if n < batch_size * world:
             raise PixelarError(
-                f"a batch takes {batch_size} images on each of {world} processes, but there are only "
-                f"{n} to train on; choose a batch_size of at most {n // world}"
+                f"a batch takes {batch_size} images on each of {world} processes, but there are "
+                f"only {n} to train on; choose a batch_size of at most {n // world}"
             )
         self.n, self.batch_size, self.total, self.seed = n, batch_size, total, seed
         self.rank, self.world, self.start = rank, world, start

@@ -152,7 +152,7 @@ class GatedPixelCNN(Net):
         return self.out(h)  # (B, T, P)
 
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> GatedPixelCNNCache:
-        (_, height, width), weight = self.scan.shape, self.horizontal_stem.weight
+        width, weight = self.scan.shape[2], self.horizontal_stem.weight
         double = torch.ones(2 * self.width, device=weight.device, dtype=weight.dtype)
         double[: self.width] = 2
         vertical = [self.vertical_stem, *(layer.vertical for layer in self.layers)]

@@ -1,0 +1,139 @@
+"""One training step: minus the mean log-likelihood, in bits per dimension."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from pixelar.errors import PixelarError
+from pixelar.heads import Head
+from pixelar.metrics import BitsPerDim
+from pixelar.model import PixelModel, describe_model
+from pixelar.nets import Net
+from pixelar.quantizers import Quantizer
+from pixelar.scan import Scan, Shape, build_scan
+
+__all__ = ["Training"]
+
+Batch = tuple[Tensor, Tensor | None]
+
+
+class Training(L.LightningModule):
+    """A model with its optimizer: AdamW, linear warm-up, then a cosine down to zero at `max_steps`.
+
+    Arguments:
+        net: Builds the net from the scan, the levels V and the parameters per site P.
+        head: Builds the head from the levels V and the symbols per site S.
+        quantizer: Turns 8-bit images into symbols.
+        scan: The order of generation.
+        shape: The shape (C, H, W) of an 8-bit image; on the command line it comes from the data.
+        lr: The learning rate after the warm-up.
+        warmup_steps: The steps of the warm-up.
+        betas: AdamW's decay rates.
+        weight_decay: AdamW's weight decay.
+        corruption: The share of input symbols replaced at random while training, which keeps small data sets
+            from being learnt by heart; targets stay as they are, and evaluation sees no noise.
+        compile: Whether to compile the net.
+    """
+
+    def __init__(
+        self,
+        net: Callable[[Scan, int, int], Net],
+        head: Callable[[int, int], Head],
+        quantizer: Quantizer,
+        shape: tuple[int, int, int],
+        scan: Literal["raster", "subpixel", "snake", "hilbert"] = "raster",
+        lr: float = 1e-3,
+        warmup_steps: int = 200,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.0,
+        corruption: float = 0.0,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0 <= corruption < 1:
+            raise PixelarError(f"model.corruption must be at least 0 and below 1; got {corruption}")
+        self.model = assemble(net, head, quantizer, scan, shape)
+        self.lr, self.warmup_steps, self.betas = lr, warmup_steps, betas
+        self.weight_decay, self.corruption, self.compile_net = weight_decay, corruption, compile
+        # in a list, so that the weight average, which copies all sub-modules, leaves it alone
+        self._validation: list[BitsPerDim] = []
+
+    @property
+    def figure(self) -> str:
+        """The name of the figure: bits per dim, or per token where symbols stand for whole colours."""
+        return f"bits_per_{self.model.quantizer.unit}"
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self.model.quantizer.fit(self.trainer.datamodule.dataset.split("train").images)  # type: ignore[attr-defined]
+            if self.compile_net:
+                self.model.net.compile()
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        images, labels = batch
+        x = self.model.encode(images)
+        params = self.model.net(self._corrupt(x), self._labels(labels, len(x)))  # (B, T, P)
+        nats = -self.model.head.log_prob(params, self.model.scan.gather(x)).sum(1)  # (B,)
+        loss = nats.mean() / (self.model.scan.dims * math.log(2))
+        self.log(f"train/{self.figure}", loss, prog_bar=True, batch_size=len(x))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self._validation = [BitsPerDim(self.model.scan.dims).to(self.device)]
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        images, labels = batch
+        x = self.model.encode(images)
+        self._validation[0].update(-self.model(x, self._labels(labels, len(x))))
+
+    def on_validation_epoch_end(self) -> None:
+        self.log(f"val/{self.figure}", self._validation[0].compute().float(), prog_bar=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay
+        )
+        total, warmup = int(self.trainer.estimated_stepping_batches), self.warmup_steps
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / (warmup + 1)
+            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["pixelar"] = describe_model(self.model)
+
+    def _labels(self, labels: Tensor | None, batch: int) -> Tensor | None:
+        """Returns the labels if the net is conditioned on them; data may have labels that it ignores."""
+        if self.model.classes and labels is None:
+            raise PixelarError(
+                f"model.net.classes is {self.model.classes}, but the images have no labels; set it to 0"
+            )
+        return self.model.check_labels(labels if self.model.classes else None, batch)
+
+    def _corrupt(self, x: Tensor) -> Tensor:
+        """Returns symbols of which a share has been replaced by random ones."""
+        if not self.corruption:
+            return x
+        replaced = torch.rand(x.shape, device=x.device) < self.corruption
+        return torch.where(replaced, torch.randint_like(x, self.model.net.levels), x)
+
+
+def assemble(
+    net: Callable[[Scan, int, int], Net],
+    head: Callable[[int, int], Head],
+    quantizer: Quantizer,
+    scan: str,
+    shape: Shape,
+) -> PixelModel:
+    """Builds a model in the only order that works: shape, symbols, scan, head, net."""
+    built = build_scan(scan, quantizer.symbol_shape(shape))
+    made = head(quantizer.levels, built.symbols)
+    return PixelModel(net(built, quantizer.levels, made.num_params), made, quantizer, shape)
