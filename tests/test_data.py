@@ -208,8 +208,9 @@ def test_digits_lose_nothing() -> None:
     for split in SPLITS:
         images = data.split(split)
         rows = [int(name.removeprefix("digits/")) for name in images.names]
-        levels = (images.images[:, 0].double() * 16 / 255).round()
-        assert torch.equal(levels, source[rows])
+        pixels = images.images[:, 0].double()
+        assert torch.equal(pixels, (source[rows] * 255 / 16).round())
+        assert torch.equal((pixels * 16 / 255).round(), source[rows])
 
 
 def test_photos_bands_share_no_pixel() -> None:
@@ -270,10 +271,12 @@ def test_missing_files_are_named(name: str, folder: str, tmp_path: Path) -> None
     )
 
 
-def test_truncated_mnist_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [0, 3, 10, 1000])
+@pytest.mark.parametrize("first", [b"", b"PK\3\4"])
+def test_damaged_mnist_is_refused(length: int, first: bytes, tmp_path: Path) -> None:
     data = build_mnist("mnist", tmp_path)
     file = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
-    file.write_bytes(file.read_bytes()[:-1])
+    file.write_bytes((first + file.read_bytes())[:length])
     with pytest.raises(PixelarError, match=r"no complete copy in .*MNIST/raw"):
         data.split("train")
 
@@ -740,7 +743,7 @@ def test_loaders_take_the_share_of_their_process() -> None:
         )
         expected = StepSampler(47, 10, total=6, seed=0, rank=rank, world=2)
         assert list(data.train_dataloader().batch_sampler) == list(expected)
-        parts.append(list(data.val_dataloader().sampler))
+        parts.append(flat(data.val_dataloader().batch_sampler))
     assert parts == [list(range(0, 50, 2)), list(range(1, 50, 2))]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from pixelar.data.base import ImageData, ImageSet, Shape, Split, collate
 from pixelar.data.sampling import ShardSampler, StepSampler
@@ -84,7 +84,7 @@ class PixelData(L.LightningDataModule):
             world=trainer.world_size,
             start=self._start,
         )
-        return self._loader(images, batch_sampler=batches)
+        return self._loader(images, batches)
 
     def val_dataloader(self) -> DataLoader:
         return self._eval_loader("val")
@@ -94,28 +94,16 @@ class PixelData(L.LightningDataModule):
 
     def _eval_loader(self, split: Split) -> DataLoader:
         images = self.dataset.split(split)
-        rank, world = (
-            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        )
-        return self._loader(
-            images,
-            sampler=ShardSampler(len(images), rank, world),
-            batch_size=self.eval_batch_size or self.batch_size,
-        )
+        trainer = self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        shard = ShardSampler(len(images), rank, world)
+        batch_size = self.eval_batch_size or self.batch_size
+        return self._loader(images, BatchSampler(shard, batch_size, drop_last=False))
 
-    def _loader(
-        self,
-        images: ImageSet,
-        *,
-        sampler: Sampler[int] | None = None,
-        batch_sampler: Sampler[list[int]] | None = None,
-        batch_size: int = 1,
-    ) -> DataLoader:
+    def _loader(self, images: ImageSet, batches: Sampler[list[int]]) -> DataLoader:
         return DataLoader(
             images,
-            batch_size,
-            sampler=sampler,
-            batch_sampler=batch_sampler,
+            batch_sampler=batches,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),

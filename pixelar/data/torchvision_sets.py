@@ -47,8 +47,8 @@ class TorchvisionData(ImageData):
         where = f"{self.root}/{self.folder}"
         try:
             source = self.source(self.root, train=part == "train", download=self.download)
-        # torchvision asserts that a file is as long as its header says
-        except (RuntimeError, OSError, ValueError, AssertionError) as error:
+        # what torchvision raises where files are missing, cut off, or of another format
+        except (RuntimeError, OSError, ValueError, TypeError, AssertionError) as error:
             if self.download:
                 reason = " ".join(str(error).split())
                 raise PixelarError(
