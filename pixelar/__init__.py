@@ -1,6 +1,7 @@
 """pixelar: pixel-autoregressive image models, with exact likelihoods and cached sampling.
 
-Letters in docstrings: B batch, C H W image of symbols, V levels of a symbol, T sites, S symbols per site,
+Letters in docstrings: B batch, C H W image of symbols, V levels of a symbol, T sites, S symbols per
+    site,
 P parameters per site, D width, K mixture components.
 """
 
@@ -38,11 +39,13 @@ _HOMES = {
     "Scan": "scan",
 }
 
-__all__ = [*_HOMES]  # noqa: PLE0604
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    """Imports public names when they are first used, so that `pixelar --help` need not wait for torch."""
+    """Imports public names when they are first used, so that `pixelar --help` need not wait for
+    torch.
+    """
     if name not in _HOMES:
         raise AttributeError(f"module 'pixelar' has no attribute {name!r}")
     return getattr(importlib.import_module(f"pixelar.{_HOMES[name]}"), name)

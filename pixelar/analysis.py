@@ -1,4 +1,6 @@
-"""Looking into a model: what a site depends on, what each pixel costs, and the likelihood the slow way."""
+"""Looking into a model: what a site depends on, what each pixel costs, and the likelihood the slow
+way.
+"""
 
 import math
 
@@ -12,11 +14,14 @@ __all__ = ["dependencies", "gradient_dependencies", "sequential_log_prob", "surp
 
 
 @torch.no_grad()
-def dependencies(model: PixelModel, *, trials: int = 3, batch_size: int = 64, seed: int = 0) -> Tensor:
+def dependencies(
+    model: PixelModel, *, trials: int = 3, batch_size: int = 64, seed: int = 0
+) -> Tensor:
     """Finds which sites the parameters of each site depend on, by changing one site at a time.
 
-    A change counts if a single bit of the parameters differs. Several random images are tried, since a unit may be
-    silent for one of them. Labels, where the model takes them, are held at class 0.
+    A change counts if a single bit of the parameters differs. Several random images are tried,
+    since a unit may be silent for one of them. Labels, where the model takes them, are held at
+    class 0.
 
     Arguments:
         model: The model.
@@ -25,8 +30,8 @@ def dependencies(model: PixelModel, *, trials: int = 3, batch_size: int = 64, se
         seed: The seed of the images.
 
     Returns:
-        A bool matrix with shape (T, T): [t, u] tells whether site t looks at site u. A model is causal iff it is
-        strictly lower triangular.
+        A bool matrix with shape (T, T): [t, u] tells whether site t looks at site u. A model is
+        causal iff it is strictly lower triangular.
     """
     scan, levels = model.scan, model.net.levels
     generator = torch.Generator().manual_seed(seed)
@@ -48,7 +53,9 @@ def dependencies(model: PixelModel, *, trials: int = 3, batch_size: int = 64, se
 
 
 def gradient_dependencies(model: PixelModel, *, trials: int = 3, seed: int = 0) -> Tensor:
-    """As `dependencies`, by the gradient of each site's parameters with respect to the embedded symbols."""
+    """As `dependencies`, by the gradient of each site's parameters with respect to the embedded
+    symbols.
+    """
     scan = model.scan
     generator = torch.Generator().manual_seed(seed)
     found = torch.zeros(scan.sites, scan.sites, dtype=torch.bool)
@@ -68,7 +75,10 @@ def gradient_dependencies(model: PixelModel, *, trials: int = 3, seed: int = 0) 
                 weights = torch.randn(params.shape, generator=generator).to(params)
                 for t in range(scan.sites):
                     grads = torch.autograd.grad(
-                        (params[t] * weights[t]).sum(), captured, retain_graph=True, allow_unused=True
+                        (params[t] * weights[t]).sum(),
+                        captured,
+                        retain_graph=True,
+                        allow_unused=True,
                     )
                     for grad in grads:
                         if grad is not None:
@@ -88,7 +98,8 @@ def _params(model: PixelModel, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sequential_log_prob(model: PixelModel, x: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Returns log p(x) in nats with shape (B,), symbol by symbol along the walk: equals `model(x, labels)`.
+    """Returns log p(x) in nats with shape (B,), symbol by symbol along the walk: equals `model(x,
+    labels)`.
 
     The walk sees no symbol before it has been scored, so this is what a codec would pay.
     """

@@ -38,7 +38,12 @@ def save(model: PixelModel, path: str | Path, *, weights: Weights = "raw") -> No
     with replacing(folder / "model.safetensors") as temporary:
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary)
         digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    config = {"format": FORMAT, "model": describe_model(model), "weights": weights, "sha256": digest}
+    config = {
+        "format": FORMAT,
+        "model": describe_model(model),
+        "weights": weights,
+        "sha256": digest,
+    }
     with replacing(folder / "config.json") as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n")
 
@@ -88,7 +93,9 @@ def load_checkpoint(path: str | Path, *, weights: Weights = "ema") -> PixelModel
     from pixelar.training.checkpoints import read_checkpoint
 
     checkpoint = read_checkpoint(Path(path))
-    state = checkpoint["state_dict"]  # Lightning's weight average stands here, the last step's beside it
+    state = checkpoint[
+        "state_dict"
+    ]  # Lightning's weight average stands here, the last step's beside it
     if weights == "raw":
         state = checkpoint.get("current_model_state", state)
     own = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}

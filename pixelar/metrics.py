@@ -47,5 +47,7 @@ class BitsPerDim(Metric):
 
     def standard_error(self) -> Tensor:
         """Returns the standard error of the mean over the images of this process; nan for fewer than two."""
-        variance = (self.squares - self.bits.square() / self.images).clamp_min(0) / (self.images - 1)
+        variance = (self.squares - self.bits.square() / self.images).clamp_min(0) / (
+            self.images - 1
+        )
         return (variance / self.images).sqrt()

@@ -80,8 +80,10 @@ class PixelModel(nn.Module):
         return self.log_prob_sites(x, labels).sum(1)
 
     def log_prob_sites(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Returns the log-probability of every site given those before it, in scan order, with shape (B, T)."""
-        return self.head.log_prob(self.net(x, self.check_labels(labels, len(x))), self.scan.gather(x))
+        """Returns the log-probability of each site given those before it, with shape (B, T)."""
+        return self.head.log_prob(
+            self.net(x, self.check_labels(labels, len(x))), self.scan.gather(x)
+        )
 
     def encode(self, images: Tensor) -> Tensor:
         """Returns the symbols (B, C, H, W) of uint8 images, on the model's device.
@@ -95,25 +97,33 @@ class PixelModel(nn.Module):
                 f"(channels, height, width); got {tuple(images.shape)}"
             )
         if images.dtype != torch.uint8:
-            raise PixelarError(f"the model takes uint8 images with values 0 … 255; got {images.dtype}")
+            raise PixelarError(
+                f"the model takes uint8 images with values 0 … 255; got {images.dtype}"
+            )
         return self.quantizer.encode(images.to(self.device))
 
     def check_labels(self, labels: Tensor | None, batch: int) -> Tensor | None:
-        """Returns labels on the model's device, or raises PixelarError if they are not what the model takes."""
+        """Returns labels on the model's device; raises PixelarError if the model takes others."""
         if self.classes == 0:
             if labels is not None:
-                raise PixelarError("labels given, but the model is not conditioned on classes (classes: 0)")
+                raise PixelarError(
+                    "labels given, but the model is not conditioned on classes (classes: 0)"
+                )
             return None
         if labels is None:
             raise PixelarError(
-                f"the model is conditioned on {self.classes} classes: pass labels from 0 to {self.classes - 1}"
+                f"the model is conditioned on {self.classes} classes: "
+                f"pass labels from 0 to {self.classes - 1}"
             )
         if labels.shape != (batch,):
-            raise PixelarError(f"{batch} images need labels of shape ({batch},); got {tuple(labels.shape)}")
+            raise PixelarError(
+                f"{batch} images need labels of shape ({batch},); got {tuple(labels.shape)}"
+            )
         labels = labels.to(self.device)
         if labels.numel() and not (0 <= int(labels.min()) and int(labels.max()) < self.classes):
             raise PixelarError(
-                f"labels must be from 0 to {self.classes - 1}; got {int(labels.min())} to {int(labels.max())}"
+                f"labels must be from 0 to {self.classes - 1}; "
+                f"got {int(labels.min())} to {int(labels.max())}"
             )
         return labels
 
@@ -130,7 +140,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def hyperparameters(module: nn.Module) -> dict[str, Any]:
-    """Returns the keyword arguments that a net, head or quantizer was built with, as plain values."""
+    """Returns the keyword arguments of a net, head or quantizer as plain values."""
     parameters = inspect.signature(type(module)).parameters.values()
     names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     values = {name: getattr(module, name) for name in names}
@@ -138,7 +148,7 @@ def hyperparameters(module: nn.Module) -> dict[str, Any]:
 
 
 def describe_model(model: PixelModel) -> dict[str, Any]:
-    """Returns a model as plain values: names from the tables and keyword arguments; `build_model` reads it."""
+    """Returns a model as names from our tables and keyword arguments, for `build_model`."""
     parts = {"quantizer": model.quantizer, "head": model.head, "net": model.net}
     return {
         "image_shape": list(model.image_shape),
@@ -148,7 +158,7 @@ def describe_model(model: PixelModel) -> dict[str, Any]:
 
 
 def build_model(description: dict[str, Any]) -> PixelModel:
-    """Returns the untrained model that `describe_model` described; names come from the tables only."""
+    """Returns the untrained model that was described; names are looked up in our tables only."""
 
     def lookup(part: str, table: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         name, args = description[part]["name"], description[part]["args"]

@@ -54,7 +54,9 @@ def save_picture(image: Tensor, path: Path) -> None:
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(temporary, format="PNG")
 
 
-def save_curves(curves: Sequence[tuple[str, list[float], list[float]]], path: Path, label: str) -> None:
+def save_curves(
+    curves: Sequence[tuple[str, list[float], list[float]]], path: Path, label: str
+) -> None:
     """Draws curves, each a name with steps and values, over training steps into a PNG file.
 
     Arguments:

@@ -1,7 +1,8 @@
 """From 8-bit images to symbols and back.
 
-A likelihood is of symbols. Where `lossless` holds, symbols and images are in one-to-one correspondence and a figure
-in bits per dimension is that of the images; elsewhere it is that of the reduced images, which is another thing.
+A likelihood is of symbols. Where `lossless` holds, symbols and images are in one-to-one
+correspondence and a figure in bits per dimension is that of the images; elsewhere it is that of the
+reduced images, which is another thing.
 """
 
 import abc
@@ -12,16 +13,25 @@ from torch import Tensor, nn
 
 from pixelar.errors import PixelarError
 
-__all__ = ["QUANTIZERS", "BitDepth", "Identity", "Palette", "Quantizer", "StochasticBinarisation", "Threshold"]
+__all__ = [
+    "QUANTIZERS",
+    "BitDepth",
+    "Identity",
+    "Palette",
+    "Quantizer",
+    "StochasticBinarisation",
+    "Threshold",
+]
 
 Shape = tuple[int, int, int]
 
 
 class Quantizer(nn.Module, abc.ABC):
-    """A map between 8-bit images and symbols. Keyword arguments are kept as attributes of the same name.
+    """A map between 8-bit images and symbols. Keyword arguments are kept as attributes of the same
+    name.
 
-    `levels` is V, the number of values of a symbol, and `unit` what a symbol is called in reports: "dim" where
-    it is a colour value, "token" where it stands for a whole colour.
+    `levels` is V, the number of values of a symbol, and `unit` what a symbol is called in reports:
+    "dim" where it is a colour value, "token" where it stands for a whole colour.
     """
 
     levels: int
@@ -41,14 +51,17 @@ class Quantizer(nn.Module, abc.ABC):
         return shape
 
     def fit(self, images: Tensor) -> None:
-        """Adapts to training images, uint8 (N, C, H, W), before training; most quantizers have nothing to learn."""
+        """Adapts to training images, uint8 (N, C, H, W), before training; most quantizers have
+        nothing to learn.
+        """
 
 
 class Identity(Quantizer):
     """Evenly spaced grey levels as they are: lossless; images with other values are refused.
 
     Arguments:
-        levels: V, the number of values that occur: 256, or fewer where images have fewer, as 17 for `digits`.
+        levels: V, the number of values that occur: 256, or fewer where images have fewer, as 17 for
+            `digits`.
 
     Example:
         >>> Identity(levels=17).encode(torch.tensor([0, 16, 255], dtype=torch.uint8))
@@ -70,7 +83,8 @@ class Identity(Quantizer):
         odd = self.decode(x) != images
         if odd.any():
             raise PixelarError(
-                f"quantizer Identity(levels={self.levels}): the images hold the value {int(images[odd][0])}, "
+                f"quantizer Identity(levels={self.levels}): "
+                f"the images hold the value {int(images[odd][0])}, "
                 f"which is none of {self.levels} evenly spaced levels; "
                 "use images of that kind, or a model with more levels"
             )
@@ -112,7 +126,9 @@ class Threshold(Quantizer):
     def __init__(self, *, threshold: int = 128) -> None:
         super().__init__()
         if not 1 <= threshold <= 255:
-            raise PixelarError(f"quantizer Threshold: threshold must be from 1 to 255; got {threshold}")
+            raise PixelarError(
+                f"quantizer Threshold: threshold must be from 1 to 255; got {threshold}"
+            )
         self.threshold = threshold
 
     def encode(self, images: Tensor) -> Tensor:
@@ -125,7 +141,8 @@ class Threshold(Quantizer):
 class StochasticBinarisation(Quantizer):
     """White with probability x / 255, drawn once and for all.
 
-    The draw is a function of the seed and of the image alone: it is the same in every epoch, batch and process.
+    The draw is a function of the seed and of the image alone: it is the same in every epoch, batch
+        and process.
     Images that are black and white already stay as they are.
 
     Arguments:
@@ -161,7 +178,8 @@ class Palette(Quantizer):
         seed: The seed of k-means.
 
     References:
-        Generative Pretraining from Pixels (Chen et al., 2020), https://proceedings.mlr.press/v119/chen20s.html
+        Generative Pretraining from Pixels (Chen et al., 2020),
+        https://proceedings.mlr.press/v119/chen20s.html
     """
 
     unit = "token"
@@ -176,7 +194,9 @@ class Palette(Quantizer):
 
     def symbol_shape(self, shape: Shape) -> Shape:
         if shape[0] != 3:
-            raise PixelarError(f"quantizer Palette: made for RGB images; these have {shape[0]} channel(s)")
+            raise PixelarError(
+                f"quantizer Palette: made for RGB images; these have {shape[0]} channel(s)"
+            )
         return 1, *shape[1:]
 
     def fit(self, images: Tensor) -> None:
@@ -194,11 +214,15 @@ class Palette(Quantizer):
         generator = torch.Generator().manual_seed(self.seed)
         some = pixels[torch.randperm(len(pixels), generator=generator)[:1_000_000]]
         means = MiniBatchKMeans(self.levels, random_state=self.seed, batch_size=8192, n_init=3)
-        self.colours.copy_(torch.from_numpy(means.fit(some.numpy().astype("float32")).cluster_centers_))
+        self.colours.copy_(
+            torch.from_numpy(means.fit(some.numpy().astype("float32")).cluster_centers_)
+        )
 
     def encode(self, images: Tensor) -> Tensor:
         if self.colours.isnan().any():
-            raise PixelarError("quantizer Palette: has no colours yet; call fit(images) with training images")
+            raise PixelarError(
+                "quantizer Palette: has no colours yet; call fit(images) with training images"
+            )
         pixels = images.movedim(1, -1).to(self.colours.dtype)  # (B, H, W, 3)
         # |p - c|² without |p|², which is the same for all colours
         distance = self.colours.square().sum(1) - 2 * pixels @ self.colours.T

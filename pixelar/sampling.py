@@ -1,10 +1,12 @@
 """Drawing images: from nothing, from a known part, or as a film of the canvas while it fills.
 
-Every symbol is drawn by inverting its distribution function at one uniform number. The numbers of an image depend on
-the seed and on the image's number alone, so a seed and a number give one image, in whatever batch it is drawn.
+Every symbol is drawn by inverting its distribution function at one uniform number. The numbers of
+an image depend on the seed and on the image's number alone, so a seed and a number give one image,
+in whatever batch it is drawn.
 """
 
 from collections.abc import Iterator
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -15,19 +17,29 @@ from pixelar.model import PixelModel, evaluating
 from pixelar.seeds import mix
 from pixelar.unroll import unroll
 
-__all__ = ["complete", "is_prefix", "known_symbols", "sample", "stream", "temper"]
+__all__ = ["Drawing", "complete", "is_prefix", "known_symbols", "sample", "stream", "temper"]
+
+
+class Drawing(TypedDict, total=False):
+    """How symbols are drawn.
+
+    Attributes:
+        temperature: Divides the log-probabilities; 0 takes the most probable level. Default: 1.
+        top_k: Keeps the k most probable levels.
+        top_p: Keeps the most probable levels that together reach this probability.
+        seed: Gives the same images again; None draws new ones.
+        progress: Whether to show a progress bar.
+    """
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    seed: int | None
+    progress: bool
 
 
 def sample(
-    model: PixelModel,
-    n: int,
-    labels: Tensor | None = None,
-    *,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
-    progress: bool = False,
+    model: PixelModel, n: int, labels: Tensor | None = None, **options: Unpack[Drawing]
 ) -> Tensor:
     """Draws images from the model.
 
@@ -35,28 +47,13 @@ def sample(
         model: The model.
         n: The number of images.
         labels: Classes with shape (n,), for a model that is conditioned on them.
-        temperature: Divides the log-probabilities; 0 takes the most probable level.
-        top_k: Keeps the k most probable levels.
-        top_p: Keeps the most probable levels that together reach this probability.
-        seed: Gives the same images again; None draws new ones.
-        progress: Whether to show a progress bar.
+        options: As in `Drawing`.
 
     Returns:
         uint8 images with shape (n, C, H, W).
     """
     blank = torch.zeros(n, *model.image_shape, dtype=torch.uint8)
-    known = torch.zeros(1, 1, 1, dtype=torch.bool)
-    return complete(
-        model,
-        blank,
-        known,
-        labels,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        progress=progress,
-    )
+    return complete(model, blank, torch.zeros(1, 1, 1), labels, **options)
 
 
 def complete(
@@ -64,41 +61,26 @@ def complete(
     images: Tensor,
     known: Tensor,
     labels: Tensor | None = None,
-    *,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
-    progress: bool = False,
+    **options: Unpack[Drawing],
 ) -> Tensor:
     """Draws the unknown part of images.
 
-    Exact where the known sites come first in the model's scan (`is_prefix`). Elsewhere the known pixels are
-    clamped: later known pixels do not influence earlier unknown ones, so it is not the exact conditional.
+    Exact where the known sites come first in the model's scan (`is_prefix`). Elsewhere the known
+    pixels are clamped: later known pixels do not influence earlier unknown ones, so what is drawn
+    does not follow the exact conditional distribution.
 
     Arguments:
         model: The model.
-        images: uint8 images with shape (B, C, H, W); what they hold in the unknown part is ignored.
+        images: uint8 images with shape (B, C, H, W); what the unknown part holds is ignored.
         known: Which pixels are known, with a shape that broadcasts to (B, C, H, W).
         labels: Classes with shape (B,), for a model that is conditioned on them.
-        temperature, top_k, top_p, seed, progress: As in `sample`.
+        options: As in `Drawing`.
 
     Returns:
-        uint8 images with shape (B, C, H, W); known pixels are those of `images`, as the model sees them.
+        uint8 images with shape (B, C, H, W); known pixels are those of `images`, as the model sees
+        them.
     """
-    frames = stream(
-        model,
-        images,
-        known,
-        labels,
-        every=model.scan.sites,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        progress=progress,
-    )
-    *_, last = frames
+    *_, last = stream(model, images, known, labels, every=model.scan.sites, **options)
     return last
 
 
@@ -116,9 +98,10 @@ def stream(
     seed: int | None = None,
     progress: bool = False,
 ) -> Iterator[Tensor]:
-    """As `complete`, and yields the images every so many sites while they fill; the last ones are complete.
+    """Draws as `complete` does, and yields the images every so many sites while they fill.
 
-    Unknown pixels that are not yet drawn are those of `images`. Closing the iterator ends the work.
+    Unknown pixels that are not yet drawn are those of `images`. The images yielded last are
+    complete. Closing the iterator ends the work.
     """
     check_options(temperature, top_k, top_p)
     if every < 1:
@@ -161,7 +144,7 @@ def known_symbols(model: PixelModel, known: Tensor, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def is_prefix(model: PixelModel, known: Tensor, images: Tensor) -> bool:
-    """Returns whether the known sites of all images come first in the scan, so that completion is exact."""
+    """Returns whether the known sites come first in the scan, so that completion is exact."""
     mask = known_symbols(model, known, model.encode(images))
     return bool(model.scan.prefix(mask) == model.scan.gather(mask).any(-1).sum(1).max())
 
@@ -187,11 +170,11 @@ def temper(
         logits = logits / temperature
     if top_k is not None:
         # ranks rather than values, so that exactly k levels stay even where some are equal
-        ranks = logits.argsort(-1, descending=True, stable=True).argsort(-1)
+        ranks = logits.argsort(dim=-1, descending=True, stable=True).argsort(-1)
         logits = logits.masked_fill(ranks >= top_k, -torch.inf)
     probabilities = logits.softmax(-1)
     if top_p is not None:
-        ordered, order = probabilities.sort(-1, descending=True, stable=True)
+        ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
         before = ordered.cumsum(-1) - ordered  # the mass of more probable levels
         dropped = (before >= top_p).gather(-1, order.argsort(-1))
         probabilities = probabilities.masked_fill(dropped, 0)
@@ -199,7 +182,7 @@ def temper(
 
 
 def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """Returns the levels (B,) at which the distribution functions of (B, V) pass uniform numbers (B,)."""
+    """Returns the levels (B,) at which the cumulative masses of (B, V) pass uniforms (B,)."""
     cumulative = probabilities.cumsum(-1)
     target = uniform[:, None] * cumulative[:, -1:]
     # the first level whose cumulative mass exceeds the target: never one of probability zero
@@ -207,10 +190,12 @@ def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
 
 
 def uniforms(model: PixelModel, n: int, seed: int) -> Tensor:
-    """Returns one uniform number in [0, 1) per symbol, with shape (n, T, S), a function of seed and image number."""
+    """Returns a uniform number in [0, 1) for each symbol of n images, with shape (n, T, S)."""
     shape = (model.scan.sites, model.scan.symbols)
     rows = [
-        torch.rand(shape, generator=torch.Generator().manual_seed(mix(seed, k)), dtype=torch.float64)
+        torch.rand(
+            shape, generator=torch.Generator().manual_seed(mix(seed, k)), dtype=torch.float64
+        )
         for k in range(n)
     ]
     return torch.stack(rows).to(model.device) if rows else torch.zeros(0, *shape)

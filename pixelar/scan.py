@@ -1,7 +1,8 @@
 """The order in which an image is generated.
 
-A scan lists the sites of an image of symbols in the order in which a model visits them, and the symbols that
-each site holds. Every scan is a table of positions, so that the same walk serves them all:
+A scan lists the sites of an image of symbols in the order in which a model visits them, and the
+symbols that each site holds. Every scan is a table of positions, so that the same walk serves them
+all:
 
     raster    snake     hilbert        subpixel, RGB, 1×2
     0 1 2     0 1 2      0  3  4  5    R0 G1 B2  R3 G4 B5
@@ -13,7 +14,7 @@ each site holds. Every scan is a table of positions, so that the same walk serve
 from collections.abc import Callable
 
 import torch
-from torch import BoolTensor, LongTensor, Tensor, nn
+from torch import Tensor, nn
 
 from pixelar.errors import PixelarError, did_you_mean
 
@@ -30,7 +31,8 @@ class Scan(nn.Module):
     Arguments:
         name: Its name in `SCANS`.
         shape: The shape (C, H, W) of an image of symbols.
-        index: Positions in the flattened image with shape (T, S): row t holds the symbols of site t.
+        index: Positions in the flattened image with shape (T, S): row t holds the symbols of site
+            t.
 
     Example:
         >>> scan = raster((3, 2, 2))
@@ -40,7 +42,7 @@ class Scan(nn.Module):
         tensor([1, 5, 9])
     """
 
-    index: LongTensor
+    index: Tensor
 
     def __init__(self, name: str, shape: Shape, index: Tensor) -> None:
         super().__init__()
@@ -57,20 +59,21 @@ class Scan(nn.Module):
         return self.sites * self.symbols
 
     def gather(self, x: Tensor) -> Tensor:
-        """Returns the values of images with shape (B, C, H, W) in scan order, with shape (B, T, S)."""
+        """Returns the values of images (B, C, H, W) in scan order, with shape (B, T, S)."""
         return x.flatten(1)[:, self.index]
 
     def scatter(self, values: Tensor) -> Tensor:
-        """Returns values in scan order, with shape (B, T, S), as images with shape (B, C, H, W)."""
+        """Returns values in scan order (B, T, S) as images with shape (B, C, H, W)."""
         flat = torch.empty_like(values.flatten(1))
         flat[:, self.index.flatten()] = values.flatten(1)
         return flat.view(len(values), *self.shape)
 
-    def prefix(self, known: BoolTensor) -> int:
+    def prefix(self, known: Tensor) -> int:
         """Returns how many sites at the start of the scan are known in full.
 
         Arguments:
-            known: Which symbols are known, with shape (B, C, H, W); one image's gap ends all prefixes.
+            known: Which symbols are known, with shape (B, C, H, W); one image's gap ends all
+                prefixes.
         """
         complete = self.gather(known).all(-1).all(0)
         return int(complete.long().cumprod(0).sum())
@@ -105,8 +108,8 @@ def snake(shape: Shape) -> Scan:
 def hilbert(shape: Shape) -> Scan:
     """The Hilbert curve: T = H·W, S = C.
 
-    Where the image is not a square with a power of two as its side, the curve of the smallest such square
-    around it is followed, and what lies outside the image is skipped.
+    Where the image is not a square with a power of two as its side, the curve of the smallest such
+    square around it is followed, and what lies outside the image is skipped.
     """
     _, h, w = shape
     side = 1 << (max(h, w) - 1).bit_length()

@@ -1,15 +1,14 @@
 """Properties that every model must have, as assertions that people can run on nets of their own.
 
-Each raises AssertionError with a message that says which site is at fault. They are meant for small models; weights
-that start at zero hide bugs, so fill all parameters with noise first (`randomise`).
+Each raises AssertionError with a message that says which site is at fault. They are meant for small
+models; weights that start at zero hide bugs, so fill all parameters with noise first (`randomise`).
 
 Example:
     >>> from pixelar.model import build_model
     >>> model = build_model({
-    ...     "image_shape": [1, 3, 4], "scan": "raster", "quantizer": {"name": "BitDepth", "args": {"bits": 1}},
-    ...     "head": {"name": "Bernoulli", "args": {}},
-    ...     "net": {"name": "PixelCNN", "args": {"width": 4, "depth": 1, "readout": []}},
-    ... })
+    ...     "image_shape": [1, 3, 4], "scan": "raster", "quantizer": {"name": "BitDepth", "args":
+    {"bits": 1}}, ...     "head": {"name": "Bernoulli", "args": {}}, ...     "net": {"name":
+    "PixelCNN", "args": {"width": 4, "depth": 1, "readout": []}}, ... })
     >>> assert_autoregressive(randomise(model))
     >>> assert_cache_equals_forward(model)
     >>> assert_normalised(model)
@@ -39,7 +38,9 @@ def randomise(model: PixelModel, *, scale: float = 0.4, seed: int = 0) -> PixelM
 
 
 def assert_autoregressive(model: PixelModel, *, trials: int = 3, seed: int = 0) -> None:
-    """Checks that no site depends on itself or on a later one, by perturbation and by gradient, to the last bit."""
+    """Checks that no site depends on itself or on a later one, by perturbation and by gradient, to
+    the last bit.
+    """
     found = {
         "changes with": dependencies(model, trials=trials, seed=seed),
         "has a gradient from": gradient_dependencies(model, trials=trials, seed=seed),
@@ -50,7 +51,8 @@ def assert_autoregressive(model: PixelModel, *, trials: int = 3, seed: int = 0) 
             (t, u), rest = leaks[0], len(leaks) - 1
             raise AssertionError(
                 f"{type(model.net).__name__} leaks: site {t} ({_where(model, t)}) {verb} "
-                f"site {u} ({_where(model, u)}), which does not come before it; {rest} more such pairs"
+                f"site {u} ({_where(model, u)}), which does not come before it; "
+                f"{rest} more such pairs"
             )
 
 
@@ -60,14 +62,16 @@ def assert_cache_equals_forward(
 ) -> None:
     """Checks that `step`, from the start and after `prefill`, gives what `forward` gives.
 
-    What lies ahead on the canvas is poisoned with other symbols, and two walks take turns, so a step that reads
-    ahead or keeps state in the module is found out.
+    What lies ahead on the canvas is poisoned with other symbols, and two walks take turns, so a
+    step that reads ahead or keeps state in the module is found out.
     """
     tolerance = tolerance or (1e-10 if next(model.parameters()).dtype == torch.float64 else 1e-4)
     generator = torch.Generator().manual_seed(seed)
     scan, net, levels = model.scan, model.net, model.net.levels
     shape = (2, batch, *scan.shape)
-    images, poison = (torch.randint(levels, shape, generator=generator).to(model.device) for _ in range(2))
+    images, poison = (
+        torch.randint(levels, shape, generator=generator).to(model.device) for _ in range(2)
+    )
     labels = [_some_labels(model, batch, generator) for _ in range(2)]
     keys = list(net.state_dict())
     with evaluating(model):
@@ -80,11 +84,14 @@ def assert_cache_equals_forward(
             for canvas, cache in zip(canvases, caches, strict=True):
                 net.prefill(canvas, start, cache)
             for t in range(start, scan.sites):
-                for canvas, cache, x, params in zip(canvases, caches, images, expected, strict=True):
+                for canvas, cache, x, params in zip(
+                    canvases, caches, images, expected, strict=True
+                ):
                     error = float((net.step(canvas, t, cache) - params[:, t]).abs().max())
                     if not error <= tolerance:
                         raise AssertionError(
-                            f"{type(net).__name__}.step differs from forward by {error:.2e} at site {t} "
+                            f"{type(net).__name__}.step differs from forward by {error:.2e} "
+                            f"at site {t} "
                             f"({_where(model, t)}), in a walk from site {start}"
                         )
                     _reveal(model, canvas, x, [t])
@@ -93,7 +100,9 @@ def assert_cache_equals_forward(
 
 @torch.no_grad()
 def assert_normalised(model: PixelModel, *, tolerance: float = 1e-6, limit: int = 1 << 16) -> None:
-    """Checks Σ p(x) = 1 by enumerating all images of a model so tiny that there are at most `limit` of them."""
+    """Checks Σ p(x) = 1 by enumerating all images of a model so tiny that there are at most `limit`
+    of them.
+    """
     scan, levels = model.scan, model.net.levels
     count = levels**scan.dims
     if count > limit:
@@ -104,7 +113,9 @@ def assert_normalised(model: PixelModel, *, tolerance: float = 1e-6, limit: int 
     with evaluating(model):
         total = float(model(x, labels).double().exp().sum())
     if not math.isclose(total, 1, abs_tol=tolerance):
-        raise AssertionError(f"{type(model.net).__name__}: the probabilities of all {count} images sum to {total}")
+        raise AssertionError(
+            f"{type(model.net).__name__}: the probabilities of all {count} images sum to {total}"
+        )
 
 
 def _some_labels(model: PixelModel, batch: int, generator: torch.Generator) -> Tensor | None:

@@ -1,6 +1,7 @@
 """The chain rule as a walk: the only loop over sites in the package.
 
-Sampling, completing, scoring and coding all visit the sites in scan order and differ in how the next symbol is chosen.
+Sampling, completing, scoring and coding all visit the sites in scan order and differ in how the
+next symbol is chosen.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,8 +23,10 @@ def unroll(
 
     Arguments:
         model: The model.
-        x: The canvas of symbols with shape (B, C, H, W), written in place. Sites before `start` are given.
-        choose: Takes log-probabilities with shape (B, V), the site t and the symbol s; returns symbols (B,).
+        x: The canvas of symbols with shape (B, C, H, W), written in place. Sites before `start` are
+            given.
+        choose: Takes log-probabilities with shape (B, V), the site t and the symbol s; returns
+            symbols (B,).
         labels: Classes with shape (B,).
         start: The first site to visit; the net jumps over those before it in one parallel pass.
 

@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in DISK:
             raise
-        print(f"pixelar: cannot write {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        print(
+            f"pixelar: cannot write {error.filename or 'a file'}: {error.strerror}", file=sys.stderr
+        )
     except KeyboardInterrupt:
         print("\npixelar: interrupted", file=sys.stderr)
         return 130
@@ -45,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
         "pixelar", description="Pixel-autoregressive image models: train, score, sample, complete."
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("fit", help="train a model: pixelar fit -c configs/NAME.yaml", add_help=False)
+    commands.add_parser(
+        "fit", help="train a model: pixelar fit -c configs/NAME.yaml", add_help=False
+    )
     _add_evaluate(commands.add_parser("evaluate", help="bits/dim of a model on a data set"))
     sample = commands.add_parser("sample", help="draw images")
     _add_model(sample)
@@ -67,33 +71,63 @@ def _add_model(command: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     _add_model(command)
-    command.add_argument("-d", "--data", required=True, help="a data set (see pixelar list) or a folder of images")
-    command.add_argument("--root", default="data", help="where MNIST and the like are kept (default: data)")
-    command.add_argument("--download", action="store_true", help="fetch the data set if it is missing")
-    command.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
+    command.add_argument(
+        "-d", "--data", required=True, help="a data set (see pixelar list) or a folder of images"
+    )
+    command.add_argument(
+        "--root", default="data", help="where MNIST and the like are kept (default: data)"
+    )
+    command.add_argument(
+        "--download", action="store_true", help="fetch the data set if it is missing"
+    )
+    command.add_argument(
+        "--split", choices=("train", "val", "test"), default="test", help="default: test"
+    )
     command.add_argument("--limit", type=int, metavar="N", help="only the first N images")
-    command.add_argument("--fit", action="store_true", help="resize and crop a folder's images to the model's size")
-    command.add_argument("--batch-size", type=int, default=64, help="default: 64; the figure does not depend on it")
-    command.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
-    command.add_argument("-o", "--output", metavar="FOLDER", help="for card.json and per_image.csv (default: beside the model)")
+    command.add_argument(
+        "--fit", action="store_true", help="resize and crop a folder's images to the model's size"
+    )
+    command.add_argument(
+        "--batch-size", type=int, default=64, help="default: 64; the figure does not depend on it"
+    )
+    command.add_argument(
+        "--dtype", choices=("float32", "float64"), default="float32", help="default: float32"
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        help="for card.json and per_image.csv (default: beside the model)",
+    )
 
 
 def _add_complete(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     command.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
     command.add_argument(
-        "--keep", nargs="+", required=True, metavar="REGION",
+        "--keep",
+        nargs="+",
+        required=True,
+        metavar="REGION",
         help="what is known: top, left, 'rows N', or a mask file whose white pixels are known",
     )
     command.add_argument("-n", type=int, default=4, help="completions of each image (default: 4)")
-    command.add_argument("--fit", action="store_true", help="resize and crop images to the model's size")
+    command.add_argument(
+        "--fit", action="store_true", help="resize and crop images to the model's size"
+    )
     _add_drawing(command, "completions.png")
 
 
 def _add_drawing(command: argparse.ArgumentParser, output: str) -> None:
-    command.add_argument("--label", type=int, help="class, for a model that is conditioned on classes")
+    command.add_argument(
+        "--label", type=int, help="class, for a model that is conditioned on classes"
+    )
     command.add_argument("--temperature", type=float, default=1.0, help="default: 1")
     command.add_argument("--top-k", type=int, help="keep the k most probable levels")
-    command.add_argument("--top-p", type=float, help="keep the most probable levels up to this mass")
+    command.add_argument(
+        "--top-p", type=float, help="keep the most probable levels up to this mass"
+    )
     command.add_argument("--seed", type=int, help="the same images again (default: new ones)")
-    command.add_argument("-o", "--output", default=output, metavar="FILE", help=f"default: {output}")
+    command.add_argument(
+        "-o", "--output", default=output, metavar="FILE", help=f"default: {output}"
+    )

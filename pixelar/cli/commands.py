@@ -48,7 +48,9 @@ def evaluate(options: Namespace) -> int:
                 progress=True,
             )
             if rank == 0:
-                print(f"{weights} weights: {report}  ({len(report.per_image)} {options.split} images of {data.name})")
+                print(
+                    f"{weights} weights: {report}  ({len(report.per_image)} {options.split} images of {data.name})"
+                )
                 folder = Path(options.output) if options.output else _beside(path) / "evaluation"
                 folder = folder / f"{data.name}-{options.split}-{weights}"
                 report.save(folder)
@@ -61,7 +63,9 @@ def sample(options: Namespace) -> int:
     if options.n < 1:
         raise PixelarError(f"-n must be at least 1; got {options.n}")
     model = open_model(options.model)
-    images = sample_images(model, options.n, labels(model, options.label, options.n), **drawing(options))
+    images = sample_images(
+        model, options.n, labels(model, options.label, options.n), **drawing(options)
+    )
     save_picture(grid(images), Path(options.output))
     print(options.output)
     return 0
@@ -97,7 +101,11 @@ def complete(options: Namespace) -> int:
 
 def export(options: Namespace) -> int:
     """Writes a model folder from a training checkpoint."""
-    save(load_checkpoint(options.checkpoint, weights=options.weights), options.output, weights=options.weights)
+    save(
+        load_checkpoint(options.checkpoint, weights=options.weights),
+        options.output,
+        weights=options.weights,
+    )
     print(f"{options.output}: {options.weights} weights of {options.checkpoint}")
     return 0
 
@@ -113,7 +121,11 @@ def info(options: Namespace) -> int:
 def list(options: Namespace) -> int:  # noqa: A001
     """Prints the names that configs and commands know."""
     tables: dict[str, dict[str, Any]] = {
-        "nets": NETS, "heads": HEADS, "scans": SCANS, "quantizers": QUANTIZERS, "data sets": DATASETS,
+        "nets": NETS,
+        "heads": HEADS,
+        "scans": SCANS,
+        "quantizers": QUANTIZERS,
+        "data sets": DATASETS,
     }
     for title, table in tables.items():
         print(f"{title}:")
@@ -153,7 +165,9 @@ def data_named(options: Namespace, model: PixelModel) -> ImageData:
         raise PixelarError(f"data: no folder {name}, and {did_you_mean(name, DATASETS)}")
     channels, height, width = model.image_shape
     if height != width:
-        raise PixelarError(f"a folder's images are made square, but the model takes {width}×{height}")
+        raise PixelarError(
+            f"a folder's images are made square, but the model takes {width}×{height}"
+        )
     has_splits = (Path(name) / options.split).is_dir()
     fractions = {} if has_splits else {"val_fraction": 0.0, "test_fraction": 1.0}
     return Folder(root=name, size=height, channels=channels, resize=options.fit, **fractions)
@@ -171,11 +185,15 @@ def region(words: Sequence[str], shape: tuple[int, int, int]) -> Tensor:
         case ["rows", number] if number.isdecimal() and 0 < int(number) < height:
             known[:, : int(number)] = True
         case ["rows", *_]:
-            raise PixelarError(f"--keep rows N: N must be from 1 to {height - 1}; got {' '.join(words[1:])!r}")
+            raise PixelarError(
+                f"--keep rows N: N must be from 1 to {height - 1}; got {' '.join(words[1:])!r}"
+            )
         case [file] if Path(file).is_file():
             known = read_image(Path(file), (1, height, width), resize=False) >= 128
         case _:
-            raise PixelarError(f"--keep takes top, left, rows N, or a mask file; there is no file {' '.join(words)!r}")
+            raise PixelarError(
+                f"--keep takes top, left, rows N, or a mask file; there is no file {' '.join(words)!r}"
+            )
     return known
 
 

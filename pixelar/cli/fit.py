@@ -1,10 +1,10 @@
 """`pixelar fit`: trains what a config describes, into a folder of its own.
 
-    runs/NAME/  config.yaml          what was asked for, defaults filled in
-                checkpoints/         the newest two, to resume from
-                csv/ tensorboard/    the curves, one version per start
-                samples/             a grid at every validation
-                model/               the trained model, once it is finished
+runs/NAME/  config.yaml          what was asked for, defaults filled in
+            checkpoints/         the newest two, to resume from
+            csv/ tensorboard/    the curves, one version per start
+            samples/             a grid at every validation
+            model/               the trained model, once it is finished
 """
 
 import difflib
@@ -59,11 +59,21 @@ class FitCLI(LightningCLI):
     """Lightning's command line with the options of a run, and the image shape passed from data to model."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--run", type=str | None, default=None, help="folder of this run; default: runs/CONFIG")
-        parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run")
-        parser.add_argument("--ema", type=float, default=0.999, help="decay of the weights' moving average")
-        parser.add_argument("--checkpoint_every", type=int, default=500, help="steps between checkpoints")
-        parser.add_argument("--samples", type=int, default=16, help="images in the grid drawn at each validation")
+        parser.add_argument(
+            "--run", type=str | None, default=None, help="folder of this run; default: runs/CONFIG"
+        )
+        parser.add_argument(
+            "--resume", action="store_true", help="go on from the newest checkpoint of the run"
+        )
+        parser.add_argument(
+            "--ema", type=float, default=0.999, help="decay of the weights' moving average"
+        )
+        parser.add_argument(
+            "--checkpoint_every", type=int, default=500, help="steps between checkpoints"
+        )
+        parser.add_argument(
+            "--samples", type=int, default=16, help="images in the grid drawn at each validation"
+        )
         parser.link_arguments("data.shape", "model.shape", apply_on="instantiate")
 
 
@@ -139,7 +149,9 @@ def explain(message: str) -> str:
         name = stray[1].split("=")[0]
         near = difflib.get_close_matches(name, _all_keys(), n=1, cutoff=0.4)
         return f"unknown option --{name}" + (f"; did you mean --{near[0]}?" if near else "")
-    wrong = re.search(r'Parser key "(\w+)":\s+(Expected an? .*?)\.? Got value: (\S+?)\.?( |$)', message)
+    wrong = re.search(
+        r'Parser key "(\w+)":\s+(Expected an? .*?)\.? Got value: (\S+?)\.?( |$)', message
+    )
     if wrong:
         path = key if key.endswith(wrong[1]) else f"{key}.{wrong[1]}"
         rule = re.sub(r"<class '(.*?)'>", r"\1", wrong[2])
@@ -160,7 +172,16 @@ def _all_keys() -> list[str]:
     """Returns all option names with a dot at the most."""
     owners = {"model": Training, "data": PixelData, "trainer": L.Trainer}
     nested = [f"{k}.{p}" for k, cls in owners.items() for p in inspect.signature(cls).parameters]
-    return [*nested, "run", "resume", "ema", "checkpoint_every", "samples", "seed_everything", "config"]
+    return [
+        *nested,
+        "run",
+        "resume",
+        "ema",
+        "checkpoint_every",
+        "samples",
+        "seed_everything",
+        "config",
+    ]
 
 
 def _config_name(arguments: list[str]) -> str:
@@ -181,7 +202,9 @@ def _where_to_begin(folder: Path, *, resume: bool) -> Path | None:
             raise PixelarError(f"nothing to resume in {folder}; leave --resume out to start there")
         return checkpoint
     if checkpoint or complaints:
-        raise PixelarError(f"{folder} holds a run already: go on with --resume, or name another --run")
+        raise PixelarError(
+            f"{folder} holds a run already: go on with --resume, or name another --run"
+        )
     return None
 
 
@@ -206,7 +229,9 @@ def _finish(training: Training, folder: Path) -> None:
     """Saves the trained model, which holds the averaged weights now, and its curves."""
     save(training.model, folder / "model", weights="ema")
     draw_curves({folder.name: folder}, folder / "curves.png")
-    print(f"Trained. The model is in {folder / 'model'}. Next:\n  pixelar evaluate {folder / 'model'} -d DATA")
+    print(
+        f"Trained. The model is in {folder / 'model'}. Next:\n  pixelar evaluate {folder / 'model'} -d DATA"
+    )
 
 
 @contextmanager

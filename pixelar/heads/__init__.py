@@ -1,4 +1,6 @@
-"""Heads: distributions over the symbols of a site. To add one: its file, a line here, one in `tests/zoo.py`."""
+"""Heads: distributions over the symbols of a site. To add one: its file, a line here, one in
+`tests/zoo.py`.
+"""
 
 from pixelar.heads.base import Head
 from pixelar.heads.bernoulli import Bernoulli

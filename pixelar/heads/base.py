@@ -1,4 +1,6 @@
-"""What a head is: a distribution over the symbols of one site, given the parameters that a net computed for it."""
+"""What a head is: a distribution over the symbols of one site, given the parameters that a net
+computed for it.
+"""
 
 import abc
 
@@ -12,9 +14,11 @@ __all__ = ["Head"]
 class Head(nn.Module, abc.ABC):
     """A distribution over S symbols of V levels each, factorised symbol by symbol.
 
-    The contract: `log_prob(params, x) = Σ_s log_pmf(params, x[:s])[x_s]`, and every `log_pmf` is normalised,
-    also at extreme parameters. Both broadcast over leading dimensions and compute in float32 or better,
-    whatever autocast says. Keyword arguments of a subclass are kept as attributes of the same name.
+    The contract: `log_prob(params, x) = Σ_s log_pmf(params, x[:s])[x_s]`, and every `log_pmf` is
+        normalised,
+    also at extreme parameters. Both broadcast over leading dimensions and compute in float32 or
+    better, whatever autocast says. Keyword arguments of a subclass are kept as attributes of the
+    same name.
 
     Arguments:
         levels: V, the number of values a symbol can take.
@@ -26,7 +30,9 @@ class Head(nn.Module, abc.ABC):
     def __init__(self, levels: int, symbols: int) -> None:
         super().__init__()
         if levels < 2:
-            raise PixelarError(f"{type(self).__name__}: a symbol needs at least 2 levels; got {levels}")
+            raise PixelarError(
+                f"{type(self).__name__}: a symbol needs at least 2 levels; got {levels}"
+            )
         self.levels, self.symbols = levels, symbols
 
     @abc.abstractmethod
@@ -58,5 +64,7 @@ class Head(nn.Module, abc.ABC):
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Returns x in float32, or in float64 where it is: likelihoods are not computed in half precision."""
+    """Returns x in float32, or in float64 where it is: likelihoods are not computed in half
+    precision.
+    """
     return x if x.dtype.itemsize >= 4 else x.float()

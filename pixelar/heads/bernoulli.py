@@ -11,7 +11,8 @@ __all__ = ["Bernoulli"]
 
 
 class Bernoulli(Head):
-    """A symbol of two levels with p(x_s = 1) = σ(logit_s); the symbols of a site are independent given the past.
+    """A symbol of two levels with p(x_s = 1) = σ(logit_s); the symbols of a site are independent
+    given the past.
 
     Example:
         >>> head = Bernoulli(levels=2, symbols=1)

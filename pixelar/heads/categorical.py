@@ -15,7 +15,8 @@ __all__ = ["Categorical"]
 class Categorical(Head):
     """p(x_s = v) = softmax(logits_s)_v; the symbols of a site are independent given the past.
 
-    For colour channels that depend on each other, use it with the scan `subpixel` (one symbol per site).
+    For colour channels that depend on each other, use it with the scan `subpixel` (one symbol per
+    site).
 
     Example:
         >>> head = Categorical(levels=4, symbols=1)

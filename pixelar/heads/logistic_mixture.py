@@ -1,13 +1,16 @@
 """A discretised mixture of logistics with coupled colour channels.
 
-A site's symbols, scaled to [-1, 1], come from one of K components; within a component, channel s is a logistic
-distribution whose mean moves linearly with the channels before it, and a level has the mass of its bin:
+A site's symbols, scaled to [-1, 1], come from one of K components; within a component, channel s is
+a logistic distribution whose mean moves linearly with the channels before it, and a level has the
+mass of its bin:
 
-    p(x) = Σ_k π_k Π_s [ σ((x_s + ½δ - μ_ks) / τ_ks) - σ((x_s - ½δ - μ_ks) / τ_ks) ],   μ_ks = m_ks + Σ_{r<s} c_ksr x_r
+    p(x) = Σ_k π_k Π_s [ σ((x_s + ½δ - μ_ks) / τ_ks) - σ((x_s - ½δ - μ_ks) / τ_ks) ],   μ_ks = m_ks
+    + Σ_{r<s} c_ksr x_r
 
-The bins tile the whole real line (the outermost two are half-open), so the mass is exactly one. With p and q the
-upper and lower edge in units of τ, σ(p) - σ(q) = σ(p) σ(-q) (1 - e^{q-p}) holds without cancellation, and
-p - q = δ/τ does not depend on x: the form is exact for every bin, at any sharpness, in value and in gradient.
+The bins tile the whole real line (the outermost two are half-open), so the mass is exactly one.
+With p and q the upper and lower edge in units of τ, σ(p) - σ(q) = σ(p) σ(-q) (1 - e^{q-p}) holds
+without cancellation, and p - q = δ/τ does not depend on x: the form is exact for every bin, at any
+sharpness, in value and in gradient.
 
 References:
     PixelCNN++ (Salimans et al., 2017), https://arxiv.org/abs/1701.05517
@@ -22,7 +25,10 @@ from pixelar.heads.base import Head, at_least_float32
 
 __all__ = ["LogisticMixture"]
 
-LOG_SCALE_RANGE = (-7.0, 7.0)  # at V = 256, from 1/9 of a bin's width to 1,000 times the whole range
+LOG_SCALE_RANGE = (
+    -7.0,
+    7.0,
+)  # at V = 256, from 1/9 of a bin's width to 1,000 times the whole range
 
 
 class LogisticMixture(Head):
@@ -42,7 +48,9 @@ class LogisticMixture(Head):
     def __init__(self, levels: int, symbols: int, *, components: int = 10) -> None:
         super().__init__(levels, symbols)
         if components < 1:
-            raise PixelarError(f"head LogisticMixture: components must be at least 1; got {components}")
+            raise PixelarError(
+                f"head LogisticMixture: components must be at least 1; got {components}"
+            )
         self.components = components
         self.num_params = components * (1 + 2 * symbols + symbols * (symbols - 1) // 2)
 
@@ -59,11 +67,13 @@ class LogisticMixture(Head):
         seen = self._log_bins(prefix, means[..., :s], log_scales[..., :s]).sum(-1)  # (*, K)
         posterior = (weights + seen).log_softmax(-1)
         values = torch.arange(self.levels, device=params.device)  # (V,)
-        log_bins = self._log_bins(values, means[..., s, None], log_scales[..., s, None])  # (*, K, V)
+        log_bins = self._log_bins(
+            values, means[..., s, None], log_scales[..., s, None]
+        )  # (*, K, V)
         return torch.logsumexp(posterior[..., None] + log_bins, -2)
 
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns logits (*, K), means (*, K, S), log-scales (*, K, S), couplings (*, K, S(S-1)/2)."""
+        """Returns logits (*, K), means and log-scales (*, K, S), couplings (*, K, S(S-1)/2)."""
         k, s = self.components, self.symbols
         weights, means, log_scales, couplings = at_least_float32(params).split(
             (k, k * s, k * s, k * s * (s - 1) // 2), -1
@@ -92,7 +102,9 @@ class LogisticMixture(Head):
         return torch.stack(shifted, -1)
 
     def _log_bins(self, x: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
-        """Returns the log-mass of the bins of x, with shape (*, L), under each component: (*, K, L)."""
+        """Returns the log-mass of the bins of x, with shape (*, L), under each component: (*, K,
+        L).
+        """
         x = x[..., None, :]
         half = 1 / (self.levels - 1)
         sharpness = (-log_scales).exp()

@@ -28,7 +28,8 @@ class PixelValues(nn.Module):
 
 
 class TokenEmbedding(nn.Module):
-    """One learned vector per level and place in the site; a site's vector is the sum over its symbols.
+    """One learned vector per level and place in the site; a site's vector is the sum over its
+    symbols.
 
     Arguments:
         scan: The scan whose sites are embedded.
@@ -44,7 +45,9 @@ class TokenEmbedding(nn.Module):
         self.offset: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the vectors of the sites of images (B, C, H, W), in scan order, with shape (B, T, D)."""
+        """Returns the vectors of the sites of images (B, C, H, W), in scan order, with shape (B, T,
+        D).
+        """
         return self.sites(self.scan.gather(x))
 
     def sites(self, symbols: Tensor) -> Tensor:
@@ -66,4 +69,8 @@ class LabelEmbedding(nn.Embedding):
 
     def forward(self, labels: Tensor | None) -> Tensor:
         """Returns vectors with shape (B, D), or zeros (1, D) where there are no labels."""
-        return super().forward(labels) if labels is not None else self.weight.new_zeros(1, self.embedding_dim)
+        return (
+            super().forward(labels)
+            if labels is not None
+            else self.weight.new_zeros(1, self.embedding_dim)
+        )

@@ -1,18 +1,22 @@
 """Convolutions that see only what comes before: masked by colour and column, cropped by row.
 
-A k×k kernel of a causal convolution has dead rows below its centre. They are kept in the parameter, so that
-parameter counts and checkpoints are the published ones, but they are cropped before the convolution runs:
+A k×k kernel of a causal convolution has dead rows below its centre. They are kept in the parameter,
+so that parameter counts and checkpoints are the published ones, but they are cropped before the
+convolution runs:
 
     1 1 1        rows above: all taps
     1 1 1        row of the centre: taps on the left, and the centre itself by the colour rule
     · · ·        dead: cropped
 
-Colours: the channels of every map are divided into one block per colour, in the order R, G, B. At the centre, an
-output of colour o sees inputs of colour i < o (type A, for the first layer, whose inputs are pixels) or i ≤ o (type B).
+Colours: the channels of every map are divided into one block per colour, in the order R, G, B. At
+    the centre, an
+output of colour o sees inputs of colour i < o (type A, for the first layer, whose inputs are
+pixels) or i ≤ o (type B).
 
 References:
     Pixel Recurrent Neural Networks (van den Oord et al., 2016), https://arxiv.org/abs/1601.06759
-    Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), https://arxiv.org/abs/1606.05328
+    Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016),
+    https://arxiv.org/abs/1606.05328
 """
 
 from typing import Literal
@@ -56,6 +60,7 @@ class MaskedConv2d(nn.Conv2d):
     """
 
     mask: Tensor
+    bias: Tensor
 
     def __init__(
         self,
@@ -72,7 +77,8 @@ class MaskedConv2d(nn.Conv2d):
             check_kernel(size)
         super().__init__(in_channels, out_channels, kernel_size, dilation=dilation)
         height, width = kernel_size
-        # taps that can be alive: rows down to the centre; in a kernel of one row, columns up to the centre
+        # taps that can be alive: rows down to the centre; in a kernel of one row, columns up to the
+        # centre
         self.taps = (height // 2 + 1, width if height > 1 else width // 2 + 1)
         source = colour_of(in_channels, colours)[None, :]
         target = colour_of(out_channels, colours, halves)[:, None]
@@ -92,12 +98,16 @@ class MaskedConv2d(nn.Conv2d):
         return self.weight[:, :, : self.taps[0], : self.taps[1]] * self.mask
 
     def patch_matrix(self) -> Tensor:
-        """Returns the kernel as a matrix for flattened patches (taps, taps, in): (taps·taps·in, out)."""
+        """Returns the kernel as a matrix for flattened patches (taps, taps, in): (taps·taps·in,
+        out).
+        """
         return self.masked_weight().permute(2, 3, 1, 0).flatten(0, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns maps with shape (B, out, H, W)."""
-        return F.conv2d(F.pad(x, self.margin), self.masked_weight(), self.bias, dilation=self.dilation)
+        return F.conv2d(
+            F.pad(x, self.margin), self.masked_weight(), self.bias, dilation=self.dilation
+        )
 
 
 class RowsAboveConv2d(nn.Conv2d):
@@ -107,8 +117,9 @@ class RowsAboveConv2d(nn.Conv2d):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Height and width of the kernel, odd.
-        own_row: Whether the kernel's centre row is used. Without it, row i of the output sees k // 2 rows
-            up to i, which is how a stack begins whose input has been shifted down by one row.
+        own_row: Whether the kernel's centre row is used. Without it, row i of the output sees k //
+            2 rows up to i, which is how a stack begins whose input has been shifted down by one
+            row.
         dilation: The distance between taps.
     """
 

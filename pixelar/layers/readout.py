@@ -1,6 +1,7 @@
 """The last layers of a convolutional net: from maps to the parameters of every site."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ __all__ = ["Readout", "colours_of"]
 
 
 def colours_of(scan: Scan) -> int:
-    """Returns into how many colours a net's channels are divided: C where each colour value is a site, else 1."""
+    """Returns how many colours a net tells apart: C where each colour value is a site, else 1."""
     return scan.shape[0] if scan.name == "subpixel" else 1
 
 
@@ -31,23 +32,25 @@ class Readout(nn.Module):
         self.sites = scan.sites
         self.colours = colours_of(scan)
         widths = [width, *hidden, self.colours * out_features]
-        self.layers = nn.ModuleList(
-            MaskedConv2d(i, o, (1, 1), "B", colours=self.colours)
-            for i, o in zip(widths, widths[1:], strict=False)
+        self.layers: Sequence[MaskedConv2d] = nn.ModuleList(  # type: ignore[assignment]
+            MaskedConv2d(i, o, (1, 1), "B", colours=self.colours) for i, o in pairwise(widths)
         )
 
     def forward(self, h: Tensor) -> Tensor:
-        """Returns parameters in scan order with shape (B, T, P), from maps with shape (B, D, H, W)."""
+        """Returns parameters (B, T, P) in scan order, from maps (B, D, H, W)."""
         for layer in self.layers:
             h = layer(h.relu())
-        return h.unflatten(1, (self.colours, -1)).permute(0, 3, 4, 1, 2).reshape(len(h), self.sites, -1)
+        by_site = h.unflatten(1, (self.colours, -1)).permute(0, 3, 4, 1, 2)  # (B, H, W, C, P)
+        return by_site.reshape(len(h), self.sites, -1)
 
     def matrices(self) -> list[tuple[Tensor, Tensor]]:
         """Returns the layers as (weight, bias) for one pixel's features."""
         return [(layer.patch_matrix(), layer.bias) for layer in self.layers]
 
 
-def read_pixel(h: Tensor, matrices: list[tuple[Tensor, Tensor]], colour: int, colours: int) -> Tensor:
+def read_pixel(
+    h: Tensor, matrices: list[tuple[Tensor, Tensor]], colour: int, colours: int
+) -> Tensor:
     """Returns the parameters of one site, with shape (B, P), from its pixel's features (B, D)."""
     for weight, bias in matrices:
         h = F.linear(h.relu(), weight.T, bias)

@@ -1,8 +1,9 @@
-"""What a net is: it turns an image into one parameter vector per site, seeing only the sites before it.
+"""What a net is: one parameter vector per site of an image, from the sites before it.
 
-`forward` computes all sites in one parallel pass; `init_cache`, `step` and `prefill` compute the same vectors one
-after another. The defaults here re-run `forward`, so they are right for every net; overriding them only makes it
-fast. Every net enters its symbols through the one sub-module `embed`, so that tests can follow them.
+`forward` computes all sites in one parallel pass; `init_cache`, `step` and `prefill` compute the
+same vectors one after another. The defaults here re-run `forward`, so they are right for every net;
+overriding them only makes it fast. Every net enters its symbols through the one sub-module `embed`,
+so that tests can follow them.
 """
 
 import abc
@@ -24,11 +25,14 @@ class Net(nn.Module, abc.ABC):
 
     The contract, which `pixelar.testing` checks:
         1. `forward(x)[:, t]` depends on the sites before t only.
-        2. `step` is called with t = 0, 1, 2 … (from `stop` after a `prefill`), once each, on the same canvas;
-           sites before t are final, the rest is arbitrary. It returns `forward(x)[:, t]`.
-        3. The cache belongs to the caller: nothing in the module changes, so two walks can run at once.
+        2. `step` is called with t = 0, 1, 2 … (from `stop` after a `prefill`), once each, on the
+           same canvas; sites before t are final, the rest is arbitrary. It returns
+           `forward(x)[:, t]`.
+        3. The cache belongs to the caller: nothing in the module changes, so that two walks can
+           run at once.
         4. Parameters come out in scan order.
         5. Every parameter gets a gradient.
+
     Keyword arguments of a subclass are kept as attributes of the same name.
 
     Arguments:
@@ -43,7 +47,9 @@ class Net(nn.Module, abc.ABC):
     def __init__(self, scan: Scan, levels: int, out_features: int, classes: int = 0) -> None:
         super().__init__()
         if classes < 0:
-            raise PixelarError(f"{type(self).__name__}: classes must not be negative; got {classes}")
+            raise PixelarError(
+                f"{type(self).__name__}: classes must not be negative; got {classes}"
+            )
         self.scan, self.levels, self.out_features = scan, levels, out_features
         self.classes = classes
 
@@ -57,7 +63,7 @@ class Net(nn.Module, abc.ABC):
         """
 
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> Cache:
-        """Returns what `step` needs to remember of a walk over a canvas like x, with shape (B, C, H, W)."""
+        """Returns what `step` needs to remember of a walk over a canvas like x (B, C, H, W)."""
         return labels
 
     def step(self, x: Tensor, t: int, cache: Cache) -> Tensor:
@@ -65,7 +71,7 @@ class Net(nn.Module, abc.ABC):
         return self(x, cache)[:, t]
 
     def prefill(self, x: Tensor, stop: int, cache: Cache) -> None:
-        """Brings a fresh cache to where the steps before `stop` would have brought it, in one parallel pass."""
+        """Brings a fresh cache, in one pass, to where the steps before `stop` would have."""
 
 
 def require_scan(net: Net, accepted: Collection[str]) -> None:

@@ -1,17 +1,19 @@
 """Gated PixelCNN: two stacks, so that no pixel above is ever out of sight.
 
-The vertical stack v sees all rows above; the horizontal stack h sees its own row to the left and takes in v:
+The vertical stack v sees all rows above; the horizontal stack h sees its own row to the left and
+takes in v:
 
     v ── k×k rows above ──┬── tanh ⊙ σ ──────────────────────────── v'
                           1×1
     h ── 1×k mask B ─────(+)── tanh ⊙ σ ── 1×1 mask B ──(+)──────── h'
      └──────────────────────────────────────────────────┘
 
-The first layer of each stack looks at pixels and has neither gate nor residual; v starts from the image shifted
-down by one row, h from a type A mask.
+The first layer of each stack looks at pixels and has neither gate nor residual; v starts from the
+image shifted down by one row, h from a type A mask.
 
 References:
-    Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), https://arxiv.org/abs/1606.05328
+    Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016),
+    https://arxiv.org/abs/1606.05328
 """
 
 from collections.abc import Sequence
@@ -41,7 +43,13 @@ class GatedLayer(nn.Module):
     """One layer of both stacks, as in figure 2 of the paper."""
 
     def __init__(
-        self, width: int, kernel_size: int, dilation: int, colours: int, classes: int, dropout: float
+        self,
+        width: int,
+        kernel_size: int,
+        dilation: int,
+        colours: int,
+        classes: int,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.vertical = RowsAboveConv2d(width, 2 * width, kernel_size, dilation=dilation)
@@ -57,7 +65,7 @@ class GatedLayer(nn.Module):
     def look_up(
         self, v: Tensor, labels: Tensor | None, above: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Returns the vertical stack's output (B, D, R, W) and what it tells the horizontal one (B, 2D, R, W)."""
+        """Returns the vertical stack's output (B, D, R, W) and its link to h (B, 2D, R, W)."""
         maps = self.vertical(v, above)
         link = self.link(maps) + self.horizontal_label(labels)[..., None, None]
         return gate(maps + self.vertical_label(labels)[..., None, None]), link
@@ -71,8 +79,9 @@ class GatedLayer(nn.Module):
 class GatedPixelCNNCache:
     """The rows and columns that the next pixel looks at.
 
-    A gate is tanh(a) σ(b) = 2 σ(2a) σ(b) - σ(b): with the factor 2 inside the matrices that make a and the sign
-    inside the one that reads the gate, it costs one sigmoid and one fused multiplication.
+    A gate is tanh(a) σ(b) = 2 σ(2a) σ(b) - σ(b): with the factor 2 inside the matrices that make a
+    and the sign inside the one that reads the gate, it costs one sigmoid and one fused
+    multiplication.
     """
 
     labels: Tensor | None
@@ -86,7 +95,7 @@ class GatedPixelCNNCache:
 
 
 class GatedPixelCNN(Net):
-    """Vertical and horizontal stacks of gated convolutions; takes the scans `raster` and `subpixel`.
+    """Two stacks of gated convolutions; takes the scans `raster` and `subpixel`.
 
     Arguments:
         width: D, the channels of both stacks (p in the paper).
@@ -123,7 +132,9 @@ class GatedPixelCNN(Net):
         super().__init__(scan, levels, out_features, classes)
         require_scan(self, ("raster", "subpixel"))
         if first_kernel_size < 3:
-            raise PixelarError("net GatedPixelCNN: first_kernel_size must be at least 3, to see a row above")
+            raise PixelarError(
+                "net GatedPixelCNN: first_kernel_size must be at least 3, to see a row above"
+            )
         self.width, self.depth, self.dropout = width, depth, dropout
         self.first_kernel_size, self.kernel_size = first_kernel_size, kernel_size
         self.dilations, self.readout = tuple(dilations), tuple(readout)
@@ -134,7 +145,7 @@ class GatedPixelCNN(Net):
         self.horizontal_stem = MaskedConv2d(
             channels, width, (1, first_kernel_size), "A", colours=self.colours
         )
-        self.layers = nn.ModuleList(
+        self.layers: Sequence[GatedLayer] = nn.ModuleList(  # type: ignore[assignment]
             GatedLayer(
                 width, kernel_size, dilations[i % len(dilations)], self.colours, classes, dropout
             )
@@ -207,7 +218,7 @@ class GatedPixelCNN(Net):
             cache.left[0][:, margin:] = self.embed(x[:, :, i]).mT
 
     def _begin_row(self, x: Tensor, i: int, cache: GatedPixelCNNCache) -> list[Tensor]:
-        """Runs the vertical stack for row i, all columns at once; returns the links, each (B, 2D, 1, W)."""
+        """Runs the vertical stack for all of row i; returns the links, each (B, 2D, 1, W)."""
         row = self.embed(x[:, :, i - 1, None]) if i else torch.zeros_like(self.embed(x[:, :, :1]))
         v, cache.above[0] = self.vertical_stem(row, cache.above[0]), _scroll(cache.above[0], row)
         links = []
@@ -221,7 +232,7 @@ class GatedPixelCNN(Net):
         return links
 
     def _show_pixels(self, x: Tensor, i: int, j: int, cache: GatedPixelCNNCache) -> None:
-        """Copies pixel (i, j) and the one on its left to where the first horizontal layer reads them."""
+        """Shows the first horizontal layer pixel (i, j) and the one on its left."""
         margin = self.horizontal_stem.margin[0]
         for column in (j - 1, j) if j else (j,):
             cache.left[0][:, column + margin] = self.embed(x[:, :, i, column])

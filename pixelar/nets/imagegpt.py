@@ -1,16 +1,21 @@
 """ImageGPT: a GPT-2 decoder over the sites of an image.
 
-    start, x₀, …, x_{T-2} ── embed + position ── [ RMSNorm ── causal attention ──(+)── RMSNorm ── MLP ──(+)] × depth
-                                                                                     RMSNorm ── head ── parameters
+    start, x₀, …, x_{T-2} ── embed + position ── block × depth ── RMSNorm ── head ── parameters
 
-A learned start vector stands before the first site, and the last site is dropped: position t predicts site t. The
-norms have neither mean nor bias, the linear layers no bias, the activation is x σ(1.702 x), the head is not tied.
+    block:  h ── RMSNorm ── causal attention ──(+)── RMSNorm ── MLP ──(+)
+             └──────────────────────────────────┘└────────────────────┘
+
+A learned start vector stands before the first site, and the last site is dropped: position t
+predicts site t. The norms have neither mean nor bias, the linear layers no bias, the activation is
+x σ(1.702 x), the head is not tied.
 
 References:
-    Generative Pretraining from Pixels (Chen et al., 2020), https://proceedings.mlr.press/v119/chen20s.html
+    Generative Pretraining from Pixels (Chen et al., 2020),
+    https://proceedings.mlr.press/v119/chen20s.html
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,7 +51,7 @@ class Block(nn.Module):
         return q, k, v
 
     def finish(self, h: Tensor, attended: Tensor) -> Tensor:
-        """Returns the block's output (B, L, D) from what the heads attended to, (B, heads, L, D / heads)."""
+        """Returns the block's output (B, L, D) from that of its heads (B, heads, L, D / heads)."""
         h = h + self.dropout(self.project(attended.transpose(1, 2).flatten(2)))
         inner = self.expand(self.mlp_norm(h))
         return h + self.dropout(self.contract(inner * (1.702 * inner).sigmoid()))
@@ -66,7 +71,7 @@ class ImageGPTCache:
 
 
 class ImageGPT(Net):
-    """A causal Transformer over sites: palette tokens, grey levels, sub-pixels or whole pixels, in any scan.
+    """A causal Transformer over the sites of any scan: tokens, grey levels, sub-pixels or pixels.
 
     A label is added to the start vector.
 
@@ -79,10 +84,12 @@ class ImageGPT(Net):
 
     Example:
         >>> from pixelar.scan import raster
-        >>> net = ImageGPT(raster((1, 8, 8)), levels=17, out_features=17, width=32, depth=2, heads=4)
+        >>> net = ImageGPT(raster((1, 8, 8)), 17, 17, width=32, depth=2, heads=4)
         >>> net(torch.zeros(5, 1, 8, 8, dtype=torch.long)).shape
         torch.Size([5, 64, 17])
     """
+
+    embed: TokenEmbedding
 
     def __init__(
         self,
@@ -105,7 +112,9 @@ class ImageGPT(Net):
         self.position = nn.Parameter(torch.zeros(scan.sites, width))
         self.label = LabelEmbedding(classes, width)
         self.drop = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
+        self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
+            Block(width, heads, dropout) for _ in range(depth)
+        )
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.out = nn.Linear(width, out_features, bias=False)
         self._initialise()
@@ -155,6 +164,6 @@ class ImageGPT(Net):
         return (self.start + self.label(labels)).expand(len(x), -1)
 
     def _inputs(self, sites: Tensor, start: Tensor) -> Tensor:
-        """Returns the vectors (B, L + 1, D) of the start and of the first L sites, with their positions."""
+        """Returns the vectors (B, L + 1, D) of the start and the first L sites, with positions."""
         h = torch.cat((start[:, None], sites), 1)
         return self.drop(h + self.position[: h.shape[1]])

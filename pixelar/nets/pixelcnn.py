@@ -1,10 +1,12 @@
 """PixelCNN: a deep stack of masked convolutions.
 
-    x ── 7×7 mask A ── [ ReLU 1×1 ── ReLU 3×3 mask B ── ReLU 1×1 ──(+)] × depth ── (ReLU 1×1)* ── parameters
-                        └────────────────────────────────────────────┘
+    x ── 7×7 mask A ── block × depth ── (ReLU ── 1×1) × … ── parameters
 
-A 3×3 mask B reaches one column to the right for each row up, so pixels that lie higher but further right than that
-are never seen: the architecture's known blind spot, which is kept.
+    block:  h ── ReLU ── 1×1 ── ReLU ── 3×3 mask B ── ReLU ── 1×1 ──(+)
+             └───────────────────────────────────────────────────────┘
+
+A 3×3 mask B reaches one column to the right for each row up, so pixels that lie higher but further
+right than that are never seen: the architecture's known blind spot, which is kept.
 
 References:
     Pixel Recurrent Neural Networks (van den Oord et al., 2016), https://arxiv.org/abs/1601.06759
@@ -28,7 +30,9 @@ __all__ = ["PixelCNN"]
 class Block(nn.Module):
     """The residual bottleneck: 2D → D → D → 2D maps."""
 
-    def __init__(self, width: int, kernel_size: int, colours: int, classes: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, kernel_size: int, colours: int, classes: int, dropout: float
+    ) -> None:
         super().__init__()
         self.down = MaskedConv2d(2 * width, width, (1, 1), "B", colours=colours)
         self.conv = MaskedConv2d(width, width, (kernel_size, kernel_size), "B", colours=colours)
@@ -51,17 +55,18 @@ class PixelCNNCache:
     """The inputs of all k×k convolutions, padded, with the weights as matrices."""
 
     maps: list[Tensor]  # (B, H + top, W + left + right, D) of each convolution
-    labels: list[Tensor]  # what the label adds in each block, (B or 1, D)
+    labels: Tensor | None
+    biases: list[Tensor]  # of each block's convolution, with what its label adds: (B or 1, D)
     stem: Tensor
     blocks: list[tuple[Tensor, Tensor, Tensor]]  # down, conv, up
     readout: list[tuple[Tensor, Tensor]]
 
 
 class PixelCNN(Net):
-    """Masked convolutions with the paper's residual blocks; takes the scans `raster` and `subpixel`.
+    """Masked convolutions in residual blocks; takes the scans `raster` and `subpixel`.
 
-    With `subpixel`, channels are divided by colour and B sees G and R, G sees R. With `raster`, a pixel is one
-    site and its colours are the head's business.
+    With `subpixel`, channels are divided by colour and B sees G and R, G sees R. With `raster`, a
+    pixel is one site and its colours are the head's business.
 
     Arguments:
         width: D, the bottleneck's channels (h in the paper); the residual stream has 2D.
@@ -103,7 +108,7 @@ class PixelCNN(Net):
         self.stem = MaskedConv2d(
             scan.shape[0], 2 * width, (first_kernel_size,) * 2, "A", colours=self.colours
         )
-        self.blocks = nn.ModuleList(
+        self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
             Block(width, kernel_size, self.colours, classes, dropout) for _ in range(depth)
         )
         self.out = Readout(scan, 2 * width, readout, out_features)
@@ -118,10 +123,12 @@ class PixelCNN(Net):
         convs = [self.stem, *(block.conv for block in self.blocks)]
         return PixelCNNCache(
             maps=[self._padded(conv, x) for conv in convs],
-            labels=[block.label(labels) + block.conv.bias for block in self.blocks],
+            labels=labels,
+            biases=[block.label(labels) + block.conv.bias for block in self.blocks],
             stem=self.stem.patch_matrix(),
             blocks=[
-                tuple(c.patch_matrix() for c in (b.down, b.conv, b.up)) for b in self.blocks
+                (b.down.patch_matrix(), b.conv.patch_matrix(), b.up.patch_matrix())
+                for b in self.blocks
             ],
             readout=self.out.matrices(),
         )
@@ -130,25 +137,26 @@ class PixelCNN(Net):
         pixel, colour = divmod(t, self.colours)
         i, j = divmod(pixel, x.shape[3])
         self._show_pixels(x, t, cache)
-        h = F.linear(_patch(cache.maps[0], self.stem, i, j), cache.stem.T, self.stem.bias)  # (B, 2D)
-        layers = zip(self.blocks, cache.maps[1:], cache.labels, cache.blocks, strict=True)
-        for block, inputs, label, (down, conv, up) in layers:
+        seen = _patch(cache.maps[0], self.stem, i, j)
+        h = F.linear(seen, cache.stem.T, self.stem.bias)  # (B, 2D)
+        layers = zip(self.blocks, cache.maps[1:], cache.biases, cache.blocks, strict=True)
+        for block, inputs, bias, (down, conv, up) in layers:
             squeezed = F.linear(h.relu(), down.T, block.down.bias).relu()
             left, _, top, _ = block.conv.margin
             inputs[:, i + top, j + left] = squeezed
-            inner = (_patch(inputs, block.conv, i, j) @ conv).add_(label).relu_()
+            inner = (_patch(inputs, block.conv, i, j) @ conv).add_(bias).relu_()
             h = h + F.linear(inner, up.T, block.up.bias)
         return read_pixel(h, cache.readout, colour, self.colours)
 
     def prefill(self, x: Tensor, stop: int, cache: PixelCNNCache) -> None:
         rows = stop // (self.colours * x.shape[3]) + 1
-        _fill(cache.maps[0], self.stem, self.embed(x[:, :, :rows]))
-        h = self.stem(self.embed(x[:, :, :rows]))
-        for block, inputs, label in zip(self.blocks, cache.maps[1:], cache.labels, strict=True):
+        pixels = self.embed(x[:, :, :rows])
+        _fill(cache.maps[0], self.stem, pixels)
+        h = self.stem(pixels)
+        for block, inputs in zip(self.blocks, cache.maps[1:], strict=True):
             squeezed = block.squeeze(h)
             _fill(inputs, block.conv, squeezed)
-            inner = block.conv(squeezed) + (label - block.conv.bias)[..., None, None]
-            h = h + block.up(inner.relu())
+            h = block.expand(h, squeezed, cache.labels)
 
     def _padded(self, conv: MaskedConv2d, x: Tensor) -> Tensor:
         """Returns an empty map of a convolution's inputs, with room for its margins."""
@@ -157,7 +165,7 @@ class PixelCNN(Net):
         return conv.weight.new_zeros(len(x), height + top, width + left + right, conv.in_channels)
 
     def _show_pixels(self, x: Tensor, t: int, cache: PixelCNNCache) -> None:
-        """Copies the pixels of site t and of the site before it to where the first layer reads them."""
+        """Shows the first layer the pixels of site t and of the site before it."""
         left, _, top, _ = self.stem.margin
         for site in (t - 1, t):
             i, j = divmod(max(site, 0) // self.colours, x.shape[3])

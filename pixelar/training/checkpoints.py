@@ -42,7 +42,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged:
-            raise PixelarError(f"checkpoint {path} is damaged: {damaged} does not match its checksum")
+            raise PixelarError(
+                f"checkpoint {path} is damaged: {damaged} does not match its checksum"
+            )
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except PixelarError:
         raise
