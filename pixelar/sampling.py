@@ -178,6 +178,7 @@ def temper(
         before = ordered.cumsum(-1) - ordered  # the mass of more probable levels
         dropped = (before >= top_p).gather(-1, order.argsort(-1))
         probabilities = probabilities.masked_fill(dropped, 0)
+        probabilities = probabilities / probabilities.sum(-1, keepdim=True)
     return probabilities
 
 

@@ -66,9 +66,8 @@ class GatedLayer(nn.Module):
         self, v: Tensor, labels: Tensor | None, above: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Returns the vertical stack's output (B, D, R, W) and its link to h (B, 2D, R, W)."""
-        maps = self.vertical(v, above)
-        link = self.link(maps) + self.horizontal_label(labels)[..., None, None]
-        return gate(maps + self.vertical_label(labels)[..., None, None]), link
+        maps = self.vertical(v, above) + self.vertical_label(labels)[..., None, None]
+        return gate(maps), self.link(maps) + self.horizontal_label(labels)[..., None, None]
 
     def look_left(self, h: Tensor, link: Tensor) -> Tensor:
         """Returns the horizontal stack's output, with shape (B, D, R, W)."""

@@ -1,0 +1,165 @@
+"""What every head must be: normalised, consistent with its walk, and sound at the extremes."""
+
+import pytest
+import torch
+import zoo
+
+from pixelar.errors import PixelarError
+from pixelar.heads import HEADS, Head, LogisticMixture
+
+# levels and symbols per site that a head is tried at
+SIZES = {
+    "Bernoulli": [(2, 1), (2, 3)],
+    "Categorical": [(2, 1), (5, 3), (256, 1)],
+    "LogisticMixture": [(2, 1), (5, 3), (256, 1), (256, 3)],
+}
+CASES = [(name, *size) for name, sizes in SIZES.items() for size in sizes]
+SHARPNESS = [0.0, 1.0, 20.0, 1e4, 1e8]
+
+
+def make(name: str, levels: int, symbols: int) -> Head:
+    return HEADS[name](levels, symbols, **zoo.HEAD_ARGS[name])
+
+
+def sites(
+    head: Head, sharpness: float, dtype: torch.dtype = torch.float32
+) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    params = torch.randn(40, head.num_params, generator=generator).to(dtype) * sharpness
+    x = torch.randint(head.levels, (40, head.symbols), generator=generator)
+    x[:2], x[2:4] = 0, head.levels - 1
+    return params, x
+
+
+def test_every_head_is_tried() -> None:
+    assert SIZES.keys() == HEADS.keys() == zoo.HEAD_ARGS.keys()
+
+
+@pytest.mark.parametrize("sharpness", SHARPNESS)
+@pytest.mark.parametrize(("name", "levels", "symbols"), CASES)
+def test_normalised(name: str, levels: int, symbols: int, sharpness: float) -> None:
+    head = make(name, levels, symbols)
+    params, x = sites(head, sharpness)
+    for s in range(symbols):
+        pmf = head.log_pmf(params, x[:, :s]).exp()
+        assert pmf.shape == (40, levels)
+        torch.testing.assert_close(pmf.sum(-1), torch.ones(40), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("sharpness", SHARPNESS)
+@pytest.mark.parametrize(("name", "levels", "symbols"), CASES)
+def test_joint_is_the_product_of_the_walk(
+    name: str, levels: int, symbols: int, sharpness: float
+) -> None:
+    head = make(name, levels, symbols)
+    params, x = sites(head, sharpness, torch.float64)
+    walked = sum(
+        head.log_pmf(params, x[:, :s]).gather(-1, x[:, s, None])[:, 0] for s in range(symbols)
+    )
+    torch.testing.assert_close(head.log_prob(params, x), walked, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("sharpness", SHARPNESS)
+@pytest.mark.parametrize(("name", "levels", "symbols"), CASES)
+def test_finite_in_value_and_gradient(
+    name: str, levels: int, symbols: int, sharpness: float
+) -> None:
+    head = make(name, levels, symbols)
+    params, x = sites(head, sharpness)
+    params.requires_grad_()
+    value = head.log_prob(params, x)
+    (gradient,) = torch.autograd.grad(value.sum(), params)
+    assert value.isfinite().all() and (value <= 1e-6).all()
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "levels", "symbols"), CASES)
+def test_half_precision_parameters_give_a_float32_likelihood(
+    name: str, levels: int, symbols: int
+) -> None:
+    head = make(name, levels, symbols)
+    params, x = sites(head, 1.0)
+    half = params.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        value = head.log_prob(half, x)
+        pmf = head.log_pmf(half, x[:, :0])
+    assert value.dtype == pmf.dtype == torch.float32
+    torch.testing.assert_close(value, head.log_prob(half.float(), x))
+
+
+@pytest.mark.parametrize(("name", "levels", "symbols"), CASES)
+def test_leading_dimensions_broadcast(name: str, levels: int, symbols: int) -> None:
+    head = make(name, levels, symbols)
+    params, x = sites(head, 1.0)
+    folded = params.view(2, 4, 5, -1), x.view(2, 4, 5, -1)
+    torch.testing.assert_close(head.log_prob(*folded).flatten(), head.log_prob(params, x))
+    pmf = head.log_pmf(folded[0], folded[1][..., :0])
+    assert pmf.shape == (2, 4, 5, levels)
+
+
+def naive_mixture(head: LogisticMixture, params: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The definition, bin by bin, in float64: what the stable form is compared with."""
+    k, s = head.components, head.symbols
+    values = 2 * x.double() / (head.levels - 1) - 1
+    total = torch.zeros(len(x), dtype=torch.float64)
+    weights = params[:, :k].double().softmax(-1)
+    means, scales = params[:, k:].double().split((k * s, params.shape[1] - k - k * s), -1)
+    scales, couplings = scales.split((k * s, params.shape[1] - k - 2 * k * s), -1)
+    for component in range(k):
+        mass = weights[:, component]
+        pairs = s * (s - 1) // 2
+        pull = couplings[:, component * pairs : (component + 1) * pairs].tanh()
+        for symbol in range(s):
+            mean = means[:, component * s + symbol].clone()
+            for earlier in range(symbol):
+                mean += pull[:, symbol * (symbol - 1) // 2 + earlier] * values[:, earlier]
+            scale = scales[:, component * s + symbol].clamp(-7, 7).exp()
+            half = 1 / (head.levels - 1)
+            upper = torch.sigmoid((values[:, symbol] + half - mean) / scale)
+            lower = torch.sigmoid((values[:, symbol] - half - mean) / scale)
+            upper = torch.where(x[:, symbol] == head.levels - 1, 1.0, upper)
+            lower = torch.where(x[:, symbol] == 0, 0.0, lower)
+            mass = mass * (upper - lower)
+        total += mass
+    return total.log()
+
+
+@pytest.mark.parametrize(("levels", "symbols"), [(256, 1), (256, 3), (5, 3)])
+def test_mixture_is_its_definition_in_value_and_gradient(levels: int, symbols: int) -> None:
+    head = LogisticMixture(levels, symbols, components=3)
+    params, x = sites(head, 0.7, torch.float64)
+    params.requires_grad_()
+    ours, slow = head.log_prob(params, x), naive_mixture(head, params, x)
+    torch.testing.assert_close(ours, slow, rtol=1e-7, atol=1e-7)
+    gradients = [torch.autograd.grad(value.sum(), params)[0] for value in (ours, slow)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-7)
+
+
+def test_mixture_keeps_bins_that_plain_subtraction_loses() -> None:
+    """Far from a sharp component, σ(p) - σ(q) is 0 in float32; its logarithm must not be."""
+    head = LogisticMixture(256, 1, components=1)
+    params = torch.tensor([[0.0, -1.0, -7.0]], requires_grad=True)
+    value = head.log_prob(params, torch.tensor([[200]]))
+    (gradient,) = torch.autograd.grad(value.sum(), params)
+    assert -2000 < value.item() < -1500
+    assert gradient[0, 1] > 1000  # the mean is pulled towards the value
+
+
+def test_mixture_weights_follow_the_channels_seen() -> None:
+    """Two sharp components at different colours: after R has been seen, G is no longer in doubt."""
+    head = LogisticMixture(256, 2, components=2)
+    means = [-0.5, -0.5, 0.5, 0.5]
+    params = torch.tensor([0.0, 0.0, *means, *[-5.0] * 4, *[0.0] * 2])
+    red = round(127.5 * 1.5)  # the second component's
+    pmf = head.log_pmf(params, torch.tensor([red])).exp()
+    assert pmf[150:].sum() > 0.999
+    assert head.log_pmf(params, torch.empty(0, dtype=torch.long)).exp()[150:].sum() < 0.501
+
+
+def test_bad_arguments_are_explained() -> None:
+    with pytest.raises(PixelarError, match=r"head Bernoulli: codes 2 levels but .* gives 17"):
+        HEADS["Bernoulli"](17, 1)
+    with pytest.raises(PixelarError, match="components must be at least 1; got 0"):
+        LogisticMixture(256, 3, components=0)
+    with pytest.raises(PixelarError, match="at least 2 levels; got 1"):
+        HEADS["Categorical"](1, 1)
