@@ -1,0 +1,61 @@
+"""Every config builds, and those that carry a published model have its size."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixelar.cli.fit import build
+from pixelar.model import PixelModel, build_model, describe_model
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+# parameters, and how far a published figure that was rounded may be off
+PUBLISHED = {
+    "pixelcnn-cifar10": (4.3e6, 0.05e6),
+    "gated-pixelcnn-mnist": (852_160, 0),
+    "imagegpt-s-imagenet32": (76e6, 0.6e6),
+}
+
+
+def built(config: Path, tmp_path: Path) -> PixelModel:
+    """Builds a config's model; a folder of images that it names is stood in for."""
+    arguments = ["-c", str(config)]
+    if "class_path: Folder" in config.read_text():
+        arguments += ["--data.dataset.root", str(a_folder(tmp_path))]
+    return build(arguments).model.model
+
+
+def a_folder(tmp_path: Path) -> Path:
+    from PIL import Image
+
+    for k in range(20):
+        Image.new("RGB", (40, 40), (k, 2 * k, 3 * k)).save(tmp_path / f"{k}.png")
+    return tmp_path
+
+
+def test_there_are_configs() -> None:
+    assert len(CONFIGS) >= 9
+    assert PUBLISHED.keys() <= {config.stem for config in CONFIGS}
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
+def test_config_builds(config: Path, tmp_path: Path) -> None:
+    model = built(config, tmp_path)
+    with torch.device("meta"):
+        again = build_model(describe_model(model))
+    assert sum(p.numel() for p in again.parameters()) == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_parameter_counts(name: str, tmp_path: Path) -> None:
+    config = next(c for c in CONFIGS if c.stem == name)
+    count = sum(p.numel() for p in built(config, tmp_path).parameters())
+    published, rounding = PUBLISHED[name]
+    assert abs(count - published) <= rounding
+
+
+def test_gated_pixelcnn_headline_is_the_papers(tmp_path: Path) -> None:
+    config = next(c for c in CONFIGS if c.stem == "gated-pixelcnn-cifar10")
+    net = built(config, tmp_path).net
+    assert (net.depth, net.width, net.kernel_size) == (20, 384, 5)
