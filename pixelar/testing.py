@@ -5,10 +5,15 @@ models; weights that start at zero hide bugs, so fill all parameters with noise 
 
 Example:
     >>> from pixelar.model import build_model
-    >>> model = build_model({
-    ...     "image_shape": [1, 3, 4], "scan": "raster", "quantizer": {"name": "BitDepth", "args":
-    {"bits": 1}}, ...     "head": {"name": "Bernoulli", "args": {}}, ...     "net": {"name":
-    "PixelCNN", "args": {"width": 4, "depth": 1, "readout": []}}, ... })
+    >>> model = build_model(
+    ...     {
+    ...         "image_shape": [1, 3, 4],
+    ...         "scan": "raster",
+    ...         "quantizer": {"name": "Threshold", "args": {}},
+    ...         "head": {"name": "Bernoulli", "args": {}},
+    ...         "net": {"name": "PixelCNN", "args": {"width": 4, "depth": 1, "readout": []}},
+    ...     }
+    ... )
     >>> assert_autoregressive(randomise(model))
     >>> assert_cache_equals_forward(model)
     >>> assert_normalised(model)

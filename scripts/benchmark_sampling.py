@@ -1,4 +1,4 @@
-"""Cached sampling against re-running the network for every site, measured in turns in one process."""
+"""Cached sampling against re-running the network for every site, in turns in one process."""
 
 import argparse
 import statistics
@@ -50,33 +50,30 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=28)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--naive-sites", type=int, default=4, help="sites the naive time is scaled from"
-    )
+    parser.add_argument("--naive-sites", type=int, default=4, help="that its time is scaled from")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    side, sites = options.side, options.naive_sites
+    print(f"{side}×{side}, 256 levels, float32, {options.threads} thread(s)")
     print(
-        f"{options.side}×{options.side}, 256 levels, float32, {options.threads} thread(s), torch {torch.__version__}"
+        f"torch {torch.__version__}; medians of {options.repeats} taken in turns; "
+        f"naive is extrapolated from {sites} sites"
     )
-    print(
-        f"naive: extrapolated from {options.naive_sites} sites; medians of {options.repeats}, taken in turns"
-    )
-    print(
-        f"{'net':15s}{'batch':>6s}{'forward s':>11s}{'cached s':>10s}{'naive s':>10s}{'naive/cached':>14s}{'in forwards':>13s}"
-    )
+    print("net            batch  forward s  cached s  naive s  naive/cached  cached in forwards")
     for name in NETS:
-        model = build(name, options.side)
+        model = build(name, side)
         for batch in options.batches:
             naive(model, batch, 1)  # warm up
             pairs = [
-                (cached(model, batch), naive(model, batch, options.naive_sites))
-                for _ in range(options.repeats)
+                (cached(model, batch), naive(model, batch, sites)) for _ in range(options.repeats)
             ]
             fast, slow = (statistics.median(times) for times in zip(*pairs, strict=True))
             forward = slow / model.scan.sites
             print(
-                f"{name:15s}{batch:6d}{forward:11.4f}{fast:10.2f}{slow:10.1f}{slow / fast:13.0f}×{fast / forward:13.1f}"
+                f"{name:15s}{batch:5d}{forward:11.4f}{fast:10.2f}{slow:9.1f}"
+                f"{slow / fast:13.0f}×{fast / forward:20.1f}",
+                flush=True,
             )
 
 

@@ -36,16 +36,14 @@ known[:4] = True  # the top half
 repeated = originals.repeat_interleave(6, 0)
 drawn = pixelar.complete(model, repeated, known, seed=0, progress=True).view(6, 6, 1, 8, 8)
 given = show_unknown(originals, known)[:, None]
-rows = torch.cat(
-    (originals[:, None].expand(-1, -1, 3, -1, -1), given, drawn.expand(-1, -1, 3, -1, -1)), 1
-)
+images = torch.cat((originals[:, None], drawn), 1).expand(-1, -1, 3, -1, -1)
+rows = torch.cat((images[:, :1], given, images[:, 1:]), 1)  # original, given, completions
 save_picture(grid(rows.flatten(0, 1), columns=8), OUT / "completions.png")
 save_surprise(held_out[:8], pixelar.surprise_map(model, held_out[:8]), OUT / "surprise.png")
 draw_curves(RUNS, OUT / "curves.png")
 
-print(
-    f"\n360 held-out images of 8×8 handwritten digits, 17 grey levels ({time.monotonic() - began:.0f} s):"
-)
+seconds = time.monotonic() - began
+print(f"\n360 held-out images of 8×8 handwritten digits, 17 grey levels ({seconds:.0f} s):")
 for name, report in reports.items():
     print(f"  {name:24s}{report}")
 print(f"""

@@ -78,6 +78,7 @@ class PixelCNN(Net):
         classes: The number of class labels; 0 for none.
 
     Example:
+        >>> import torch
         >>> from pixelar.scan import subpixel
         >>> net = PixelCNN(subpixel((3, 8, 8)), levels=256, out_features=256, width=6, depth=2)
         >>> net(torch.zeros(5, 3, 8, 8, dtype=torch.long)).shape
