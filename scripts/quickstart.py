@@ -1,5 +1,9 @@
-"""The main job from end to end on real images: train two small models, score, sample, complete."""
+"""The main job from end to end on real images: train two small models, score, sample, complete.
 
+Arguments go to `pixelar fit`.
+"""
+
+import sys
 import time
 from pathlib import Path
 
@@ -19,7 +23,9 @@ for name, run in RUNS.items():
     if not (run / "model" / "config.json").exists():
         print(f"\nTraining {name} …", flush=True)
         resume = ["--resume"] if (run / "checkpoints").exists() else []
-        if code := main(["fit", "-c", f"configs/{name}.yaml", "--run", str(run), *resume]):
+        if code := main(
+            ["fit", "-c", f"configs/{name}.yaml", "--run", str(run), *resume, *sys.argv[1:]]
+        ):
             raise SystemExit(code)
 
 reports = {}
