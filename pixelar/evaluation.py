@@ -1,9 +1,10 @@
 """Exact likelihood of a whole split: every image once, none padded, dropped or repeated.
 
-The figure comes with a protocol card, which says what was measured and how, and a table of all images, so that a
-number in a paper can be taken apart again.
+The figure comes with a protocol card, which says what was measured and how, and a table of all
+images, so that a number in a paper can be taken apart again.
 """
 
+import copy
 import csv
 import json
 import math
@@ -16,15 +17,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import pixelar
 from pixelar.data import ImageData, ImageSet, Split
-from pixelar.data.base import collate
 from pixelar.data.sampling import ShardSampler
 from pixelar.errors import PixelarError
 from pixelar.files import replacing
+from pixelar.folders import fingerprint
 from pixelar.metrics import BitsPerDim
 from pixelar.model import PixelModel, describe_model, evaluating
 
@@ -37,7 +37,7 @@ class EvaluationReport:
 
     Attributes:
         mean: Bits per dimension, or per token of a palette, averaged over all images.
-        standard_error: The standard error of the mean over images.
+        standard_error: The standard error of the mean over images; nan for a single image.
         unit: "bits/dim" or "bits/token"; the two are not comparable.
         per_image: The figure of every image with shape (N,), float64.
         names: The images' names.
@@ -52,15 +52,19 @@ class EvaluationReport:
     card: dict[str, Any]
 
     def __str__(self) -> str:
-        return f"{self.mean:.4f} ± {self.standard_error:.4f} {self.unit}"
+        error = f" ± {self.standard_error:.4f}" if len(self.per_image) > 1 else ""
+        return f"{self.mean:.4f}{error} {self.unit}"
 
     def save(self, folder: str | Path) -> None:
         """Writes the protocol card, `card.json`, and the table of images, `per_image.csv`."""
+        text = json.dumps(self.card, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+        # file names need not be text: what is not is escaped, as JSON does it too
+        encoding: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
         with replacing(Path(folder) / "card.json") as temporary:
-            temporary.write_text(json.dumps(self.card, indent=2, ensure_ascii=False) + "\n")
+            temporary.write_text(text + "\n", **encoding)
         with (
             replacing(Path(folder) / "per_image.csv") as temporary,
-            temporary.open("w", newline="") as file,
+            temporary.open("w", newline="", **encoding) as file,
         ):
             writer = csv.writer(file)
             writer.writerow(["image", self.unit])
@@ -73,7 +77,8 @@ def bits_per_dim(
     """Returns the exact bits per dimension of every image.
 
     Arguments:
-        model: The model; one with a palette has no bits/dim, and is refused.
+        model: The model, which computes in the data type that it has; one with a palette has no
+            bits/dim, and is refused.
         images: uint8 images with shape (N, C, H, W).
         labels: Classes with shape (N,), for a model that is conditioned on them.
         batch_size: How many images are evaluated at once.
@@ -86,8 +91,9 @@ def bits_per_dim(
             "a palette's tokens are not dimensions of the image, so the model has no bits/dim; "
             "use pixelar.evaluate, which reports bits/token"
         )
-    data = ImageSet(images, labels, range(len(images)))
-    return _bits(model, data, range(len(data)), batch_size, torch.float32, progress=False)
+    found = _bits(model, images, labels, batch_size, progress=False)
+    _check_finite(found, range(len(found)))
+    return found
 
 
 def evaluate(
@@ -101,59 +107,58 @@ def evaluate(
     limit: int | None = None,
     progress: bool = False,
 ) -> EvaluationReport:
-    """Evaluates a model on a split. Under `torch.distributed`, each process takes its share and all get the report.
+    """Evaluates a model on a split.
+
+    Under `torch.distributed`, each process takes its share, and all of them get the report.
 
     Arguments:
-        model: The model.
+        model: The model, which stays as it is.
         data: A dataset, of which `split` is taken, or images.
         split: "train", "val" or "test".
         batch_size: How many images are evaluated at once; the figure does not depend on it.
-        dtype: What the net computes in, float32 or float64.
+        dtype: What net and head compute in, float32 or float64.
         weights: Which weights these are, for the card.
         limit: Takes only the first images; the card says so.
         progress: Whether to show a progress bar.
     """
-    if batch_size < 1:
-        raise PixelarError(f"batch_size must be at least 1; got {batch_size}")
     images = data.split(split) if isinstance(data, ImageData) else data
     images = images if limit is None else images.first(limit)
-    labels = images.labels if model.classes else None
-    if model.classes and labels is None:
-        raise PixelarError(
-            f"the model is conditioned on {model.classes} classes, but these images have no labels"
-        )
-    described = ImageSet(images.images, labels, images.names)
+    if not len(images):
+        raise PixelarError("there are no images to evaluate")
+    labels = _labels(model, images)
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     own = list(ShardSampler(len(images), rank, world))
-    original = next(model.parameters()).dtype
-    model.to(dtype)
-    try:
-        bits = _bits(model, described, own, batch_size, dtype, progress=progress and rank == 0)
-    finally:
-        model.to(original)
+    bits = _bits(
+        _computing_in(model, dtype),
+        images.images[own],
+        None if labels is None else labels[own],
+        batch_size,
+        progress=progress and rank == 0,
+    )
     per_image = _gather(bits, own, len(images))
+    _check_finite(per_image, images.names)
     metric = BitsPerDim(model.scan.dims)
     metric.sync_on_compute = False  # the table is whole already
     metric.update(per_image * (model.scan.dims * math.log(2)))
     mean, error = float(metric.compute()), float(metric.standard_error())
     unit = f"bits/{model.quantizer.unit}"
     card = {
-        "figure": {"mean": mean, "standard_error": error, "unit": unit},
-        "nats_per_image": mean * model.scan.dims * math.log(2),
+        "figure": {
+            "mean": mean,
+            "standard_error": error if len(images) > 1 else None,
+            "unit": unit,
+            "nats_per_image": mean * model.scan.dims * math.log(2),
+        },
         "data": {
             **(data.describe() if isinstance(data, ImageData) else {"name": "images given"}),
-            "split": split,
-            "images": len(images),
+            "split": split if isinstance(data, ImageData) else None,
             "limit": limit,
-            "dims_per_image": model.scan.dims,
-            "lossless": model.quantizer.lossless,
+            "images": len(images),
+            f"{model.quantizer.unit}s_per_image": model.scan.dims,
             "fingerprint": images.fingerprint(),
         },
-        "model": describe_model(model),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "weights": weights,
+        **_describe(model, weights),
         "dtype": str(dtype).removeprefix("torch."),
-        "order": f"{model.scan.name}, one order, not averaged",
         "device": str(model.device),
         "batch_size": batch_size,
         "processes": world,
@@ -166,25 +171,73 @@ def evaluate(
     return EvaluationReport(mean, error, unit, per_image, images.names, card)
 
 
+def _describe(model: PixelModel, weights: str) -> dict[str, Any]:
+    """Returns what a card says of a model."""
+    return {
+        "model": describe_model(model),
+        "model_sha256": fingerprint(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "weights": weights,
+        "lossless": model.quantizer.lossless,
+        "order": f"{model.scan.name}, one order, not averaged",
+    }
+
+
+def _labels(model: PixelModel, images: ImageSet) -> Tensor | None:
+    """Returns all labels, if the model takes them and they are its own: known before hours pass."""
+    if not model.classes:
+        return None
+    if images.labels is None:
+        raise PixelarError(
+            f"the model is conditioned on {model.classes} classes, but these images have no labels"
+        )
+    model.check_labels(images.labels, len(images))
+    return images.labels
+
+
+def _computing_in(model: PixelModel, dtype: torch.dtype) -> PixelModel:
+    """Returns the model with net and head in a data type, or a copy: what is narrowed is lost.
+
+    The quantizer stays as it is, so that symbols do not depend on the data type.
+    """
+    if dtype not in (torch.float32, torch.float64):
+        raise PixelarError(f"dtype must be torch.float32 or torch.float64; got {dtype}")
+    parts = model.net, model.head
+    if all(p.dtype == dtype for part in parts for p in part.parameters()):
+        return model
+    model = copy.deepcopy(model)
+    model.net.to(dtype)
+    model.head.to(dtype)
+    return model
+
+
 @torch.no_grad()
 def _bits(
-    model: PixelModel,
-    data: ImageSet,
-    indices: Sequence[int],
-    batch_size: int,
-    dtype: torch.dtype,
-    *,
-    progress: bool,
+    model: PixelModel, images: Tensor, labels: Tensor | None, batch_size: int, *, progress: bool
 ) -> Tensor:
-    """Returns bits per dimension of the images at `indices`, float64."""
-    loader = DataLoader(data, batch_size, sampler=indices, collate_fn=collate)
+    """Returns the bits per dimension of images, float64."""
+    if batch_size < 1:
+        raise PixelarError(f"batch_size must be at least 1; got {batch_size}")
+    model.check_labels(labels, len(images))
     found = [torch.zeros(0, dtype=torch.float64)]
-    with evaluating(model), tqdm(total=len(indices), unit="image", disable=not progress) as bar:
-        for images, labels in loader:
-            nats = -model.log_prob_sites(model.encode(images), labels).double().sum(1)
-            found.append(nats.cpu() / (model.scan.dims * math.log(2)))
-            bar.update(len(images))
+    with evaluating(model), tqdm(total=len(images), unit="image", disable=not progress) as bar:
+        for batch in torch.arange(len(images)).split(min(batch_size, max(len(images), 1))):
+            x = model.encode(images[batch])
+            sites = model.log_prob_sites(x, None if labels is None else labels[batch])  # (B, T)
+            found.append(sites.double().sum(1).cpu() / (-model.scan.dims * math.log(2)))
+            bar.update(len(batch))
     return torch.cat(found)
+
+
+def _check_finite(bits: Tensor, names: Sequence[str | int]) -> None:
+    """Raises PixelarError for a likelihood that is no number."""
+    wrong = (~bits.isfinite()).nonzero().flatten().tolist()
+    if wrong:
+        raise PixelarError(
+            f"the likelihood of {len(wrong)} of {len(bits)} images is {float(bits[wrong[0]])} "
+            f"(image {names[wrong[0]]} first): the model's weights are not finite, or so large "
+            "that they overflow"
+        )
 
 
 def _gather(bits: Tensor, indices: Sequence[int], total: int) -> Tensor:

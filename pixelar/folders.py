@@ -1,68 +1,62 @@
 """Model folders: a model as plain values and tensors, which loads without executing anything.
 
-    NAME/  config.json         format, names from our tables, arguments, the weights' SHA-256
+    NAME/  config.json         format, names from our tables, arguments, two SHA-256 sums
            model.safetensors   the weights
 
-Names are looked up in `NETS`, `HEADS`, `SCANS` and `QUANTIZERS`, never imported, and nothing is unpickled.
+Names are looked up in `NETS`, `HEADS`, `SCANS` and `QUANTIZERS`, never imported, and nothing is
+unpickled. `sha256` is that of the weights' file, `config_sha256` that of the rest of the config, so
+that no damaged or exchanged file passes for the model.
 """
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save_file
+from safetensors.torch import save as save_tensors
 
 from pixelar.errors import PixelarError
 from pixelar.files import replacing
-from pixelar.model import PixelModel, build_model, describe_model
+from pixelar.model import PixelModel, describe_model
+from pixelar.restore import PARTS, restore
+from pixelar.scan import SCANS
 
-__all__ = ["FORMAT", "load", "load_checkpoint", "read_config", "save"]
+__all__ = ["FORMAT", "Weights", "fingerprint", "load", "load_all", "load_checkpoint", "save"]
 
 FORMAT = 1
-Weights = Literal["ema", "raw"]
+KEYS = ("format", "model", "weights", "sha256", "config_sha256")
+LARGEST_CONFIG = 1 << 20  # bytes
+
+Weights: TypeAlias = Literal["ema", "raw"]
 
 
 def save(model: PixelModel, path: str | Path, *, weights: Weights = "raw") -> None:
     """Writes a model folder.
 
     Arguments:
-        model: The model.
-        path: The folder; it may exist.
+        model: The model, of nets, heads and quantizers that are in our tables.
+        path: The folder; what it holds of a model before is replaced.
         weights: Whether the weights are a moving average ("ema") or those of the last step ("raw").
     """
     folder = Path(path)
-    with replacing(folder / "model.safetensors") as temporary:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary)
-        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    _check_known(model)
+    tensors = save_tensors({k: v.contiguous() for k, v in model.state_dict().items()})
     config = {
         "format": FORMAT,
         "model": describe_model(model),
         "weights": weights,
-        "sha256": digest,
+        "sha256": hashlib.sha256(tensors).hexdigest(),
     }
-    with replacing(folder / "config.json") as temporary:
-        temporary.write_text(json.dumps(config, indent=2) + "\n")
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Returns the config of a model folder, or raises PixelarError if it is not one."""
-    file = folder / "config.json"
-    if not folder.exists():
-        raise PixelarError(f"no model at {folder}: there is no such folder")
-    if not file.is_file():
-        raise PixelarError(f"{folder} is not a model folder: it has no config.json")
-    try:
-        config = json.loads(file.read_text())
-        found = config["format"], config["model"], config["sha256"], config["weights"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise PixelarError(f"{file} is not the config of a pixelar model ({error!r})") from error
-    if found[0] != FORMAT:
-        raise PixelarError(f"{file} has format {found[0]!r}; this version reads format {FORMAT}")
-    return config
+    config["config_sha256"] = _digest(config)
+    # both are written before either takes its place, so that a full disk leaves the model of before
+    with (
+        replacing(folder / "config.json") as config_file,
+        replacing(folder / "model.safetensors") as tensor_file,
+    ):
+        tensor_file.write_bytes(tensors)
+        config_file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def load(path: str | Path) -> PixelModel:
@@ -71,51 +65,137 @@ def load(path: str | Path) -> PixelModel:
     Raises:
         PixelarError: If the folder is missing, damaged, or not a model of pixelar.
     """
-    folder = Path(path)
-    config = read_config(folder)
-    file = folder / "model.safetensors"
-    if not file.is_file():
-        raise PixelarError(f"{folder} has no model.safetensors: the folder is incomplete")
-    content = file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != config["sha256"]:
-        raise PixelarError(
-            f"{file} is damaged or was exchanged: its SHA-256 is not the one in config.json; copy the folder again"
-        )
-    try:
-        state = load_tensors(content)
-    except SafetensorError as error:
-        raise PixelarError(f"{file} is not a safetensors file: {error}") from error
-    return _restore(config["model"], state, file)
+    (model,) = _load_folder(Path(path)).values()
+    return model
 
 
 def load_checkpoint(path: str | Path, *, weights: Weights = "ema") -> PixelModel:
     """Returns the model of a training checkpoint, with the averaged weights or the last step's."""
+    file = Path(path)
+    description, states = _read_checkpoint(file)
+    if weights not in states:
+        raise PixelarError(f"{file} has no {weights} weights; it has {', '.join(states)}")
+    return restore(description, states[weights], file)
+
+
+def load_all(path: Path) -> dict[Weights, PixelModel]:
+    """Returns the models, by weights, of a folder (which has one) or of a checkpoint."""
+    if path.suffix != ".ckpt":
+        return _load_folder(path)
+    description, states = _read_checkpoint(path)
+    return {weights: restore(description, state, path) for weights, state in states.items()}
+
+
+def fingerprint(model: PixelModel) -> str:
+    """Returns the SHA-256 of a model's description and weights, in hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps(describe_model(model), sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        values = tensor.detach().cpu().contiguous().flatten()
+        digest.update(values.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _check_known(model: PixelModel) -> None:
+    """Raises PixelarError for a part that is in no table, and so could not be loaded again."""
+    for part, table in PARTS.items():
+        kind = type(getattr(model, part))
+        if table.get(kind.__name__) is not kind:
+            raise PixelarError(
+                f"{part} {kind.__name__} is not in the table of its kind ({', '.join(table)}), so "
+                "its model folder could not be loaded; add it there first"
+            )
+    if model.scan.name not in SCANS:
+        raise PixelarError(f"scan {model.scan.name!r} is none of {', '.join(SCANS)}")
+
+
+def _load_folder(folder: Path) -> dict[Weights, PixelModel]:
+    config = _read_config(folder)
+    file = folder / "model.safetensors"
+    if not file.is_file():
+        raise PixelarError(f"{folder} has no file model.safetensors: the folder is incomplete")
+    content = _read(file)
+    if hashlib.sha256(content).hexdigest() != config["sha256"]:
+        raise PixelarError(
+            f"{file} is damaged or was exchanged: its SHA-256 is not the one in config.json; "
+            "copy the folder again"
+        )
+    try:
+        state = load_tensors(content)
+    except Exception as error:  # of any type, where someone wrote the file on purpose
+        raise PixelarError(f"{file} is not a safetensors file: {error}") from error
+    return {config["weights"]: restore(config["model"], state, file)}
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Returns the config of a model folder, of which not a character was changed."""
+    if folder.is_file():
+        raise PixelarError(f"{folder} is a file; a model is a folder or a checkpoint, NAME.ckpt")
+    if not folder.is_dir():
+        raise PixelarError(f"no model at {folder}: there is no such folder")
+    file = folder / "config.json"
+    if not file.is_file():
+        raise PixelarError(f"{folder} is not a model folder: it has no file config.json")
+    if file.stat().st_size > LARGEST_CONFIG:
+        raise PixelarError(f"{file} has more than {LARGEST_CONFIG:,} bytes: it is no config")
+    try:
+        config = json.loads(_read(file))
+    except (ValueError, RecursionError) as error:
+        raise PixelarError(f"{file} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise PixelarError(f"{file} is not the config of a pixelar model: it is no JSON object")
+    _check_config(config, file)
+    return config
+
+
+def _check_config(config: dict[str, Any], file: Path) -> None:
+    if "format" in config and config["format"] != FORMAT:
+        raise PixelarError(
+            f"{file} has format {config['format']!r:.60}; this version reads format {FORMAT}"
+        )
+    missing = [key for key in KEYS if key not in config]
+    if missing:
+        raise PixelarError(
+            f"{file} is not the config of a pixelar model: it has no {', '.join(missing)}"
+        )
+    if config["config_sha256"] != _digest(config):
+        raise PixelarError(
+            f"{file} is damaged or was edited: its values do not match its config_sha256; "
+            "copy the folder again"
+        )
+    if config["weights"] not in get_args(Weights):
+        raise PixelarError(f"{file}: weights must be ema or raw; got {config['weights']!r:.60}")
+
+
+def _digest(config: dict[str, Any]) -> str:
+    """Returns the SHA-256 of a config's values but that sum itself, whatever their layout."""
+    values = {key: value for key, value in config.items() if key != "config_sha256"}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _read_checkpoint(file: Path) -> tuple[object, dict[Weights, object]]:
+    """Returns the description of a checkpoint's model, and the sets of weights that it holds."""
     from pixelar.training.checkpoints import read_checkpoint
 
-    checkpoint = read_checkpoint(Path(path))
-    state = checkpoint[
-        "state_dict"
-    ]  # Lightning's weight average stands here, the last step's beside it
-    if weights == "raw":
-        state = checkpoint.get("current_model_state", state)
-    own = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
-    return _restore(checkpoint["pixelar"], own, Path(path))
+    checkpoint = read_checkpoint(file)
+    # where Lightning averages weights, the average stands in the place of the last step's weights
+    states = {"raw": checkpoint.get("state_dict")}
+    if "current_model_state" in checkpoint:
+        states = {"ema": states["raw"], "raw": checkpoint["current_model_state"]}
+    return checkpoint["pixelar"], {weights: _own(state) for weights, state in states.items()}
 
 
-def _restore(description: dict[str, Any], state: dict[str, torch.Tensor], file: Path) -> PixelModel:
-    """Builds the model described and gives it its weights, all of them and no others."""
+def _own(state: object) -> object:
+    """Returns those weights of a training module that are the model's."""
+    if not isinstance(state, dict):
+        return None
+    named = {str(name): tensor for name, tensor in state.items()}
+    return {k.removeprefix("model."): v for k, v in named.items() if k.startswith("model.")}
+
+
+def _read(file: Path) -> bytes:
     try:
-        with torch.device("meta"):
-            expected = {k: v.shape for k, v in build_model(description).state_dict().items()}
-    except PixelarError as error:
-        raise PixelarError(f"{file.parent}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise PixelarError(f"{file.parent}: its config describes no model ({error!r})") from error
-    shapes = {k: v.shape for k, v in state.items()}
-    for key in expected.keys() | shapes.keys():
-        if expected.get(key) != shapes.get(key):
-            have, want = (tuple(s[key]) if key in s else "nothing" for s in (shapes, expected))
-            raise PixelarError(f"{file}: tensor {key!r} is {have} where the model has {want}")
-    model = build_model(description)
-    model.load_state_dict(state)
-    return model.eval()
+        return file.read_bytes()
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or "it does not fit into memory"
+        raise PixelarError(f"{file} cannot be read: {reason}") from error

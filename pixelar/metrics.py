@@ -1,4 +1,4 @@
-"""Bits per dimension, averaged over images without batches: the sums are taken in float64 and divided once."""
+"""Bits per dimension over images, without batches: sums are taken in float64 and divided once."""
 
 import math
 
@@ -10,10 +10,12 @@ __all__ = ["BitsPerDim"]
 
 
 class BitsPerDim(Metric):
-    """The mean of bits/dim over images, and its standard error; the same for any batching and number of processes.
+    """The mean of bits/dim over images, and its standard error.
+
+    Both are the same for any batching and any number of processes.
 
     Arguments:
-        dims: The number of dimensions of an image, C·H·W.
+        dims: The number of dimensions of an image, C·H·W, or of its tokens.
 
     Example:
         >>> metric = BitsPerDim(dims=4)
@@ -42,12 +44,12 @@ class BitsPerDim(Metric):
         self.images += len(bits)
 
     def compute(self) -> Tensor:
-        """Returns the mean of bits/dim over all images."""
+        """Returns the mean of bits/dim over the images of all processes."""
         return self.bits / self.images
 
     def standard_error(self) -> Tensor:
-        """Returns the standard error of the mean over the images of this process; nan for fewer than two."""
-        variance = (self.squares - self.bits.square() / self.images).clamp_min(0) / (
-            self.images - 1
-        )
-        return (variance / self.images).sqrt()
+        """Returns the standard error of that mean; nan for fewer than two images."""
+        with self.sync_context(should_sync=self.sync_on_compute):
+            centred = self.squares - self.bits.square() / self.images
+            variance = centred.clamp_min(0) / (self.images - 1)
+            return (variance / self.images).sqrt()

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from pixelar.errors import PixelarError
 from pixelar.files import replacing
 
-__all__ = ["grid", "heat", "save_curves", "save_picture", "show_unknown"]
+__all__ = ["grid", "save_curves", "save_picture", "save_surprise", "show_unknown"]
+
+MOST_SURPRISES = 8
 
 
 def grid(images: Tensor, *, columns: int | None = None, side: int = 64) -> Tensor:
@@ -26,6 +30,11 @@ def grid(images: Tensor, *, columns: int | None = None, side: int = 64) -> Tenso
     Returns:
         One uint8 image with shape (3, H', W').
     """
+    if not len(images) or images.shape[1] not in (1, 3):
+        raise PixelarError(
+            f"a picture is made of at least one image with 1 or 3 channels; got {len(images)} with "
+            f"{images.shape[1]}"
+        )
     columns = columns or math.ceil(math.sqrt(len(images)))
     factor = max(1, math.ceil(side / min(images.shape[2:])))
     large = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
@@ -37,15 +46,6 @@ def show_unknown(images: Tensor, known: Tensor) -> Tensor:
     colour = torch.tensor([214, 224, 240], dtype=torch.uint8)[:, None, None]
     rgb = images.expand(-1, 3, -1, -1)
     return torch.where(known.expand(len(images), 1, *images.shape[2:]), rgb, colour)
-
-
-def heat(values: Tensor) -> Tensor:
-    """Returns maps of numbers (B, H, W), from 0 to their common maximum, as uint8 images (B, 3, H, W)."""
-    from matplotlib import colormaps
-
-    scaled = (values / values.max().clamp_min(1e-12)).clamp(0, 1).numpy()
-    rgb = (colormaps["inferno"](scaled)[..., :3] * 255).astype(np.uint8)
-    return torch.from_numpy(rgb).movedim(-1, 1)
 
 
 def save_picture(image: Tensor, path: Path) -> None:
@@ -64,13 +64,11 @@ def save_curves(
         path: The file.
         label: What the values are.
     """
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
     axes = figure.subplots()
     for name, steps, values in curves:
         axes.plot(steps, values, label=name, marker="o" if len(steps) < 40 else None, markersize=3)
-    tail = [v for _, _, values in curves for v in values[len(values) // 10 :]]
+    tail = [v for _, _, values in curves for v in values[len(values) // 10 :] if math.isfinite(v)]
     if tail:  # the first steps are off the scale of everything that follows
         axes.set_ylim(min(tail) * 0.97, float(np.quantile(tail, 0.99)) * 1.05)
     axes.set(xlabel="step", ylabel=label)
@@ -78,3 +76,34 @@ def save_curves(
     axes.legend(frameon=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def save_surprise(images: Tensor, bits: Tensor, path: Path) -> None:
+    """Draws images above what their pixels cost a model, on one scale, into a PNG file.
+
+    Arguments:
+        images: uint8 images with shape (B, C, H, W), 8 at most.
+        bits: The bits that each pixel costs with shape (B, H, W), as from `surprise_map`.
+        path: The file.
+    """
+    figure = surprise_figure(images, bits)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def surprise_figure(images: Tensor, bits: Tensor) -> Figure:
+    """Returns the figure that `save_surprise` writes."""
+    if not 1 <= len(images) <= MOST_SURPRISES:
+        raise PixelarError(
+            f"a picture of surprise has from 1 to {MOST_SURPRISES} images; got {len(images)}"
+        )
+    figure = Figure(figsize=(1.4 * len(images) + 1.2, 3.2), dpi=110, layout="constrained")
+    rows = figure.subplots(2, len(images), squeeze=False)
+    scale = {"vmin": 0, "vmax": float(bits.max()), "cmap": "inferno"}
+    for image, values, above, below in zip(images, bits, *rows, strict=True):
+        above.imshow(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), interpolation="nearest")
+        drawn = below.imshow(values.numpy(), interpolation="nearest", **scale)
+    for axes in rows.flat:
+        axes.set_axis_off()
+    figure.colorbar(drawn, ax=rows[1].tolist(), label="bits per pixel")
+    return figure

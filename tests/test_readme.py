@@ -1,9 +1,12 @@
 """The README's commands run as they stand, in a folder like the one they are written for."""
 
+import hashlib
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
@@ -25,13 +28,21 @@ def run(arguments: list[str], folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with this environment, in which the quickstart has run, cut short."""
+    """A copy of the project in which the quickstart has run, cut short.
+
+    Its .venv borrows this environment's packages and counts as installed, so that nothing is
+    downloaded and this environment stays as it is.
+    """
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("pixelar", "configs", "scripts", "docs"):
         shutil.copytree(ROOT / name, folder / name)
     for name in ("pyproject.toml", "constraints.txt", "README.md"):
         shutil.copy(ROOT / name, folder)
-    (folder / ".venv").symlink_to(Path(sys.prefix))
+    venv.create(folder / ".venv")
+    (site,) = (folder / ".venv").glob("lib/python*/site-packages")
+    (site / "borrowed.pth").write_text(f"{ROOT}\n{sysconfig.get_path('purelib')}\n")
+    pins = (ROOT / "pyproject.toml").read_bytes() + (ROOT / "constraints.txt").read_bytes()
+    (folder / ".venv" / f".pixelar-core-{hashlib.sha256(pins).hexdigest()[:16]}").touch()
     printed = run(["scripts/quickstart.sh", *SHORT], folder)
     assert "bits/dim" in printed
     return folder

@@ -4,130 +4,216 @@ Nothing heavy is imported before a command is known, so that `pixelar --help` an
 """
 
 import argparse
-import errno
+import io
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from pixelar.errors import PixelarError
+import pixelar
+from pixelar.errors import PixelarError, did_you_mean
 
 __all__ = ["main"]
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+MOST_IMAGES = 10_000  # that are drawn at once
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code: 2 for a mistake in the input, 130 when interrupted."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """Runs the command and returns its exit code.
+
+    The code is 2 after a mistake in the input, which is told in one sentence, and 130 after an
+    interrupt.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
-        if arguments[:1] == ["fit"]:
-            from pixelar.cli.fit import fit
-
-            return fit(arguments[1:])
-        options = parser().parse_args(arguments)
-        from pixelar.cli import commands
-
-        return getattr(commands, options.command)(options)
+        code = run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        return code
     except PixelarError as error:
-        print(f"pixelar: {error}", file=sys.stderr)
+        complain(str(error))
+    except BrokenPipeError:  # the reader has seen enough, as in `pixelar list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
-        if error.errno not in DISK:
+        complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        print(
-            f"pixelar: cannot write {error.filename or 'a file'}: {error.strerror}", file=sys.stderr
-        )
+        complain("there is not enough memory; ask for fewer images at once (-n, --batch-size)")
     except KeyboardInterrupt:
-        print("\npixelar: interrupted", file=sys.stderr)
+        complain("interrupted")
         return 130
     return 2
 
 
-def parser() -> argparse.ArgumentParser:
-    """Returns the parser of all commands but `fit`, whose options come from the classes it builds."""
-    top = argparse.ArgumentParser(
-        "pixelar", description="Pixel-autoregressive image models: train, score, sample, complete."
+def complain(message: str) -> None:
+    print(f"pixelar: {message}", file=sys.stderr)
+
+
+def run(arguments: list[str]) -> int:
+    """Runs the command that the arguments name."""
+    name = next(iter(arguments), "--help")
+    if name.startswith("-"):
+        top_parser().parse_args([name])
+    if name not in COMMANDS:
+        raise PixelarError(f"command: {did_you_mean(name, COMMANDS)}")
+    if name == "fit":  # its options come from the classes that it builds
+        from pixelar.cli.fit import fit
+
+        return fit(arguments[1:])
+    summary, add_options = COMMANDS[name]
+    parser = Parser(f"pixelar {name}", description=summary, allow_abbrev=False)
+    add_options(parser)
+    options = parser.read(arguments[1:])
+    from pixelar.cli.commands import RUN
+
+    return RUN[name](options)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are told like all others, and name the nearest option."""
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Returns the options, having looked for misspelt ones first."""
+        known = self._option_string_actions
+        for word in arguments:
+            name = word.partition("=")[0]
+            if word == "--":
+                break
+            if name.startswith("--") and name not in known:
+                raise PixelarError(f"option: {did_you_mean(name, known)}")
+        return self.parse_args(arguments)
+
+    def error(self, message: str) -> NoReturn:
+        raise PixelarError(f"{message} (see {self.prog} --help)")
+
+
+def top_parser() -> Parser:
+    """Returns the parser of what comes before a command, which has the help on all of them."""
+    top = Parser(
+        "pixelar",
+        usage="pixelar COMMAND ...",
+        description="Pixel-autoregressive image models: train, score, sample, complete.",
+        epilog="commands:\n"
+        + "\n".join(f"  {name:10s}{summary}" for name, (summary, _) in COMMANDS.items())
+        + "\n\nOptions of a command: pixelar COMMAND --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser(
-        "fit", help="train a model: pixelar fit -c configs/NAME.yaml", add_help=False
-    )
-    _add_evaluate(commands.add_parser("evaluate", help="bits/dim of a model on a data set"))
-    sample = commands.add_parser("sample", help="draw images")
-    _add_model(sample)
-    sample.add_argument("-n", type=int, default=16, help="number of images (default: 16)")
-    _add_drawing(sample, "samples.png")
-    _add_complete(commands.add_parser("complete", help="draw the missing part of images"))
-    export = commands.add_parser("export", help="turn a training checkpoint into a model folder")
-    export.add_argument("checkpoint", metavar="CHECKPOINT", help="a .ckpt file")
-    export.add_argument("-o", "--output", required=True, metavar="FOLDER", help="the model folder")
-    export.add_argument("--weights", choices=("ema", "raw"), default="ema", help="default: ema")
-    _add_model(commands.add_parser("info", help="describe a model"))
-    commands.add_parser("list", help="list nets, heads, scans, quantizers and data sets")
+    top.add_argument("--version", action="version", version=pixelar.__version__)
     return top
 
 
-def _add_model(command: argparse.ArgumentParser) -> None:
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Returns a reader of whole numbers in a range, for argparse."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {low} to {high}; got {text!r:.60}"
+            )
+        return number
+
+    return read
+
+
+def add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", help="a model folder or a .ckpt file")
 
 
-def _add_evaluate(command: argparse.ArgumentParser) -> None:
-    _add_model(command)
-    command.add_argument(
-        "-d", "--data", required=True, help="a data set (see pixelar list) or a folder of images"
+def add_evaluate(command: argparse.ArgumentParser) -> None:
+    add_model(command)
+    option = command.add_argument
+    option("-d", "--data", required=True, help="a data set (pixelar list) or a folder of images")
+    option("--root", default="data", help="where MNIST and the like are kept (default: data)")
+    option("--download", action="store_true", help="fetch the data set if it is missing")
+    option(
+        "--split",
+        choices=("train", "val", "test"),
+        help="default: test, or all images of a folder without folders for splits",
     )
-    command.add_argument(
-        "--root", default="data", help="where MNIST and the like are kept (default: data)"
+    option("--limit", type=whole(1, 1 << 31), metavar="N", help="only the first N images")
+    option("--fit", action="store_true", help="resize and crop a folder's images to the model's")
+    option(
+        "--batch-size",
+        type=whole(1, 1 << 31),
+        default=64,
+        metavar="N",
+        help="default: 64; the figure does not depend on it",
     )
-    command.add_argument(
-        "--download", action="store_true", help="fetch the data set if it is missing"
-    )
-    command.add_argument(
-        "--split", choices=("train", "val", "test"), default="test", help="default: test"
-    )
-    command.add_argument("--limit", type=int, metavar="N", help="only the first N images")
-    command.add_argument(
-        "--fit", action="store_true", help="resize and crop a folder's images to the model's size"
-    )
-    command.add_argument(
-        "--batch-size", type=int, default=64, help="default: 64; the figure does not depend on it"
-    )
-    command.add_argument(
-        "--dtype", choices=("float32", "float64"), default="float32", help="default: float32"
-    )
-    command.add_argument(
+    option("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
+    option(
         "-o",
         "--output",
         metavar="FOLDER",
-        help="for card.json and per_image.csv (default: beside the model)",
+        help="for folders with card.json and per_image.csv (default: evaluation beside the model)",
     )
 
 
-def _add_complete(command: argparse.ArgumentParser) -> None:
-    _add_model(command)
+def add_sample(command: argparse.ArgumentParser) -> None:
+    add_model(command)
+    command.add_argument(
+        "-n", type=whole(1, MOST_IMAGES), default=16, help="number of images (default: 16)"
+    )
+    add_drawing(command, "samples.png")
+
+
+def add_complete(command: argparse.ArgumentParser) -> None:
+    add_model(command)
     command.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
     command.add_argument(
         "--keep",
         nargs="+",
         required=True,
         metavar="REGION",
-        help="what is known: top, left, 'rows N', or a mask file whose white pixels are known",
+        help="what is known: top, left, rows N, or a mask file whose white pixels are known",
     )
-    command.add_argument("-n", type=int, default=4, help="completions of each image (default: 4)")
     command.add_argument(
-        "--fit", action="store_true", help="resize and crop images to the model's size"
+        "-n", type=whole(1, MOST_IMAGES), default=4, help="completions of each image (default: 4)"
     )
-    _add_drawing(command, "completions.png")
+    command.add_argument(
+        "--fit",
+        action="store_true",
+        help="resize and crop images (and the mask) to the model's size, and take its nearest levels",
+    )
+    add_drawing(command, "completions.png")
 
 
-def _add_drawing(command: argparse.ArgumentParser, output: str) -> None:
-    command.add_argument(
-        "--label", type=int, help="class, for a model that is conditioned on classes"
-    )
-    command.add_argument("--temperature", type=float, default=1.0, help="default: 1")
-    command.add_argument("--top-k", type=int, help="keep the k most probable levels")
-    command.add_argument(
-        "--top-p", type=float, help="keep the most probable levels up to this mass"
-    )
-    command.add_argument("--seed", type=int, help="the same images again (default: new ones)")
-    command.add_argument(
-        "-o", "--output", default=output, metavar="FILE", help=f"default: {output}"
-    )
+def add_drawing(command: argparse.ArgumentParser, output: str) -> None:
+    option = command.add_argument
+    option("--label", type=int, help="class, for a model that is conditioned on classes")
+    option("--temperature", type=float, default=1.0, help="default: 1")
+    option("--top-k", type=whole(1, 1 << 31), help="keep the k most probable levels")
+    option("--top-p", type=float, help="keep the most probable levels up to this mass")
+    option("--seed", type=int, help="the same images again (default: new ones)")
+    option("-o", "--output", default=output, metavar="FILE", help=f"default: {output}")
+
+
+def add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help="a .ckpt file")
+    command.add_argument("-o", "--output", required=True, metavar="FOLDER", help="the model folder")
+    command.add_argument("--weights", choices=("ema", "raw"), default="ema", help="default: ema")
+
+
+def add_info(command: argparse.ArgumentParser) -> None:
+    add_model(command)
+    command.add_argument("--json", action="store_true", help="for machines")
+
+
+def add_nothing(command: argparse.ArgumentParser) -> None:
+    """`list` and `fit` have no options here."""
+
+
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "fit": ("train a model: pixelar fit -c configs/NAME.yaml", add_nothing),
+    "evaluate": ("exact bits/dim of a model on a data set, with its protocol", add_evaluate),
+    "sample": ("draw images", add_sample),
+    "complete": ("draw the missing part of images", add_complete),
+    "export": ("turn a training checkpoint into a model folder", add_export),
+    "info": ("describe a model, and what was measured of it", add_info),
+    "list": ("list nets, heads, scans, quantizers and data sets", add_nothing),
+}

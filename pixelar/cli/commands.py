@@ -4,22 +4,32 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from pixelar.cli.describe import cards_beside, describe, render
+from pixelar.cli.inputs import (
+    check_writable,
+    data_named,
+    drawing,
+    labels_for,
+    open_model,
+    picture,
+    read_images,
+    region,
+)
 from pixelar.data import DATASETS, Folder, ImageData
-from pixelar.data.images import read_image
-from pixelar.errors import PixelarError, did_you_mean
+from pixelar.evaluation import EvaluationReport
 from pixelar.evaluation import evaluate as evaluate_model
-from pixelar.folders import Weights, load, load_checkpoint, read_config, save
+from pixelar.folders import load_all, load_checkpoint, save
 from pixelar.heads import HEADS
-from pixelar.model import PixelModel, describe_model
+from pixelar.model import PixelModel
 from pixelar.nets import NETS
 from pixelar.pictures import grid, save_picture, show_unknown
 from pixelar.quantizers import QUANTIZERS
@@ -28,97 +38,126 @@ from pixelar.sampling import is_prefix
 from pixelar.sampling import sample as sample_images
 from pixelar.scan import SCANS
 
-__all__ = ["complete", "evaluate", "export", "info", "list", "sample"]
+__all__ = ["RUN"]
 
 
 def evaluate(options: Namespace) -> int:
-    """Prints the figure of a model folder, or of both sets of weights of a checkpoint, and writes the cards."""
+    """Prints the figure of each set of weights that a model has, and writes the cards."""
     path = Path(options.model)
+    models = load_all(path)
+    data = data_named(options, next(iter(models.values())).image_shape)
+    output = Path(options.output) if options.output else cards_beside(path)
     with processes() as rank:
-        for weights, model in _weights_of(path):
-            data = data_named(options, model)
+        if rank == 0:
+            check_writable(output)
+        prepare(data, rank)
+        for weights, model in models.items():
             report = evaluate_model(
                 model,
                 data,
-                split=options.split,
+                split=options.split or "test",
                 batch_size=options.batch_size,
                 dtype=getattr(torch, options.dtype),
                 weights=weights,
                 limit=options.limit,
-                progress=True,
+                progress=sys.stderr.isatty(),
             )
             if rank == 0:
-                print(
-                    f"{weights} weights: {report}  ({len(report.per_image)} {options.split} images of {data.name})"
-                )
-                folder = Path(options.output) if options.output else _beside(path) / "evaluation"
-                folder = folder / f"{data.name}-{options.split}-{weights}"
-                report.save(folder)
-                print(f"  protocol: {folder / 'card.json'}")
+                stem = [path.stem] if path.suffix == ".ckpt" else []
+                publish(report, output / "-".join([*stem, *_protocol(report, data)]))
     return 0
 
 
-def sample(options: Namespace) -> int:
-    """Draws images into one picture."""
-    if options.n < 1:
-        raise PixelarError(f"-n must be at least 1; got {options.n}")
-    model = open_model(options.model)
-    images = sample_images(
-        model, options.n, labels(model, options.label, options.n), **drawing(options)
+def publish(report: EvaluationReport, folder: Path) -> None:
+    """Prints a figure, and only then writes what belongs to it: a full disk does not cost it."""
+    data, lossless = report.card["data"], report.card["lossless"]
+    quantizer = report.card["model"]["quantizer"]["name"]
+    reduced = "" if lossless else f", as reduced by {quantizer}"
+    print(
+        f"{report.card['weights']} weights: {report}  "
+        f"({data['images']} {data['split']} images of {data['name']}{reduced})"
     )
-    save_picture(grid(images), Path(options.output))
-    print(options.output)
+    report.save(folder)
+    print(f"  protocol: {folder / 'card.json'}")
+
+
+def _protocol(report: EvaluationReport, data: ImageData) -> list[str]:
+    """Returns in a few words what was measured, so that other figures get other folders."""
+    card = report.card
+    words = [data.name, card["data"]["split"], card["weights"]]
+    if isinstance(data, Folder):  # all folders have one name, so their content is named
+        words[0] = f"{Path(data.root).resolve().name}-{card['data']['fingerprint'][:8]}"
+    if card["data"]["limit"] is not None:
+        words.append(f"first{card['data']['limit']}")
+    return words if card["dtype"] == "float32" else [*words, card["dtype"]]
+
+
+def sample(options: Namespace) -> int:
+    """Draws images into one picture; without a label, a conditional model draws all in turn."""
+    output, model = picture(options.output), open_model(options.model)
+    if model.classes and options.label is None:
+        labels: Tensor | None = torch.arange(options.n) % model.classes
+    else:
+        labels = labels_for(model, options.label, options.n)
+    images = sample_images(
+        model, options.n, labels, **drawing(options), progress=sys.stderr.isatty()
+    )
+    save_picture(grid(images), output)
+    print(output)
     return 0
 
 
 def complete(options: Namespace) -> int:
-    """Draws completions: a row per image with the original, what is kept of it, and n completions."""
-    if options.n < 1:
-        raise PixelarError(f"-n must be at least 1; got {options.n}")
-    model = open_model(options.model)
-    files = [Path(f) for f in options.images]
-    images = torch.stack([read_image(f, model.image_shape, resize=options.fit) for f in files])
-    known = region(options.keep, model.image_shape)
+    """Draws completions: in each row the original, what is kept of it, and n completions."""
+    output, model = picture(options.output), open_model(options.model)
+    known = region(options.keep, model.image_shape, fit=options.fit)
+    labels = labels_for(model, options.label, options.n * len(options.images))
+    images = read_images(options.images, model, fit=options.fit)
     if not is_prefix(model, known, images):
         print(
-            "pixelar: known pixels come after unknown ones in this model's order: they are clamped, and do not "
-            "influence what is drawn before them, so these are not exact conditional samples",
+            "pixelar: known pixels come after unknown ones in this model's order: they are only "
+            "clamped, and do not influence what is drawn before them, so these are not exact "
+            "conditional samples",
             file=sys.stderr,
         )
-    repeated = images.repeat_interleave(options.n, 0)
     drawn = complete_images(
-        model, repeated, known, labels(model, options.label, len(repeated)), **drawing(options)
+        model,
+        images.repeat_interleave(options.n, 0),
+        known,
+        labels,
+        **drawing(options),
+        progress=sys.stderr.isatty(),
     )
-    seen = model.quantizer.decode(model.encode(images))
-    rows = [
-        torch.cat((seen[k, None].expand(-1, 3, -1, -1), show_unknown(seen[k, None], known), own))
-        for k, own in enumerate(drawn.expand(-1, 3, -1, -1).split(options.n))
-    ]
-    save_picture(grid(torch.cat(rows), columns=options.n + 2), Path(options.output))
-    print(f"{options.output}: in each row the original, what is kept, {options.n} completions")
+    save_picture(completions(model, images, known, drawn), output)
+    print(f"{output}: in each row the original, what is kept, {options.n} completions")
     return 0
+
+
+def completions(model: PixelModel, images: Tensor, known: Tensor, drawn: Tensor) -> Tensor:
+    """Returns a picture with a row per image: the image, what is kept of it, its completions."""
+    own = drawn.view(len(images), -1, *drawn.shape[1:]).expand(-1, -1, 3, -1, -1)  # (B, n, …)
+    kept = show_unknown(model.quantizer.decode(model.encode(images)), known)
+    rows = torch.cat((images.expand(-1, 3, -1, -1)[:, None], kept[:, None], own), 1)
+    return grid(rows.flatten(0, 1), columns=rows.shape[1])
 
 
 def export(options: Namespace) -> int:
     """Writes a model folder from a training checkpoint."""
-    save(
-        load_checkpoint(options.checkpoint, weights=options.weights),
-        options.output,
-        weights=options.weights,
-    )
+    model = load_checkpoint(options.checkpoint, weights=options.weights)
+    save(model, options.output, weights=options.weights)
     print(f"{options.output}: {options.weights} weights of {options.checkpoint}")
     return 0
 
 
 def info(options: Namespace) -> int:
     """Prints what a model is."""
-    model = open_model(options.model)
-    parameters = sum(p.numel() for p in model.parameters())
-    print(json.dumps({**describe_model(model), "parameters": parameters}, indent=2))
+    path = Path(options.model)
+    description = describe(path, load_all(path))
+    print(json.dumps(description, indent=2) if options.json else render(str(path), description))
     return 0
 
 
-def list(options: Namespace) -> int:  # noqa: A001
+def list_names(options: Namespace) -> int:
     """Prints the names that configs and commands know."""
     tables: dict[str, dict[str, Any]] = {
         "nets": NETS,
@@ -130,89 +169,24 @@ def list(options: Namespace) -> int:  # noqa: A001
     for title, table in tables.items():
         print(f"{title}:")
         for name, entry in table.items():
-            print(f"  {name:24s}{(entry.__doc__ or '').strip().splitlines()[0]}")
+            summary = (entry.__doc__ or "").strip().partition("\n")[0]
+            print(f"  {name:24s}{summary}".rstrip())
     return 0
 
 
-def open_model(name: str) -> PixelModel:
-    """Returns the model of a folder or of a checkpoint's averaged weights."""
-    path = Path(name)
-    return load_checkpoint(path) if path.suffix == ".ckpt" else load(path)
-
-
-def _weights_of(path: Path) -> Iterator[tuple[str, PixelModel]]:
-    """Yields the sets of weights that a folder or a checkpoint holds, by name."""
-    if path.suffix != ".ckpt":
-        yield read_config(path)["weights"], load(path)
-        return
-    for weights in get_args(Weights):
-        yield weights, load_checkpoint(path, weights=weights)
-
-
-def _beside(path: Path) -> Path:
-    return path if path.is_dir() else path.parent.parent
-
-
-def data_named(options: Namespace, model: PixelModel) -> ImageData:
-    """Returns the data set of that name, or the images of that folder in the model's size."""
-    name = options.data
-    if name in DATASETS and name != "folder":
-        kind: Any = DATASETS[name]
-        if name in ("mnist", "fashion_mnist", "cifar10"):
-            return kind(root=options.root, download=options.download)
-        return kind()
-    if not Path(name).is_dir():
-        raise PixelarError(f"data: no folder {name}, and {did_you_mean(name, DATASETS)}")
-    channels, height, width = model.image_shape
-    if height != width:
-        raise PixelarError(
-            f"a folder's images are made square, but the model takes {width}×{height}"
-        )
-    has_splits = (Path(name) / options.split).is_dir()
-    fractions = {} if has_splits else {"val_fraction": 0.0, "test_fraction": 1.0}
-    return Folder(root=name, size=height, channels=channels, resize=options.fit, **fractions)
-
-
-def region(words: Sequence[str], shape: tuple[int, int, int]) -> Tensor:
-    """Returns which pixels are known, with shape (1, H, W): top, left, rows N, or a mask file."""
-    _, height, width = shape
-    known = torch.zeros(1, height, width, dtype=torch.bool)
-    match [*words]:
-        case ["top"]:
-            known[:, : height // 2] = True
-        case ["left"]:
-            known[:, :, : width // 2] = True
-        case ["rows", number] if number.isdecimal() and 0 < int(number) < height:
-            known[:, : int(number)] = True
-        case ["rows", *_]:
-            raise PixelarError(
-                f"--keep rows N: N must be from 1 to {height - 1}; got {' '.join(words[1:])!r}"
-            )
-        case [file] if Path(file).is_file():
-            known = read_image(Path(file), (1, height, width), resize=False) >= 128
-        case _:
-            raise PixelarError(
-                f"--keep takes top, left, rows N, or a mask file; there is no file {' '.join(words)!r}"
-            )
-    return known
-
-
-def labels(model: PixelModel, label: int | None, count: int) -> Tensor | None:
-    """Returns one label for all images; without one, a conditional model draws its classes in turn."""
-    if label is not None:
-        return torch.full((count,), label)
-    return torch.arange(count) % model.classes if model.classes else None
-
-
-def drawing(options: Namespace) -> dict[str, Any]:
-    """Returns the options that `sample` and `complete` share."""
-    names = ("temperature", "top_k", "top_p", "seed")
-    return {**{name: getattr(options, name) for name in names}, "progress": True}
+RUN: dict[str, Callable[[Namespace], int]] = {
+    "evaluate": evaluate,
+    "sample": sample,
+    "complete": complete,
+    "export": export,
+    "info": info,
+    "list": list_names,
+}
 
 
 @contextmanager
 def processes() -> Iterator[int]:
-    """Joins the other processes, where a launcher such as torchrun started several; gives the rank."""
+    """Joins the other processes, where torchrun or the like started several; gives the rank."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield 0
         return
@@ -221,3 +195,12 @@ def processes() -> Iterator[int]:
         yield dist.get_rank()
     finally:
         dist.destroy_process_group()
+
+
+def prepare(data: ImageData, rank: int) -> None:
+    """Loads the data, first in one process: the others then find what it downloaded."""
+    if rank:
+        dist.barrier()
+    data.prepare()
+    if not rank and dist.is_initialized():
+        dist.barrier()

@@ -1,7 +1,7 @@
 """One training step: minus the mean log-likelihood, in bits per dimension."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import lightning as L
@@ -79,7 +79,7 @@ class Training(L.LightningModule):
         params = self.model.net(self._corrupt(x), self._labels(labels, len(x)))  # (B, T, P)
         nats = -self.model.head.log_prob(params, self.model.scan.gather(x)).sum(1)  # (B,)
         loss = nats.mean() / (self.model.scan.dims * math.log(2))
-        self.log(f"train/{self.figure}", loss, prog_bar=True, batch_size=len(x))
+        self.log(f"train/{self.figure}", loss, prog_bar=True, logger=False, batch_size=len(x))
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -91,24 +91,41 @@ class Training(L.LightningModule):
         self._validation[0].update(-self.model(x, self._labels(labels, len(x))))
 
     def on_validation_epoch_end(self) -> None:
-        self.log(f"val/{self.figure}", self._validation[0].compute().float(), prog_bar=True)
+        bits = self._validation[0].compute().float()
+        self.log(f"val/{self.figure}", bits, prog_bar=True, logger=False)
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay
         )
-        total, warmup = int(self.trainer.estimated_stepping_batches), self.warmup_steps
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / (warmup + 1)
-            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def lr_factor(self, step: int) -> float:
+        """Returns the learning rate at a step as a share of `lr`."""
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        length = max(self.trainer.max_steps - self.warmup_steps, 1)
+        return 0.5 * (1 + math.cos(math.pi * min((step - self.warmup_steps) / length, 1)))
+
+    def on_train_start(self) -> None:
+        """Lets this start's options prevail: a checkpoint brings those of the start that wrote it."""
+        schedule = self.lr_schedulers()
+        assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
+        schedule.base_lrs = [self.lr]
+        schedule.optimizer.param_groups[0].update(
+            lr=self.lr * self.lr_factor(schedule.last_epoch),
+            betas=self.betas,
+            weight_decay=self.weight_decay,
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["pixelar"] = describe_model(self.model)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        differences = list(compare(checkpoint["pixelar"], describe_model(self.model)))
+        if differences:
+            raise PixelarError(f"the checkpoint is of another model: {'; '.join(differences)}")
 
     def _labels(self, labels: Tensor | None, batch: int) -> Tensor | None:
         """Returns the labels if the net is conditioned on them; data may have labels that it ignores."""
@@ -137,3 +154,13 @@ def assemble(
     built = build_scan(scan, quantizer.symbol_shape(shape))
     made = head(quantizer.levels, built.symbols)
     return PixelModel(net(built, quantizer.levels, made.num_params), made, quantizer, shape)
+
+
+def compare(old: dict[str, Any], new: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Yields where two descriptions of models differ, as `net.args.width is 48 there and 32 here`."""
+    for key in sorted(old.keys() | new.keys()):
+        there, here = old.get(key), new.get(key)
+        if isinstance(there, dict) and isinstance(here, dict):
+            yield from compare(there, here, f"{path}{key}.")
+        elif there != here:
+            yield f"{path}{key} is {there} there and {here} here"

@@ -1,0 +1,157 @@
+"""What the words on the command line stand for: models, data, images, regions, labels, outputs."""
+
+import inspect
+import tempfile
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pixelar.data import DATASETS, Folder, ImageData
+from pixelar.data.base import SPLITS
+from pixelar.data.images import read_image
+from pixelar.errors import PixelarError, did_you_mean
+from pixelar.folders import load, load_checkpoint
+from pixelar.model import PixelModel
+from pixelar.quantizers import Identity
+from pixelar.scan import Shape
+
+__all__ = [
+    "check_writable",
+    "data_named",
+    "drawing",
+    "labels_for",
+    "open_model",
+    "picture",
+    "read_images",
+    "region",
+]
+
+REPORTED = 5  # how many unusable files a message names
+
+
+def open_model(name: str) -> PixelModel:
+    """Returns the model of a folder or of a checkpoint, whose averaged weights are taken."""
+    path = Path(name)
+    return load_checkpoint(path) if path.suffix == ".ckpt" else load(path)
+
+
+def data_named(options: Namespace, shape: Shape) -> ImageData:
+    """Returns the data set of that name, or the images of that folder, for a model of a shape."""
+    name, known = options.data, sorted(DATASETS.keys() - {"folder"})
+    if name not in known:
+        if not Path(name).is_dir():
+            raise PixelarError(f"data: there is no folder {name}, and {did_you_mean(name, known)}")
+        return _folder(Path(name), options, shape)
+    kind: Any = DATASETS[name]
+    offered = {"root": options.root, "download": options.download, "size": shape[1]}
+    taken = inspect.signature(kind).parameters
+    return kind(**{key: value for key, value in offered.items() if key in taken})
+
+
+def _folder(root: Path, options: Namespace, shape: Shape) -> Folder:
+    """Returns a folder's images; where nothing names a split, all of them are the test split."""
+    channels, height, width = shape
+    if height != width and options.fit:
+        raise PixelarError(f"--fit makes squares, but the model takes {width}×{height} pixels")
+    if channels not in (1, 3):
+        raise PixelarError(f"image files have 1 or 3 channels, but the model takes {channels}")
+    named = options.split or any((root / split).is_dir() for split in SPLITS)
+    fractions = {} if named else {"val_fraction": 0.0, "test_fraction": 1.0}
+    return Folder(
+        root=str(root),
+        size=height if height == width else None,
+        channels=channels,
+        resize=options.fit,
+        **fractions,
+    )
+
+
+def read_images(files: Sequence[str], model: PixelModel, *, fit: bool) -> Tensor:
+    """Returns image files as uint8 images with shape (B, C, H, W) that the model takes."""
+    images, wrong = [], []
+    for file in files:
+        try:
+            images.append(read_image(Path(file), model.image_shape, resize=fit))
+        except PixelarError as error:
+            wrong.append(str(error))
+    if wrong:
+        more = [f"and {len(wrong) - REPORTED} more"] if len(wrong) > REPORTED else []
+        raise PixelarError("\n  ".join(wrong[:REPORTED] + more))
+    stacked = torch.stack(images)
+    return _nearest_levels(stacked, model) if fit else stacked
+
+
+def _nearest_levels(images: Tensor, model: PixelModel) -> Tensor:
+    """Returns images in the levels of a model that refuses those in between."""
+    if not isinstance(model.quantizer, Identity):
+        return images
+    scale = (model.quantizer.levels - 1) / 255
+    return model.quantizer.decode((images.float() * scale).round().long())
+
+
+def region(words: Sequence[str], shape: Shape, *, fit: bool) -> Tensor:
+    """Returns which pixels are known, with shape (1, H, W): top, left, rows N, or a mask file."""
+    _, height, width = shape
+    known = torch.zeros(1, height, width, dtype=torch.bool)
+    match [*words]:
+        case ["top"]:
+            known[:, : height // 2] = True
+        case ["left"]:
+            known[:, :, : width // 2] = True
+        case ["rows", number] if number.isdecimal() and 0 < int(number[:9]) < height:
+            known[:, : int(number)] = True
+        case ["rows", *rest]:
+            raise PixelarError(
+                f"--keep rows N: N must be from 1 to {height - 1}; got {' '.join(rest)!r:.60}"
+            )
+        case [file] if Path(file).is_file():
+            known = read_image(Path(file), (1, height, width), resize=fit) >= 128
+        case _:
+            raise PixelarError(
+                "--keep takes top, left, rows N, or a mask file; "
+                f"there is no file {' '.join(words)!r}"
+            )
+    return known
+
+
+def labels_for(model: PixelModel, label: int | None, count: int) -> Tensor | None:
+    """Returns one label for all images, checked, or None for a model without classes."""
+    if label is None and not model.classes:
+        return None
+    if not model.classes:
+        raise PixelarError("--label is given, but the model is not conditioned on classes")
+    choices = f"--label must be from 0 to {model.classes - 1}"
+    if label is None:
+        raise PixelarError(f"the model is conditioned on classes: {choices}; got none")
+    if not 0 <= label < model.classes:
+        raise PixelarError(f"{choices}; got {label}")
+    return torch.full((count,), label)
+
+
+def drawing(options: Namespace) -> dict[str, Any]:
+    """Returns the options that `sample` and `complete` share."""
+    return {key: getattr(options, key) for key in ("temperature", "top_k", "top_p", "seed")}
+
+
+def picture(name: str) -> Path:
+    """Returns the path of a picture that can be written: known before it is drawn."""
+    path = Path(name)
+    if path.suffix.lower() != ".png":
+        raise PixelarError(f"pictures are PNG files: -o must end in .png; got {name}")
+    if path.is_dir():
+        raise PixelarError(f"cannot write {path}: it is a folder")
+    check_writable(path.parent)
+    return path
+
+
+def check_writable(folder: Path) -> None:
+    """Makes a folder, and raises PixelarError if that or writing a file there is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise PixelarError(f"cannot write to {folder}: {error.strerror}") from error

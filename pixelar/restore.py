@@ -1,0 +1,157 @@
+"""A model from plain values and tensors that anyone may have written.
+
+    description ── types, sizes ──► model without memory ── names, shapes ──► model ◄── tensors
+
+Nothing is allocated before the description is known to ask for exactly the tensors that are there.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
+
+import torch
+from torch import Tensor
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from pixelar.errors import PixelarError
+from pixelar.heads import HEADS
+from pixelar.model import PixelModel, build_model
+from pixelar.nets import NETS
+from pixelar.quantizers import QUANTIZERS
+
+__all__ = ["PARTS", "restore"]
+
+PARTS: dict[str, dict[str, Any]] = {"quantizer": QUANTIZERS, "head": HEADS, "net": NETS}
+
+# a scan is a table of all dims, and of the square around them, which no weights bound
+LARGEST_SIDE, MOST_DIMS = 2048, 1 << 24
+
+
+def restore(description: object, state: object, file: Path) -> PixelModel:
+    """Returns the model described, in evaluation mode, with all of these weights and no others.
+
+    Arguments:
+        description: What `describe_model` returned, if the file is to be believed.
+        state: The weights by name, in the data types that the model is to have.
+        file: Where they come from, for messages.
+    """
+    if not _holds_tensors(state):
+        raise PixelarError(f"{file} holds no tensors by name")
+    try:
+        checked = _checked(description)
+        expected = _outline(checked, most=4 * len(state))
+        _compare(expected, state)
+    except PixelarError as error:
+        raise PixelarError(f"{file}: {error}") from error
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not used up
+        model = build_model(checked)
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def _holds_tensors(state: object) -> TypeGuard[dict[str, Tensor]]:
+    return isinstance(state, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
+    )
+
+
+def _checked(description: object) -> dict[str, Any]:
+    """Returns the description if it has the form, the types and an image size that we know."""
+    keys = ("image_shape", "scan", *PARTS)
+    if not isinstance(description, dict) or set(description) != set(keys):
+        raise PixelarError(f"a model is described by {', '.join(keys)}; this one is not")
+    shape = description["image_shape"]
+    if not (_fits(shape, list[int]) and len(shape) == 3 and min(shape) >= 1):
+        raise PixelarError(f"image_shape must be three numbers, (C, H, W); got {shape!r:.60}")
+    if max(shape) > LARGEST_SIDE or math.prod(shape) > MOST_DIMS:
+        raise PixelarError(
+            f"image_shape {shape}: images have at most {LARGEST_SIDE} pixels a side and "
+            f"{MOST_DIMS:,} values"
+        )
+    if not isinstance(description["scan"], str):
+        raise PixelarError(f"scan must be a name; got {description['scan']!r:.60}")
+    for part, table in PARTS.items():
+        _check_part(part, description[part], table)
+    return description
+
+
+def _check_part(part: str, entry: object, table: Mapping[str, Any]) -> None:
+    """Raises PixelarError unless a part is a name and arguments of the types it is annotated with.
+
+    Names that are not in the table are left to `build_model`, which knows the nearest.
+    """
+    form = {"name": str, "args": dict}
+    if not (
+        isinstance(entry, dict)
+        and set(entry) == set(form)
+        and all(isinstance(entry[key], kind) for key, kind in form.items())
+    ):
+        raise PixelarError(f"{part} must be a name and its args; got {entry!r:.60}")
+    name = entry["name"]
+    hints = get_type_hints(table[name].__init__) if name in table else {}
+    for key, value in entry["args"].items():
+        if key in hints and not _fits(value, hints[key]):
+            kind = getattr(hints[key], "__name__", "") if not get_args(hints[key]) else ""
+            raise PixelarError(
+                f"{part} {name}: {key} must be {kind or hints[key]}; got {value!r:.60}"
+            )
+
+
+def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401
+    """Returns whether a value out of JSON is what an annotation asks for."""
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if kind is Literal:
+        return value in inner
+    if kind in (list, tuple, Sequence):
+        return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint  # a bool is no int here
+
+
+def _outline(description: dict[str, Any], most: int) -> dict[str, Tensor]:
+    """Returns the tensors that a model has, without memory for what they hold.
+
+    Arguments:
+        description: The model.
+        most: How many parameters are built before giving up: a layer costs time even without
+            memory.
+    """
+    built = itertools.count(1)
+
+    def count(*_: object) -> None:
+        if next(built) > most:
+            raise PixelarError("its config describes far more layers than it has tensors for")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            return build_model(description).state_dict()
+    except PixelarError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise PixelarError(f"its config describes no model: {reason}") from error
+    finally:
+        handle.remove()
+
+
+def _compare(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Raises PixelarError unless the tensors have the names, shapes and kind that are expected."""
+    for name in sorted(expected.keys() | state.keys()):
+        want, have = (_kind(tensors.get(name)) for tensors in (expected, state))
+        if want != have:
+            raise PixelarError(f"tensor {name!r} is {have} where the model has {want}")
+
+
+def _kind(tensor: Tensor | None) -> str:
+    """Returns the shape of a tensor, and its type unless it is one that weights may have."""
+    if tensor is None:
+        return "nothing"
+    usual = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    return f"{tuple(tensor.shape)}" + ("" if tensor.dtype in usual else f" of {tensor.dtype}")
