@@ -1,6 +1,7 @@
 """Which images a run sees, and when: pure functions of a seed."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,6 +132,21 @@ def test_resumed_training_goes_on_with_the_next_batch(
     trainer().fit(second, small(), ckpt_path=str(checkpoint))
     assert first.seen == {k: whole.seen[k] for k in range(fail_at)}
     assert second.seen == {k: whole.seen[k] for k in range(10, 24)}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_repeated_resumes_go_on_with_the_next_batch(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"accumulate_grad_batches": 1, "enable_checkpointing": True}
+    whole, seen, newest = Recorder(), list[list[int]](), None
+    trainer(accumulate_grad_batches=1).fit(whole, small())
+    for fail_at in (3, 6, 9, None):  # first saved as batch 3 fails, then after a step
+        saving = ModelCheckpoint(tmp_path, every_n_train_steps=2, save_on_exception=True)
+        run = Recorder(fail_at)
+        with suppress(KeyboardInterrupt, SystemExit):
+            trainer(callbacks=[saving], **options).fit(run, small(), ckpt_path=newest)
+        newest = str(max(tmp_path.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns))
+        seen += run.seen.values()
+    assert seen == list(whole.seen.values())
 
 
 @pytest.mark.filterwarnings("ignore")

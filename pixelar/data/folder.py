@@ -23,7 +23,7 @@ from pixelar.errors import PixelarError
 __all__ = ["Folder"]
 
 REPORTED = 5  # how many unusable files a message names
-MANY = 500  # from how many files on a progress bar is drawn
+MANY = 500  # above how many files a progress bar is drawn
 
 
 class Folder(ImageData):
@@ -151,7 +151,7 @@ class Folder(ImageData):
         images = torch.empty(len(files), *self.shape, dtype=torch.uint8)
         wrong: list[str] = []
         read = partial(read_image, shape=self.shape, resize=self.resize, background=self.background)
-        progress = tqdm(files, "reading images", leave=False, disable=len(files) < MANY)
+        progress = tqdm(files, "reading images", leave=False, disable=len(files) <= MANY)
         for i, file in enumerate(progress):
             try:
                 images[i] = read(file)

@@ -19,6 +19,7 @@ __all__ = [
     "MAX_PIXELS",
     "WHITE",
     "Colour",
+    "eight_bit",
     "find_images",
     "fit",
     "open_image",
@@ -79,7 +80,7 @@ def _reason(path: Path, error: Exception) -> str:
         return "it is not an image" if path.stat().st_size else "it is empty"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return str(error) or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def eight_bit(image: Image.Image) -> Image.Image:

@@ -55,10 +55,12 @@ class PixelData(L.LightningDataModule):
 
     @property
     def shape(self) -> Shape:
+        """The shape (C, H, W) of an image."""
         return self.dataset.shape
 
     @property
     def classes(self) -> Sequence[str] | None:
+        """The names of the classes, or None where the data has no labels."""
         return self.dataset.classes
 
     def prepare_data(self) -> None:
@@ -111,13 +113,14 @@ class PixelData(L.LightningDataModule):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns how many training batches have been processed.
+        """Returns how many training batches the run has processed.
 
-        Not how many were begun, `ready`: a checkpoint written as a batch fails leaves it to do.
+        Lightning's other counts differ from it in a checkpoint written as a batch fails (`ready`
+        includes that batch) and in a run resumed from one (`current` restarts behind).
         """
         assert self.trainer is not None
         progress = self.trainer.fit_loop.epoch_loop.batch_progress.state_dict()
-        return {"batches": progress["current"]["processed"]}
+        return {"batches": progress["total"]["processed"]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over a checkpoint's position; Lightning calls it before `train_dataloader`."""
