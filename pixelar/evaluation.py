@@ -123,20 +123,7 @@ def evaluate(
     """
     images = data.split(split) if isinstance(data, ImageData) else data
     images = images if limit is None else images.first(limit)
-    if not len(images):
-        raise PixelarError("there are no images to evaluate")
-    labels = _labels(model, images)
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    own = list(ShardSampler(len(images), rank, world))
-    bits = _bits(
-        _computing_in(model, dtype),
-        images.images[own],
-        None if labels is None else labels[own],
-        batch_size,
-        progress=progress and rank == 0,
-    )
-    per_image = _gather(bits, own, len(images))
-    _check_finite(per_image, images.names)
+    per_image, world = _table(_computing_in(model, dtype), images, batch_size, progress=progress)
     metric = BitsPerDim(model.scan.dims)
     metric.sync_on_compute = False  # the table is whole already
     metric.update(per_image * (model.scan.dims * math.log(2)))
@@ -159,20 +146,31 @@ def evaluate(
         },
         **_describe(model, weights),
         "dtype": str(dtype).removeprefix("torch."),
-        "device": str(model.device),
         "batch_size": batch_size,
         "processes": world,
-        "versions": {
-            "pixelar": pixelar.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
     }
     return EvaluationReport(mean, error, unit, per_image, images.names, card)
 
 
+def _table(
+    model: PixelModel, images: ImageSet, batch_size: int, *, progress: bool
+) -> tuple[Tensor, int]:
+    """Returns the figures of all images, with shape (N,), and the number of processes at work."""
+    if not len(images):
+        raise PixelarError("there are no images to evaluate")
+    labels = _labels(model, images)
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    own = list(ShardSampler(len(images), rank, world))
+    own_labels = None if labels is None else labels[own]
+    shown = progress and rank == 0
+    bits = _bits(model, images.images[own], own_labels, batch_size, progress=shown)
+    table = _gather(bits, own, len(images))
+    _check_finite(table, images.names)
+    return table, world
+
+
 def _describe(model: PixelModel, weights: str) -> dict[str, Any]:
-    """Returns what a card says of a model."""
+    """Returns what a card says of a model and of the programs that ran it."""
     return {
         "model": describe_model(model),
         "model_sha256": fingerprint(model),
@@ -180,6 +178,12 @@ def _describe(model: PixelModel, weights: str) -> dict[str, Any]:
         "weights": weights,
         "lossless": model.quantizer.lossless,
         "order": f"{model.scan.name}, one order, not averaged",
+        "device": str(model.device),
+        "versions": {
+            "pixelar": pixelar.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
     }
 
 
@@ -221,11 +225,12 @@ def _bits(
     model.check_labels(labels, len(images))
     found = [torch.zeros(0, dtype=torch.float64)]
     with evaluating(model), tqdm(total=len(images), unit="image", disable=not progress) as bar:
-        for batch in torch.arange(len(images)).split(min(batch_size, max(len(images), 1))):
+        for start in range(0, len(images), batch_size):
+            batch = slice(start, start + batch_size)
             x = model.encode(images[batch])
             sites = model.log_prob_sites(x, None if labels is None else labels[batch])  # (B, T)
             found.append(sites.double().sum(1).cpu() / (-model.scan.dims * math.log(2)))
-            bar.update(len(batch))
+            bar.update(len(x))
     return torch.cat(found)
 
 

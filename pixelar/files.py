@@ -12,10 +12,11 @@ __all__ = ["replacing"]
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, and moves it there, whole and on disk, if the body succeeds.
+    """Gives a temporary path beside `path`, and moves it there, on disk, if the body succeeds.
 
     Raises:
-        PixelarError: If the disk is full or the folder cannot be written; what `path` held before is untouched.
+        PixelarError: If the disk is full or the folder cannot be written; what `path` held before
+            is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -28,8 +29,6 @@ def replacing(path: Path) -> Iterator[Path]:
         os.fsync(folder)
         os.close(folder)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        if isinstance(error, PixelarError):
-            raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise PixelarError(
             f"cannot write {path}: {reason}. Files written before are intact; "

@@ -179,10 +179,10 @@ def _read_checkpoint(file: Path) -> tuple[object, dict[Weights, object]]:
 
     checkpoint = read_checkpoint(file)
     # where Lightning averages weights, the average stands in the place of the last step's weights
-    states = {"raw": checkpoint.get("state_dict")}
-    if "current_model_state" in checkpoint:
-        states = {"ema": states["raw"], "raw": checkpoint["current_model_state"]}
-    return checkpoint["pixelar"], {weights: _own(state) for weights, state in states.items()}
+    here = _own(checkpoint.get("state_dict"))
+    if "current_model_state" not in checkpoint:
+        return checkpoint["pixelar"], {"raw": here}
+    return checkpoint["pixelar"], {"ema": here, "raw": _own(checkpoint["current_model_state"])}
 
 
 def _own(state: object) -> object:

@@ -3,16 +3,19 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
 from pixelar.errors import PixelarError
 from pixelar.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["grid", "save_curves", "save_picture", "save_surprise", "show_unknown"]
 
@@ -42,7 +45,7 @@ def grid(images: Tensor, *, columns: int | None = None, side: int = 64) -> Tenso
 
 
 def show_unknown(images: Tensor, known: Tensor) -> Tensor:
-    """Returns images (B, C, H, W) in RGB with pixels that are not known in a colour of their own."""
+    """Returns images (B, C, H, W) in RGB in RGB, what is not known in a colour of its own."""
     colour = torch.tensor([214, 224, 240], dtype=torch.uint8)[:, None, None]
     rgb = images.expand(-1, 3, -1, -1)
     return torch.where(known.expand(len(images), 1, *images.shape[2:]), rgb, colour)
@@ -64,6 +67,8 @@ def save_curves(
         path: The file.
         label: What the values are.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
     axes = figure.subplots()
     for name, steps, values in curves:
@@ -91,8 +96,10 @@ def save_surprise(images: Tensor, bits: Tensor, path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-def surprise_figure(images: Tensor, bits: Tensor) -> Figure:
+def surprise_figure(images: Tensor, bits: Tensor) -> "Figure":
     """Returns the figure that `save_surprise` writes."""
+    from matplotlib.figure import Figure
+
     if not 1 <= len(images) <= MOST_SURPRISES:
         raise PixelarError(
             f"a picture of surprise has from 1 to {MOST_SURPRISES} images; got {len(images)}"

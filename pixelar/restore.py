@@ -5,6 +5,7 @@
 Nothing is allocated before the description is known to ask for exactly the tensors that are there.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -48,8 +49,16 @@ def restore(description: object, state: object, file: Path) -> PixelModel:
         raise PixelarError(f"{file}: {error}") from error
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not used up
         model = build_model(checked)
-    model.load_state_dict(state, assign=True)
+    for name, part in model.named_children():
+        part.to(_dtype_of(name, state))
+    model.load_state_dict(state)
     return model.eval()
+
+
+def _dtype_of(part: str, state: Mapping[str, Tensor]) -> torch.dtype:
+    """Returns the data type that all weights of a part fit into; float32 if it has none."""
+    types = {tensor.dtype for name, tensor in state.items() if name.startswith(f"{part}.")}
+    return functools.reduce(torch.promote_types, types) if types else torch.float32
 
 
 def _holds_tensors(state: object) -> TypeGuard[dict[str, Tensor]]:
@@ -100,7 +109,7 @@ def _check_part(part: str, entry: object, table: Mapping[str, Any]) -> None:
             )
 
 
-def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401
+def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
     """Returns whether a value out of JSON is what an annotation asks for."""
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
@@ -110,7 +119,7 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401
     if kind in (list, tuple, Sequence):
         return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
     if hint is float:
-        return type(value) in (int, float)
+        return type(value) in (int, float) and math.isfinite(value)
     return type(value) is hint  # a bool is no int here
 
 

@@ -22,7 +22,7 @@ began = time.monotonic()
 for name, run in RUNS.items():
     if not (run / "model" / "config.json").exists():
         print(f"\nTraining {name} …", flush=True)
-        resume = ["--resume"] if (run / "checkpoints").exists() else []
+        resume = ["--resume"] if any(run.glob("checkpoints/step-*.ckpt")) else []
         if code := main(
             ["fit", "-c", f"configs/{name}.yaml", "--run", str(run), *resume, *sys.argv[1:]]
         ):

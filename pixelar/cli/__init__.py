@@ -82,7 +82,8 @@ class Parser(argparse.ArgumentParser):
             if word == "--":
                 break
             if name.startswith("--") and name not in known:
-                raise PixelarError(f"option: {did_you_mean(name, known)}")
+                longer = [option for option in known if option.startswith(name)]
+                raise PixelarError(f"option: {did_you_mean(name, longer or known)}")
         return self.parse_args(arguments)
 
     def error(self, message: str) -> NoReturn:
@@ -178,7 +179,7 @@ def add_complete(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--fit",
         action="store_true",
-        help="resize and crop images (and the mask) to the model's size, and take its nearest levels",
+        help="resize and crop images and mask to the model's size; take its nearest levels",
     )
     add_drawing(command, "completions.png")
 

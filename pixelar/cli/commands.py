@@ -47,10 +47,9 @@ def evaluate(options: Namespace) -> int:
     models = load_all(path)
     data = data_named(options, next(iter(models.values())).image_shape)
     output = Path(options.output) if options.output else cards_beside(path)
+    check_writable(output)
     with processes() as rank:
-        if rank == 0:
-            check_writable(output)
-        prepare(data, rank)
+        prepare(data, rank, in_turn=options.download and dist.is_initialized())
         for weights, model in models.items():
             report = evaluate_model(
                 model,
@@ -197,10 +196,10 @@ def processes() -> Iterator[int]:
         dist.destroy_process_group()
 
 
-def prepare(data: ImageData, rank: int) -> None:
-    """Loads the data, first in one process: the others then find what it downloaded."""
-    if rank:
+def prepare(data: ImageData, rank: int, *, in_turn: bool) -> None:
+    """Loads the data; in turn, so that the other processes find what the first downloaded."""
+    if in_turn and rank:
         dist.barrier()
     data.prepare()
-    if not rank and dist.is_initialized():
+    if in_turn and not rank:
         dist.barrier()

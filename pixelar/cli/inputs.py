@@ -59,15 +59,10 @@ def _folder(root: Path, options: Namespace, shape: Shape) -> Folder:
         raise PixelarError(f"--fit makes squares, but the model takes {width}×{height} pixels")
     if channels not in (1, 3):
         raise PixelarError(f"image files have 1 or 3 channels, but the model takes {channels}")
-    named = options.split or any((root / split).is_dir() for split in SPLITS)
-    fractions = {} if named else {"val_fraction": 0.0, "test_fraction": 1.0}
-    return Folder(
-        root=str(root),
-        size=height if height == width else None,
-        channels=channels,
-        resize=options.fit,
-        **fractions,
-    )
+    arguments: dict[str, Any] = {"size": height if height == width else None, "channels": channels}
+    if not (options.split or any((root / split).is_dir() for split in SPLITS)):
+        arguments |= {"val_fraction": 0.0, "test_fraction": 1.0}
+    return Folder(root=str(root), resize=options.fit, **arguments)
 
 
 def read_images(files: Sequence[str], model: PixelModel, *, fit: bool) -> Tensor:

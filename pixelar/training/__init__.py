@@ -1,23 +1,23 @@
-"""Training with Lightning: the module, the callbacks, and checkpoints that survive a kill at any moment."""
+"""Training with Lightning: the module, the callbacks, and checkpoints that survive a kill."""
 
-from pixelar.training.callbacks import (
+from pixelar.training.callbacks import Bar, SampleGrid, StepSeed, StopOnNonFinite, WarmEMA
+from pixelar.training.checkpoints import (
+    AtomicCheckpointIO,
     Checkpoints,
-    SampleGrid,
-    StepSeed,
-    StopOnNonFinite,
-    Throughput,
-    WarmEMA,
+    newest_checkpoint,
+    read_checkpoint,
 )
-from pixelar.training.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
+from pixelar.training.curves import Curves
 from pixelar.training.module import Training
 
 __all__ = [
     "AtomicCheckpointIO",
+    "Bar",
     "Checkpoints",
+    "Curves",
     "SampleGrid",
     "StepSeed",
     "StopOnNonFinite",
-    "Throughput",
     "Training",
     "WarmEMA",
     "newest_checkpoint",

@@ -1,13 +1,11 @@
-"""What happens around a training step: averages, checks, checkpoints, pictures and figures."""
+"""What happens around a training step: averages, seeds, checks, pictures and the progress bar."""
 
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
+from lightning.pytorch.callbacks import TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
@@ -17,11 +15,14 @@ from pixelar.sampling import sample
 from pixelar.seeds import mix
 from pixelar.training.module import Training
 
-__all__ = ["Checkpoints", "SampleGrid", "StepSeed", "StopOnNonFinite", "Throughput", "WarmEMA"]
+__all__ = ["Bar", "SampleGrid", "StepSeed", "StopOnNonFinite", "WarmEMA", "warm_up_average"]
 
 
 def warm_up_average(decay: float, average: Tensor, current: Tensor, count: Tensor) -> Tensor:
-    """Returns the next average; early on it forgets faster, so that the first weights do not linger."""
+    """Returns the average after `count` + 1 steps.
+
+    Early on it forgets faster, so that the first weights do not linger.
+    """
     return torch.lerp(average, current, 1 - torch.clamp((1 + count) / (10 + count), max=decay))
 
 
@@ -61,78 +62,14 @@ class StopOnNonFinite(L.Callback):
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
+        if getattr(trainer.precision_plugin, "scaler", None):
+            return  # 16-mixed leaves such steps out, and looks for a scale without them
         grads = [p.grad for p in pl_module.parameters() if p.grad is not None]
         if not torch.isfinite(torch.nn.utils.get_total_norm(grads)):
             raise PixelarError(
-                f"the gradient is not finite at step {trainer.global_step}; the weights are those of the "
-                "step before. Resume from the last checkpoint with a lower model.lr or precision 32-true"
+                f"the gradient of step {trainer.global_step + 1} is not finite; stopped before it "
+                "reached the weights. Try a lower model.lr or trainer.precision 32-true"
             )
-
-
-class Checkpoints(Checkpoint):
-    """Saves every so many steps and at the last one, keeps the newest two, and saves when interrupted.
-
-    An interrupt (Ctrl-C, SIGTERM) waits for the running batch, so that what is saved is a whole step.
-
-    Arguments:
-        folder: Where they go.
-        every: The steps between them.
-    """
-
-    def __init__(self, folder: Path, every: int) -> None:
-        self.folder, self.every = folder, every
-        self._interrupted = False
-        self._saved = -1
-        self._handlers: dict[int, Any] = {}
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._saved = trainer.global_step
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._interrupt)
-
-    def _interrupt(self, number: int, frame: object) -> None:
-        if self._interrupted:  # the second time, at once
-            raise KeyboardInterrupt
-        self._interrupted = True
-
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,  # noqa: ANN401
-        batch: Any,  # noqa: ANN401
-        batch_idx: int,
-    ) -> None:
-        step = trainer.global_step
-        due = step % self.every == 0 or step >= trainer.max_steps
-        if step > self._saved and (due or self._interrupted):
-            self._save(trainer, step)
-        if self._interrupted:
-            raise KeyboardInterrupt
-
-    def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:  # noqa: ANN401
-        if self._interrupted:  # the weights are the average's now: not to be saved
-            raise KeyboardInterrupt
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._restore()
-
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
-        self._restore()
-
-    def _save(self, trainer: L.Trainer, step: int) -> None:
-        trainer.save_checkpoint(self.folder / f"step-{step:08d}.ckpt")
-        self._saved = step
-        if trainer.is_global_zero:
-            for old in sorted(self.folder.glob("step-*.ckpt"))[:-2]:
-                old.unlink()
-
-    def _restore(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
 
 
 class SampleGrid(L.Callback):
@@ -144,6 +81,8 @@ class SampleGrid(L.Callback):
     """
 
     def __init__(self, folder: Path, count: int = 16) -> None:
+        if count < 0:
+            raise PixelarError(f"samples must be at least 0; got {count}")
         self.folder, self.count = folder, count
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -159,25 +98,26 @@ class SampleGrid(L.Callback):
                 logger.experiment.add_image("samples", images, trainer.global_step)
 
 
-class Throughput(L.Callback):
-    """Logs how many images a second the run trains on, validation and pictures not counted."""
+class Bar(TQDMProgressBar):
+    """The progress bar in batches, with the figures and the number of images a second."""
 
     def __init__(self) -> None:
-        self._images, self._seconds, self._began = 0, 0.0, 0.0
+        super().__init__(refresh_rate=10)
 
-    def on_train_batch_start(self, *_: Any) -> None:  # noqa: ANN401
-        self._began = time.perf_counter()
+    def on_train_start(self, *_: Any) -> None:  # noqa: ANN401
+        # here, as a resumed run is in the middle of its epoch and does not begin it
+        super().on_train_start(*_)
+        self.train_progress_bar.set_description("Training")
+        self.train_progress_bar.total = self.total_train_batches
 
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,  # noqa: ANN401
-        batch: Any,  # noqa: ANN401
-        batch_idx: int,
-    ) -> None:
-        self._seconds += time.perf_counter() - self._began
-        self._images += len(batch[0]) * trainer.world_size
-        if (batch_idx + 1) % trainer.log_every_n_steps == 0:
-            pl_module.log("train/images_per_s", self._images / self._seconds, prog_bar=True)
-            self._images, self._seconds = 0, 0.0
+    def on_train_epoch_start(self, *_: Any) -> None:  # noqa: ANN401
+        pass  # it would number the one long epoch
+
+    def get_metrics(
+        self, trainer: L.Trainer, pl_module: L.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        if "train/images_per_s" in metrics:
+            metrics["train/images_per_s"] = f"{metrics['train/images_per_s']:.0f}"
+        return metrics

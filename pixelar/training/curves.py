@@ -66,7 +66,7 @@ class Curves(L.Callback):
         if trainer.global_step == self._step:  # gradients are still being accumulated
             return
         self._step = trainer.global_step
-        if self._step % trainer.log_every_n_steps == 0:
+        if self._step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             rate = self._images / self._seconds
             pl_module.log("train/images_per_s", rate, prog_bar=True, logger=False)
             # Lightning divides each loss by the number of batches in a step
@@ -87,7 +87,7 @@ class Curves(L.Callback):
 
 
 def read_curve(run: Path, name: str) -> tuple[list[float], list[float]]:
-    """Returns steps and values of a logged quantity over all starts of a run; a later one overrides.
+    """Returns steps and values of a logged quantity over a run's starts; a later one overrides.
 
     Arguments:
         run: The run's folder.

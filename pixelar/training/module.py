@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from pixelar.errors import PixelarError
@@ -34,8 +35,9 @@ class Training(L.LightningModule):
         warmup_steps: The steps of the warm-up.
         betas: AdamW's decay rates.
         weight_decay: AdamW's weight decay.
-        corruption: The share of input symbols replaced at random while training, which keeps small data sets
-            from being learnt by heart; targets stay as they are, and evaluation sees no noise.
+        corruption: The share of input symbols replaced at random while training, which keeps small
+            data sets from being learnt by heart; targets stay as they are, and evaluation sees no
+            noise.
         compile: Whether to compile the net.
     """
 
@@ -57,6 +59,8 @@ class Training(L.LightningModule):
         if not 0 <= corruption < 1:
             raise PixelarError(f"model.corruption must be at least 0 and below 1; got {corruption}")
         self.model = assemble(net, head, quantizer, scan, shape)
+        for empty in (p for p in self.model.parameters() if not p.numel()):
+            empty.requires_grad_(False)  # several processes would wait for its gradient
         self.lr, self.warmup_steps, self.betas = lr, warmup_steps, betas
         self.weight_decay, self.corruption, self.compile_net = weight_decay, corruption, compile
         # in a list, so that the weight average, which copies all sub-modules, leaves it alone
@@ -64,12 +68,13 @@ class Training(L.LightningModule):
 
     @property
     def figure(self) -> str:
-        """The name of the figure: bits per dim, or per token where symbols stand for whole colours."""
+        """The figure's name: bits per dim, or per token where symbols stand for whole colours."""
         return f"bits_per_{self.model.quantizer.unit}"
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
-            self.model.quantizer.fit(self.trainer.datamodule.dataset.split("train").images)  # type: ignore[attr-defined]
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.model.quantizer.fit(data.dataset.split("train").images)
             if self.compile_net:
                 self.model.net.compile()
 
@@ -94,7 +99,7 @@ class Training(L.LightningModule):
         bits = self._validation[0].compute().float()
         self.log(f"val/{self.figure}", bits, prog_bar=True, logger=False)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay
         )
@@ -109,7 +114,7 @@ class Training(L.LightningModule):
         return 0.5 * (1 + math.cos(math.pi * min((step - self.warmup_steps) / length, 1)))
 
     def on_train_start(self) -> None:
-        """Lets this start's options prevail: a checkpoint brings those of the start that wrote it."""
+        """Lets the options of this start prevail over those that a checkpoint brings along."""
         schedule = self.lr_schedulers()
         assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
         schedule.base_lrs = [self.lr]
@@ -128,10 +133,11 @@ class Training(L.LightningModule):
             raise PixelarError(f"the checkpoint is of another model: {'; '.join(differences)}")
 
     def _labels(self, labels: Tensor | None, batch: int) -> Tensor | None:
-        """Returns the labels if the net is conditioned on them; data may have labels that it ignores."""
+        """Returns the labels if the net is conditioned on them; it may ignore those of the data."""
         if self.model.classes and labels is None:
             raise PixelarError(
-                f"model.net.classes is {self.model.classes}, but the images have no labels; set it to 0"
+                f"model.net.classes is {self.model.classes}, but the images have no labels; "
+                "set it to 0"
             )
         return self.model.check_labels(labels if self.model.classes else None, batch)
 
@@ -157,7 +163,7 @@ def assemble(
 
 
 def compare(old: dict[str, Any], new: dict[str, Any], path: str = "") -> Iterator[str]:
-    """Yields where two descriptions of models differ, as `net.args.width is 48 there and 32 here`."""
+    """Yields where descriptions of models differ: `net.args.width is 48 there and 32 here`."""
     for key in sorted(old.keys() | new.keys()):
         there, here = old.get(key), new.get(key)
         if isinstance(there, dict) and isinstance(here, dict):

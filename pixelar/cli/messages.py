@@ -1,0 +1,139 @@
+"""What is wrong with a config or an option, as one sentence with the nearest known name."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+
+from pixelar.data import DATASETS
+from pixelar.data.module import PixelData
+from pixelar.errors import did_you_mean
+from pixelar.heads import HEADS
+from pixelar.nets import NETS
+from pixelar.quantizers import QUANTIZERS
+from pixelar.training import Training
+
+__all__ = ["OPTIONS", "USAGE", "explain"]
+
+USAGE = "fit needs a config: pixelar fit -c configs/NAME.yaml (all options: pixelar fit --help)"
+
+# the options of a run itself, beside those of the three classes
+OPTIONS = ("run", "resume", "ema", "checkpoint_every", "samples", "seed_everything", "config")
+
+OWNERS: dict[str, Callable] = {"model": Training, "data": PixelData, "trainer": L.Trainer}
+
+# where a config names a class, and the table that the name must come from
+TABLES: dict[str, dict[str, Any]] = {
+    "model.net": NETS,
+    "model.head": HEADS,
+    "model.quantizer": QUANTIZERS,
+    "data.dataset": {cls.__name__: cls for cls in DATASETS.values()},
+}
+
+
+def explain(message: str) -> str:
+    """Returns what jsonargparse complains of as one sentence, with the nearest known name."""
+    message = " ".join(message.replace('"<unicode string>", ', "").split())
+    found = re.search(r"Parser key \"([^\"]+)\"|Group '([^']+)'|--([\w.]+)\.help:", message)
+    key = next(filter(None, found.groups())) if found else ""
+    for pattern, sentence in RULES:
+        match = re.search(pattern, message)
+        if match:
+            return sentence(key, match, message)
+    return message
+
+
+def _unknown_class(key: str, match: re.Match, message: str) -> str:
+    name = match[1].strip("'\"")
+    if key in TABLES:
+        return f"{key}: {did_you_mean(name, TABLES[key])}"
+    return f"{key}: there is no class {name!r}; write its full name, as package.module.Class"
+
+
+def _no_class(key: str, match: re.Match, message: str) -> str:
+    names = f", one of {', '.join(sorted(TABLES[key]))}" if key in TABLES else ""
+    return f"{key}: expected `class_path:` with the name of a class{names}; got {match[1]}"
+
+
+def _unknown_key(key: str, match: re.Match, message: str) -> str:
+    name = match[1] or match[2]
+    if key in TABLES:
+        named = [label for label in TABLES[key] if f".{label}'" in message]
+        known = [p for label in named for p in _settable(TABLES[key][label])]
+        if not known:
+            return f"{key}: {' or '.join(named)} takes no {name!r}"
+    elif key in OWNERS:
+        known = _settable(OWNERS[key])
+    else:
+        known = [*OWNERS, *OPTIONS]
+    return (f"{key}: " if key else "") + did_you_mean(name, known)
+
+
+def _unknown_option(key: str, match: re.Match, message: str) -> str:
+    name = match[1].split("=")[0].split()[0]
+    if not name.startswith("--"):
+        return f"unexpected {name!r}; a config is given as -c {name}"
+    keys = [f"--{owner}.{p}" for owner, cls in OWNERS.items() for p in _settable(cls)]
+    near = difflib.get_close_matches(name, [*keys, *(f"--{o}" for o in OPTIONS)], n=1, cutoff=0.4)
+    return f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _wrong_choice(key: str, match: re.Match, message: str) -> str:
+    choices = dict.fromkeys(
+        _plain(c) for c in re.findall(r"- Expected an? (.+?)(?= - | Given)", message)
+    )
+    return f"{key}: expected {' or '.join(choices)}; got {match[1]}"
+
+
+def _wrong_value(key: str, match: re.Match, message: str) -> str:
+    path = key if key.split(".")[-1] == match[1].split(".")[-1] else f"{key}.{match[1]}"
+    return f"{path}: expected {_plain(match[2])}; got {match[3]}"
+
+
+def _missing(key: str, match: re.Match, message: str) -> str:
+    return f"missing {match[1]}; give a config that has it: pixelar fit -c configs/NAME.yaml"
+
+
+def _settable(cls: Callable) -> list[str]:
+    """Returns the arguments that a config can give: the rest of the model gives the others."""
+    parameters = inspect.signature(cls).parameters.values()
+    if cls in (*NETS.values(), *HEADS.values()):
+        return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    return [p.name for p in parameters if p.name != "shape"]
+
+
+def _plain(rule: str) -> str:
+    """Returns a type as people write it."""
+    rule = re.sub(r"<class '(.*?)'>", r"\1", rule).replace("NoneType", "null")
+    return re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", rule).rstrip(".")
+
+
+# in this order: the more telling part of a message comes before the general one around it
+RULES: list[tuple[str, Callable[[str, re.Match, str], str]]] = [
+    (r"Expected a dot import path string: (\S+)", _unknown_class),
+    (r"has no attribute ('\w+')", _unknown_class),
+    (r"(?:No module named|Not possible to import|Unable to import) ('?[\w.]+'?)", _unknown_class),
+    (r"(?:but got|but got value) (.+?)\. Got value: ", _no_class),
+    (r"[Oo]ption '([^']+)' is not accepted|accept option '([^']+)'", _unknown_key),
+    (r"unrecognized arguments: (.+)", _unknown_option),
+    (r"Union subtypes .* Given value: (.+)", _wrong_choice),
+    (
+        r'Parser key "([\w.]+)": Expected an? (.+?)\.? Got value: (.+?)\.?(?= Got value|$)',
+        _wrong_value,
+    ),
+    (r"following arguments are required: (.+)", _missing),
+    (r'Parser key "config": (.+)', lambda _, m, __: f"config: {m[1]}"),
+    (r"Problems parsing config: (.+)", lambda _, m, __: f"the config is not YAML: {m[1]}"),
+    (
+        r"Unexpected config: (.+)",
+        lambda _, m, __: f"a config has keys, as model: and data:; got {m[1]}",
+    ),
+    (
+        r'"([\w.]+)": Unable to load config "(.+?)"',
+        lambda _, m, __: f"{m[1]}: expected keys; got {m[2]}",
+    ),
+    (r'Parser key "([\w.]+)": (.+)', lambda _, m, __: f"{m[1]}: {m[2]}"),
+]
