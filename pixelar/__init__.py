@@ -42,6 +42,10 @@ _HOMES = {
 __all__ = [*_HOMES]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
+
+
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     """Imports public names when they are first used, so that `pixelar --help` need not wait for
     torch.

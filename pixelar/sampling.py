@@ -5,6 +5,7 @@ an image depend on the seed and on the image's number alone, so a seed and a num
 in whatever batch it is drawn.
 """
 
+import math
 from collections.abc import Iterator
 from typing import TypedDict, Unpack
 
@@ -151,8 +152,8 @@ def is_prefix(model: PixelModel, known: Tensor, images: Tensor) -> bool:
 
 def check_options(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raises PixelarError for options that describe no distribution."""
-    if not temperature >= 0:
-        raise PixelarError(f"temperature must be 0 or more; got {temperature}")
+    if not 0 <= temperature < math.inf:
+        raise PixelarError(f"temperature must be 0 or more, and finite; got {temperature}")
     if top_k is not None and top_k < 1:
         raise PixelarError(f"top_k must be at least 1; got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
@@ -167,7 +168,7 @@ def temper(
     if temperature == 0:
         top_k = 1
     else:
-        logits = logits / temperature
+        logits = (logits - logits.amax(-1, keepdim=True)) / temperature
     if top_k is not None:
         # ranks rather than values, so that exactly k levels stay even where some are equal
         ranks = logits.argsort(dim=-1, descending=True, stable=True).argsort(-1)

@@ -123,8 +123,10 @@ def hilbert(shape: Shape) -> Scan:
         row, column = torch.where(turn, column, row), torch.where(turn, row, column)
         row, column = row + s * right, column + s * lower
         distance, s = distance // 4, 2 * s
-    inside = (row < h) & (column < w)
-    return _by_pixel("hilbert", shape, (row * w + column)[inside])
+    outside = (row >= h) | (column >= w)
+    # sorted rather than selected, so that the length is known on the meta device too
+    kept = outside.long().argsort(stable=True)[: h * w]
+    return _by_pixel("hilbert", shape, (row * w + column)[kept])
 
 
 SCANS: dict[str, Callable[[Shape], Scan]] = {

@@ -206,12 +206,13 @@ def test_other_figures_get_other_cards() -> None:
         "-d images --limit 2",
         "-d images --dtype float64",
         "-d digits --limit 2",
+        "-d digits --limit 3",
         "-d digits --limit 2 --split val",
     ):
         assert main(words(f"evaluate grey -o cards/c {words_of}")) == 0
     cards = [json.loads(card.read_text()) for card in Path("cards/c").glob("*/card.json")]
-    assert len(cards) == 6
-    assert len({card["figure"]["mean"] for card in cards}) == 6
+    assert len(cards) == 7
+    assert len({card["figure"]["mean"] for card in cards}) == 7
 
 
 def test_info_is_readable_and_knows_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:

@@ -165,6 +165,7 @@ def test_temper_options() -> None:
     assert tempered(temperature=0) == pytest.approx([0, 1, 0, 0])
     squared = (pmf**2 / (pmf**2).sum())[0].tolist()
     assert tempered(temperature=0.5) == pytest.approx(squared)  # cold sharpens
+    assert tempered(temperature=1e-300) == pytest.approx([0, 1, 0, 0])
     assert temper(torch.zeros(1, 4), top_k=1).tolist() == [[1, 0, 0, 0]]  # exactly one of equals
 
 
@@ -180,8 +181,9 @@ def test_options_work_for_every_head(head: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": -1.0}, "temperature must be 0 or more; got -1.0"),
+        ({"temperature": -1.0}, "temperature must be 0 or more, and finite; got -1.0"),
         ({"temperature": float("nan")}, "temperature must be 0 or more"),
+        ({"temperature": float("inf")}, "temperature must be 0 or more, and finite; got inf"),
         ({"top_k": 0}, "top_k must be at least 1; got 0"),
         ({"top_p": 0.0}, "top_p must be above 0 and at most 1; got 0.0"),
         ({"top_p": 1.5}, "top_p must be above 0 and at most 1; got 1.5"),

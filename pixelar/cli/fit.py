@@ -122,12 +122,7 @@ def build(arguments: list[str]) -> FitCLI:
         )
     except ArgumentError as error:
         raise PixelarError(explain(str(error))) from error
-    except PixelarError:
-        raise
-    except (
-        MisconfigurationException,
-        ValueError,
-    ) as error:
+    except (MisconfigurationException, ValueError) as error:  # Lightning, on the trainer's options
         raise PixelarError(str(error)) from error
 
 

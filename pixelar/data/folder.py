@@ -71,7 +71,8 @@ class Folder(ImageData):
         width, height = open_image(files[0]).size if size is None else (size, size)
         self.shape = (channels, height, width)
         fitted = "resized (Lanczos) and centre-cropped" if resize else "not resized"
-        self.preprocessing = f"{fitted}; transparency composited over background"
+        grey = "; colours to grey by their luma" if channels == 1 else ""
+        self.preprocessing = f"{fitted}; transparency composited over background{grey}"
 
     def _check(self) -> None:
         """Refuses arguments that no folder could satisfy."""

@@ -55,8 +55,8 @@ class TokenEmbedding(nn.Module):
         return self.table(symbols + self.offset).sum(-2)
 
 
-class LabelEmbedding(nn.Embedding):
-    """A learned vector per class that starts at zero; without classes or labels, it adds nothing.
+class LabelEmbedding(nn.Module):
+    """A learned vector per class that starts at zero; without classes it adds nothing.
 
     Arguments:
         classes: The number of classes; may be 0.
@@ -64,13 +64,13 @@ class LabelEmbedding(nn.Embedding):
     """
 
     def __init__(self, classes: int, width: int) -> None:
-        super().__init__(classes, width)
-        nn.init.zeros_(self.weight)
+        super().__init__()
+        self.table = nn.Embedding(classes, width) if classes else None
+        if self.table is not None:
+            nn.init.zeros_(self.table.weight)
+        self.register_buffer("nothing", torch.zeros(1, width), persistent=False)
+        self.nothing: Tensor
 
     def forward(self, labels: Tensor | None) -> Tensor:
-        """Returns vectors with shape (B, D), or zeros (1, D) where there are no labels."""
-        return (
-            super().forward(labels)
-            if labels is not None
-            else self.weight.new_zeros(1, self.embedding_dim)
-        )
+        """Returns vectors with shape (B, D), or zeros (1, D) where there are no classes."""
+        return self.nothing if self.table is None else self.table(labels)

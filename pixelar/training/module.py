@@ -23,7 +23,7 @@ Batch = tuple[Tensor, Tensor | None]
 
 
 class Training(L.LightningModule):
-    """A model with its optimizer: AdamW, linear warm-up, then a cosine down to zero at `max_steps`.
+    """A model with its optimizer: linear warm-up, then a cosine down to zero at `max_steps`.
 
     Arguments:
         net: Builds the net from the scan, the levels V and the parameters per site P.
@@ -31,10 +31,11 @@ class Training(L.LightningModule):
         quantizer: Turns 8-bit images into symbols.
         scan: The order of generation.
         shape: The shape (C, H, W) of an 8-bit image; on the command line it comes from the data.
+        optimizer: "adamw", or "rmsprop" as in the papers of 2016.
         lr: The learning rate after the warm-up.
         warmup_steps: The steps of the warm-up.
         betas: AdamW's decay rates.
-        weight_decay: AdamW's weight decay.
+        weight_decay: The weight decay.
         corruption: The share of input symbols replaced at random while training, which keeps small
             data sets from being learnt by heart; targets stay as they are, and evaluation sees no
             noise.
@@ -48,6 +49,7 @@ class Training(L.LightningModule):
         quantizer: Quantizer,
         shape: tuple[int, int, int],
         scan: Literal["raster", "subpixel", "snake", "hilbert"] = "raster",
+        optimizer: Literal["adamw", "rmsprop"] = "adamw",
         lr: float = 1e-3,
         warmup_steps: int = 200,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -59,9 +61,7 @@ class Training(L.LightningModule):
         if not 0 <= corruption < 1:
             raise PixelarError(f"model.corruption must be at least 0 and below 1; got {corruption}")
         self.model = assemble(net, head, quantizer, scan, shape)
-        for empty in (p for p in self.model.parameters() if not p.numel()):
-            empty.requires_grad_(False)  # several processes would wait for its gradient
-        self.lr, self.warmup_steps, self.betas = lr, warmup_steps, betas
+        self.rule, self.lr, self.warmup_steps, self.betas = optimizer, lr, warmup_steps, betas
         self.weight_decay, self.corruption, self.compile_net = weight_decay, corruption, compile
         # in a list, so that the weight average, which copies all sub-modules, leaves it alone
         self._validation: list[BitsPerDim] = []
@@ -100,9 +100,12 @@ class Training(L.LightningModule):
         self.log(f"val/{self.figure}", bits, prog_bar=True, logger=False)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay
-        )
+        optimizer: torch.optim.Optimizer
+        shared: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        if self.rule == "rmsprop":
+            optimizer = torch.optim.RMSprop(self.parameters(), **shared)
+        else:
+            optimizer = torch.optim.AdamW(self.parameters(), betas=self.betas, **shared)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
