@@ -164,6 +164,9 @@ def test_checks_find_faults(net: str, fault: str, check: object, message: str) -
 def test_bad_arguments_are_explained(net: str) -> None:
     with pytest.raises(PixelarError, match="classes must not be negative"):
         zoo.tiny(net, classes=-1)
+    for name in ("width", "depth"):
+        with pytest.raises(PixelarError, match=f"net {net}: {name} must be at least 1; got 0"):
+            zoo.tiny(net, **{name: 0})
 
 
 def test_scans_that_do_not_fit_are_named() -> None:

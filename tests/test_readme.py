@@ -81,8 +81,8 @@ def test_shell_blocks(checkout: Path) -> None:
     for command in commands:
         if command[1] == "fit":
             command += SHORT
-        # three steps were made, not the config's 1,500
-        command = [word.replace("step-00001500", "step-00000003") for word in command]
+        # three steps were made, not the config's 1,800
+        command = [word.replace("step-00001800", "step-00000003") for word in command]
         run([sys.executable, "-m", *command], checkout)
     for made in ("samples.png", "completions.png", "exported/config.json"):
         assert (checkout / made).exists()

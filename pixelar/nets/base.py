@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pixelar.errors import PixelarError
 from pixelar.scan import Scan
 
-__all__ = ["Cache", "Net", "require_scan"]
+__all__ = ["Cache", "Net", "require_positive", "require_scan"]
 
 Cache: TypeAlias = Any  # opaque to everyone but the net that made it
 
@@ -82,3 +82,10 @@ def require_scan(net: Net, accepted: Collection[str]) -> None:
             f"net {name}: its masks follow the order of rows, not scan {net.scan.name!r}; "
             f"use scan: {' or '.join(accepted)}"
         )
+
+
+def require_positive(net: Net, **values: int) -> None:
+    """Raises PixelarError unless the sizes of a net, given by name, are at least 1."""
+    for name, value in values.items():
+        if value < 1:
+            raise PixelarError(f"net {type(net).__name__}: {name} must be at least 1; got {value}")

@@ -27,7 +27,7 @@ from pixelar.errors import PixelarError
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.masked import MaskedConv2d, RowsAboveConv2d
 from pixelar.layers.readout import Readout, colours_of, read_pixel
-from pixelar.nets.base import Net, require_scan
+from pixelar.nets.base import Net, require_positive, require_scan
 from pixelar.scan import Scan
 
 __all__ = ["GatedPixelCNN"]
@@ -130,6 +130,7 @@ class GatedPixelCNN(Net):
     ) -> None:
         super().__init__(scan, levels, out_features, classes)
         require_scan(self, ("raster", "subpixel"))
+        require_positive(self, width=width, depth=depth)
         if first_kernel_size < 3:
             raise PixelarError(
                 "net GatedPixelCNN: first_kernel_size must be at least 3, to see a row above"

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from pixelar.errors import PixelarError
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
-from pixelar.nets.base import Net
+from pixelar.nets.base import Net, require_positive
 from pixelar.scan import Scan
 
 __all__ = ["ImageGPT"]
@@ -104,6 +104,7 @@ class ImageGPT(Net):
         classes: int = 0,
     ) -> None:
         super().__init__(scan, levels, out_features, classes)
+        require_positive(self, width=width, depth=depth, heads=heads)
         if width % heads:
             raise PixelarError(f"net ImageGPT: heads ({heads}) must divide width ({width})")
         self.width, self.depth, self.heads, self.dropout = width, depth, heads, dropout

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.masked import MaskedConv2d
 from pixelar.layers.readout import Readout, colours_of, read_pixel
-from pixelar.nets.base import Net, require_scan
+from pixelar.nets.base import Net, require_positive, require_scan
 from pixelar.scan import Scan
 
 __all__ = ["PixelCNN"]
@@ -101,6 +101,7 @@ class PixelCNN(Net):
     ) -> None:
         super().__init__(scan, levels, out_features, classes)
         require_scan(self, ("raster", "subpixel"))
+        require_positive(self, width=width, depth=depth)
         self.width, self.depth, self.dropout = width, depth, dropout
         self.first_kernel_size, self.kernel_size = first_kernel_size, kernel_size
         self.readout = tuple(readout)
