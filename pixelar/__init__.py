@@ -39,7 +39,24 @@ _HOMES = {
     "Scan": "scan",
 }
 
-__all__ = [*_HOMES]
+__all__ = [
+    "BitsPerDim",
+    "EvaluationReport",
+    "PixelModel",
+    "PixelarError",
+    "Scan",
+    "bits_per_dim",
+    "build_model",
+    "complete",
+    "dependencies",
+    "evaluate",
+    "load",
+    "sample",
+    "save",
+    "sequential_log_prob",
+    "stream",
+    "surprise_map",
+]
 
 
 def __dir__() -> list[str]:
