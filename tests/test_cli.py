@@ -29,7 +29,7 @@ SCALE = np.round(np.arange(17) * 255 / 16).astype(np.uint8)  # the levels of the
 
 
 @pytest.fixture(scope="module", autouse=True)
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder to be in, with models and images."""
     folder = tmp_path_factory.mktemp("work")
     before = Path.cwd()
