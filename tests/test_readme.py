@@ -10,6 +10,8 @@ import venv
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_image
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -68,13 +70,9 @@ def test_python_block(checkout: Path) -> None:
 def test_shell_blocks(checkout: Path) -> None:
     pictures = checkout / "FOLDER"
     pictures.mkdir()
-    from sklearn.datasets import load_sample_images
-    from torchvision.io import write_png
-    from torchvision.transforms.functional import to_tensor
-
-    photo = (to_tensor(load_sample_images().images[0]) * 255).byte()
+    photo = Image.fromarray(load_sample_image("flower.jpg"))
     for k in range(60):
-        write_png(photo[:, 5 * k : 5 * k + 64, 7 * k : 7 * k + 80], str(pictures / f"{k}.png"))
+        photo.crop((7 * k, 5 * k, 7 * k + 80, 5 * k + 64)).save(pictures / f"{k}.png")
     lines = [line for block in blocks("bash") for line in block.splitlines()]
     commands = [line.split("#")[0].split() for line in lines if line.startswith("pixelar ")]
     assert len(commands) >= 8
