@@ -177,6 +177,9 @@ def test_scans_that_do_not_fit_are_named() -> None:
         zoo.tiny("ImageGPT", heads=3)
     with pytest.raises(PixelarError, match="kernel_size must be odd"):
         zoo.tiny("PixelCNN", kernel_size=4)
+    for dilations in ([], [0]):
+        with pytest.raises(PixelarError, match="dilations must be one or more distances"):
+            zoo.tiny("GatedPixelCNN", dilations=dilations)
     with pytest.raises(PixelarError, match="at least 3, to see a row above"):
         zoo.tiny("GatedPixelCNN", first_kernel_size=1)
 

@@ -135,6 +135,11 @@ class GatedPixelCNN(Net):
             raise PixelarError(
                 "net GatedPixelCNN: first_kernel_size must be at least 3, to see a row above"
             )
+        if not dilations or min(dilations) < 1:
+            raise PixelarError(
+                "net GatedPixelCNN: dilations must be one or more distances of at least 1; "
+                f"got {list(dilations)}"
+            )
         self.width, self.depth, self.dropout = width, depth, dropout
         self.first_kernel_size, self.kernel_size = first_kernel_size, kernel_size
         self.dilations, self.readout = tuple(dilations), tuple(readout)
