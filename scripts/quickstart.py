@@ -31,7 +31,7 @@ for name, run in RUNS.items():
 reports = {}
 for name, run in RUNS.items():
     reports[name] = pixelar.evaluate(pixelar.load(run / "model"), Digits(), weights="ema")
-    reports[name].save(run / "evaluation")
+    reports[name].save(run / "model" / "evaluation" / "digits-test-ema")
 best = min(reports, key=lambda name: reports[name].mean)
 model = pixelar.load(RUNS[best] / "model")
 held_out = Digits().split("test").images
