@@ -104,6 +104,7 @@ class GatedPixelCNN(Net):
         dilations: The distance between taps in each layer, repeated as often as needed.
         readout: The channels of the 1×1 layers before the last.
         dropout: The rate of dropout after the gates of the horizontal stack.
+        position: Whether the vertical stack starts with a learnt vector for every pixel's place.
         classes: The number of class labels; 0 for none.
 
     Example:
@@ -126,6 +127,7 @@ class GatedPixelCNN(Net):
         dilations: Sequence[int] = (1,),
         readout: Sequence[int] = (),
         dropout: float = 0.0,
+        position: bool = False,
         classes: int = 0,
     ) -> None:
         super().__init__(scan, levels, out_features, classes)
@@ -140,7 +142,8 @@ class GatedPixelCNN(Net):
                 "net GatedPixelCNN: dilations must be one or more distances of at least 1; "
                 f"got {list(dilations)}"
             )
-        self.width, self.depth, self.dropout = width, depth, dropout
+        self.width, self.depth = width, depth
+        self.dropout, self.position = dropout, position
         self.first_kernel_size, self.kernel_size = first_kernel_size, kernel_size
         self.dilations, self.readout = tuple(dilations), tuple(readout)
         self.colours = colours_of(scan)
@@ -150,6 +153,8 @@ class GatedPixelCNN(Net):
         self.horizontal_stem = MaskedConv2d(
             channels, width, (1, first_kernel_size), "A", colours=self.colours
         )
+        if position:
+            self.places = nn.Parameter(torch.zeros(width, *scan.shape[1:]))
         self.layers: Sequence[GatedLayer] = nn.ModuleList(  # type: ignore[assignment]
             GatedLayer(
                 width, kernel_size, dilations[i % len(dilations)], self.colours, classes, dropout
@@ -160,7 +165,7 @@ class GatedPixelCNN(Net):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         pixels = self.embed(x)
-        v = self.vertical_stem(shift_down(pixels))  # (B, D, H, W)
+        v = self._placed(self.vertical_stem(shift_down(pixels)), 0)  # (B, D, H, W)
         h = self.horizontal_stem(pixels)
         for layer in self.layers:
             v, link = layer.look_up(v, labels)
@@ -209,7 +214,7 @@ class GatedPixelCNN(Net):
         if i:
             v = shift_down(self.embed(x[:, :, :i]))
             cache.above[0] = _last_rows(v, cache.above[0].shape[2])
-            v = self.vertical_stem(v)
+            v = self._placed(self.vertical_stem(v), 0)
             for k, layer in enumerate(self.layers, 1):
                 cache.above[k] = _last_rows(v, cache.above[k].shape[2])
                 v, _ = layer.look_up(v, cache.labels)
@@ -222,10 +227,15 @@ class GatedPixelCNN(Net):
             margin = self.horizontal_stem.margin[0]
             cache.left[0][:, margin:] = self.embed(x[:, :, i]).mT
 
+    def _placed(self, v: Tensor, i: int) -> Tensor:
+        """Adds the vectors of their places to rows of v (B, D, R, W) that begin with row i."""
+        return v + self.places[:, i : i + v.shape[2]] if self.position else v
+
     def _begin_row(self, x: Tensor, i: int, cache: GatedPixelCNNCache) -> list[Tensor]:
         """Runs the vertical stack for all of row i; returns the links, each (B, 2D, 1, W)."""
         row = self.embed(x[:, :, i - 1, None]) if i else torch.zeros_like(self.embed(x[:, :, :1]))
-        v, cache.above[0] = self.vertical_stem(row, cache.above[0]), _scroll(cache.above[0], row)
+        v = self._placed(self.vertical_stem(row, cache.above[0]), i)
+        cache.above[0] = _scroll(cache.above[0], row)
         links = []
         cache.links = []
         for k, layer in enumerate(self.layers, 1):
