@@ -16,6 +16,7 @@ Example:
     ... )
     >>> assert_autoregressive(randomise(model))
     >>> assert_cache_equals_forward(model)
+    >>> assert_cache_selects(model)
     >>> assert_normalised(model)
 """
 
@@ -28,7 +29,13 @@ from torch import Tensor
 from pixelar.analysis import dependencies, gradient_dependencies
 from pixelar.model import PixelModel, evaluating
 
-__all__ = ["assert_autoregressive", "assert_cache_equals_forward", "assert_normalised", "randomise"]
+__all__ = [
+    "assert_autoregressive",
+    "assert_cache_equals_forward",
+    "assert_cache_selects",
+    "assert_normalised",
+    "randomise",
+]
 
 
 def randomise(model: PixelModel, *, scale: float = 0.4, seed: int = 0) -> PixelModel:
@@ -70,7 +77,7 @@ def assert_cache_equals_forward(
     What lies ahead on the canvas is poisoned with other symbols, and two walks take turns, so a
     step that reads ahead or keeps state in the module is found out.
     """
-    tolerance = tolerance or (1e-10 if next(model.parameters()).dtype == torch.float64 else 1e-4)
+    tolerance = tolerance or _tolerance(model)
     generator = torch.Generator().manual_seed(seed)
     scan, net, levels = model.scan, model.net, model.net.levels
     shape = (2, batch, *scan.shape)
@@ -104,6 +111,39 @@ def assert_cache_equals_forward(
 
 
 @torch.no_grad()
+def assert_cache_selects(
+    model: PixelModel, *, tolerance: float | None = None, seed: int = 0
+) -> None:
+    """Checks that `select` copies, drops and reorders walks, from the start and after `prefill`.
+
+    Rows are exchanged at several sites, and each goes on with symbols of its own.
+    """
+    tolerance = tolerance or _tolerance(model)
+    generator = torch.Generator().manual_seed(seed)
+    scan, net = model.scan, model.net
+    with evaluating(model):
+        for start in sorted({0, scan.sites // 2}):
+            x = torch.randint(net.levels, (3, *scan.shape), generator=generator).to(model.device)
+            labels = _some_labels(model, 3, generator)
+            cache = net.init_cache(x, labels)
+            net.prefill(x, start, cache)
+            for t in range(start, scan.sites):
+                if t % 3 == start % 3:  # a batch of another size each time
+                    rows = torch.randint(len(x), (2 + t % 4,), generator=generator)
+                    rows = rows.to(model.device)
+                    cache, past = net.select(cache, rows), x[rows]
+                    labels = None if labels is None else labels[rows]
+                    x = torch.randint(net.levels, past.shape, generator=generator).to(past)
+                    _reveal(model, x, past, range(t))
+                error = float((net.step(x, t, cache) - net(x, labels)[:, t]).abs().max())
+                if not error <= tolerance:
+                    raise AssertionError(
+                        f"{type(net).__name__}.step after select differs from forward by "
+                        f"{error:.2e} at site {t} ({_where(model, t)}), in a walk from site {start}"
+                    )
+
+
+@torch.no_grad()
 def assert_normalised(model: PixelModel, *, tolerance: float = 1e-6, limit: int = 1 << 16) -> None:
     """Checks Σ p(x) = 1 by enumerating all images of a model so tiny that there are at most `limit`
     of them.
@@ -121,6 +161,11 @@ def assert_normalised(model: PixelModel, *, tolerance: float = 1e-6, limit: int 
         raise AssertionError(
             f"{type(model.net).__name__}: the probabilities of all {count} images sum to {total}"
         )
+
+
+def _tolerance(model: PixelModel) -> float:
+    """Returns how much two ways to the same parameters may differ in the model's data type."""
+    return 1e-10 if next(model.parameters()).dtype == torch.float64 else 1e-4
 
 
 def _some_labels(model: PixelModel, batch: int, generator: torch.Generator) -> Tensor | None:

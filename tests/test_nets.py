@@ -12,6 +12,7 @@ from pixelar.nets import NETS, Net
 from pixelar.testing import (
     assert_autoregressive,
     assert_cache_equals_forward,
+    assert_cache_selects,
     assert_normalised,
     randomise,
 )
@@ -37,6 +38,22 @@ def test_step_equals_forward(
 ) -> None:
     model = zoo.tiny(net, shape=shape, scan=scan, classes=classes)
     assert_cache_equals_forward(model, batch=batch)
+
+
+@pytest.mark.parametrize(("net", "scan", "shape", "classes"), EVERY_NET)
+def test_walks_can_be_copied_dropped_and_reordered(
+    net: str, scan: str, shape: tuple[int, int, int], classes: int
+) -> None:
+    assert_cache_selects(zoo.tiny(net, shape=shape, scan=scan, classes=classes))
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_the_default_select_keeps_the_labels(classes: int) -> None:
+    model = zoo.tiny("ImageGPT", classes=classes)
+    labels = torch.tensor([0, 2]) if classes else None
+    cache = Net.init_cache(model.net, torch.zeros(2, 1, 5, 6, dtype=torch.long), labels)
+    selected = Net.select(model.net, cache, torch.tensor([1, 1, 0]))
+    assert selected.tolist() == [2, 2, 0] if classes else selected is None
 
 
 @pytest.mark.parametrize(("net", "scan", "shape", "classes"), EVERY_NET)

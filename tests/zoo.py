@@ -19,6 +19,7 @@ NET_ARGS: dict[str, dict[str, Any]] = {
         "first_kernel_size": 3,
         "dilations": [1, 2],
         "readout": [7],
+        "position": True,
     },
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
 }

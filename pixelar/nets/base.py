@@ -1,7 +1,7 @@
 """What a net is: one parameter vector per site of an image, from the sites before it.
 
 `forward` computes all sites in one parallel pass; `init_cache`, `step` and `prefill` compute the
-same vectors one after another. The defaults here re-run `forward`, so they are right for every net;
+same vectors one after another, and `select` copies walks in between. The defaults here re-run `forward`, so they are right for every net;
 overriding them only makes it fast. Every net enters its symbols through the one sub-module `embed`,
 so that tests can follow them.
 """
@@ -32,6 +32,8 @@ class Net(nn.Module, abc.ABC):
            run at once.
         4. Parameters come out in scan order.
         5. Every parameter gets a gradient.
+        6. `select` gives the cache of other rows of the batch, so that walks can be copied,
+           dropped and put in another order between two steps.
 
     Keyword arguments of a subclass are kept as attributes of the same name.
 
@@ -72,6 +74,15 @@ class Net(nn.Module, abc.ABC):
 
     def prefill(self, x: Tensor, stop: int, cache: Cache) -> None:
         """Brings a fresh cache, in one pass, to where the steps before `stop` would have."""
+
+    def select(self, cache: Cache, rows: Tensor) -> Cache:
+        """Returns the cache of a canvas whose row k is row `rows[k]` of the one walked so far.
+
+        Arguments:
+            cache: The cache so far; it is not used any more.
+            rows: Numbers of rows of the batch with shape (B',); any may occur often, or never.
+        """
+        return None if cache is None else cache[rows]
 
 
 def require_scan(net: Net, accepted: Collection[str]) -> None:

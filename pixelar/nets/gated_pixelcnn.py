@@ -17,7 +17,7 @@ References:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -226,6 +226,15 @@ class GatedPixelCNN(Net):
                 h = layer.look_left(h, link)
             margin = self.horizontal_stem.margin[0]
             cache.left[0][:, margin:] = self.embed(x[:, :, i]).mT
+
+    def select(self, cache: GatedPixelCNNCache, rows: Tensor) -> GatedPixelCNNCache:
+        return replace(
+            cache,
+            labels=None if cache.labels is None else cache.labels[rows],
+            above=[maps[rows] for maps in cache.above],
+            left=[inputs[rows] for inputs in cache.left],
+            links=[link[:, rows] for link in cache.links],
+        )
 
     def _placed(self, v: Tensor, i: int) -> Tensor:
         """Adds the vectors of their places to rows of v (B, D, R, W) that begin with row i."""

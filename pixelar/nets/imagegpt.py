@@ -68,6 +68,7 @@ class ImageGPTCache:
     start: Tensor  # the first position's vector, (B, D)
     keys: list[Tensor]  # one per block, (B, heads, T, D / heads)
     values: list[Tensor]
+    filled: int = 0  # positions that have keys and values
 
 
 class ImageGPT(Net):
@@ -149,16 +150,27 @@ class ImageGPT(Net):
             q, keys[:, :, t : t + 1], values[:, :, t : t + 1] = block.queries_keys_values(h)
             attended = F.scaled_dot_product_attention(q, keys[:, :, : t + 1], values[:, :, : t + 1])
             h = block.finish(h, attended)
+        cache.filled = t + 1
         return self.out(self.norm(h))[:, 0]  # (B, P)
 
     def prefill(self, x: Tensor, stop: int, cache: ImageGPTCache) -> None:
         if stop == 0:
             return
+        cache.filled = stop
         h = self._inputs(self.embed(x)[:, : stop - 1], cache.start)  # (B, stop, D)
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
             q, k, v = block.queries_keys_values(h)
             keys[:, :, :stop], values[:, :, :stop] = k, v
             h = block.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+
+    def select(self, cache: ImageGPTCache, rows: Tensor) -> ImageGPTCache:
+        def of_rows(kept: Tensor) -> Tensor:
+            selected = kept.new_empty(len(rows), *kept.shape[1:])
+            selected[:, :, : cache.filled] = kept[rows, :, : cache.filled]
+            return selected
+
+        keys, values = map(of_rows, cache.keys), map(of_rows, cache.values)
+        return ImageGPTCache(cache.start[rows], [*keys], [*values], cache.filled)
 
     def _start(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Returns the vector before the first site, with shape (B, D)."""

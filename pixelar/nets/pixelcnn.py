@@ -13,7 +13,7 @@ References:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -56,7 +56,7 @@ class PixelCNNCache:
 
     maps: list[Tensor]  # (B, H + top, W + left + right, D) of each convolution
     labels: Tensor | None
-    biases: list[Tensor]  # of each block's convolution, with what its label adds: (B or 1, D)
+    biases: list[Tensor]  # of each block's convolution, with what its label adds: (B, D)
     stem: Tensor
     blocks: list[tuple[Tensor, Tensor, Tensor]]  # down, conv, up
     readout: list[tuple[Tensor, Tensor]]
@@ -126,7 +126,9 @@ class PixelCNN(Net):
         return PixelCNNCache(
             maps=[self._padded(conv, x) for conv in convs],
             labels=labels,
-            biases=[block.label(labels) + block.conv.bias for block in self.blocks],
+            biases=[
+                (block.label(labels) + block.conv.bias).expand(len(x), -1) for block in self.blocks
+            ],
             stem=self.stem.patch_matrix(),
             blocks=[
                 (b.down.patch_matrix(), b.conv.patch_matrix(), b.up.patch_matrix())
@@ -159,6 +161,14 @@ class PixelCNN(Net):
             squeezed = block.squeeze(h)
             _fill(inputs, block.conv, squeezed)
             h = block.expand(h, squeezed, cache.labels)
+
+    def select(self, cache: PixelCNNCache, rows: Tensor) -> PixelCNNCache:
+        return replace(
+            cache,
+            labels=None if cache.labels is None else cache.labels[rows],
+            maps=[maps[rows] for maps in cache.maps],
+            biases=[bias[rows] for bias in cache.biases],
+        )
 
     def _padded(self, conv: MaskedConv2d, x: Tensor) -> Tensor:
         """Returns an empty map of a convolution's inputs, with room for its margins."""
