@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pixelar.analysis import dependencies, sequential_log_prob, surprise_map
+    from pixelar.completion import complete, stream
     from pixelar.errors import PixelarError
     from pixelar.evaluation import EvaluationReport, bits_per_dim, evaluate
     from pixelar.folders import load, save
     from pixelar.metrics import BitsPerDim
     from pixelar.model import PixelModel, build_model
-    from pixelar.sampling import complete, sample, stream
+    from pixelar.particles import Posterior, posterior
+    from pixelar.sampling import sample
     from pixelar.scan import Scan
 
 __version__ = "0.1.0"
@@ -24,6 +26,8 @@ _HOMES = {
     "dependencies": "analysis",
     "sequential_log_prob": "analysis",
     "surprise_map": "analysis",
+    "complete": "completion",
+    "stream": "completion",
     "PixelarError": "errors",
     "EvaluationReport": "evaluation",
     "bits_per_dim": "evaluation",
@@ -33,9 +37,9 @@ _HOMES = {
     "BitsPerDim": "metrics",
     "PixelModel": "model",
     "build_model": "model",
-    "complete": "sampling",
+    "Posterior": "particles",
+    "posterior": "particles",
     "sample": "sampling",
-    "stream": "sampling",
     "Scan": "scan",
 }
 
@@ -44,6 +48,7 @@ __all__ = [
     "EvaluationReport",
     "PixelModel",
     "PixelarError",
+    "Posterior",
     "Scan",
     "bits_per_dim",
     "build_model",
@@ -51,6 +56,7 @@ __all__ = [
     "dependencies",
     "evaluate",
     "load",
+    "posterior",
     "sample",
     "save",
     "sequential_log_prob",

@@ -4,17 +4,8 @@ Each raises AssertionError with a message that says which site is at fault. They
 models; weights that start at zero hide bugs, so fill all parameters with noise first (`randomise`).
 
 Example:
-    >>> from pixelar.model import build_model
-    >>> model = build_model(
-    ...     {
-    ...         "image_shape": [1, 3, 4],
-    ...         "scan": "raster",
-    ...         "quantizer": {"name": "Threshold", "args": {}},
-    ...         "head": {"name": "Bernoulli", "args": {}},
-    ...         "net": {"name": "PixelCNN", "args": {"width": 4, "depth": 1, "readout": []}},
-    ...     }
-    ... )
-    >>> assert_autoregressive(randomise(model))
+    >>> model = tiny_model()
+    >>> assert_autoregressive(model)
     >>> assert_cache_equals_forward(model)
     >>> assert_cache_selects(model)
     >>> assert_normalised(model)
@@ -22,12 +13,14 @@ Example:
 
 import itertools
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pixelar.analysis import dependencies, gradient_dependencies
-from pixelar.model import PixelModel, evaluating
+from pixelar.model import PixelModel, build_model, evaluating
+from pixelar.scan import Shape
 
 __all__ = [
     "assert_autoregressive",
@@ -35,7 +28,27 @@ __all__ = [
     "assert_cache_selects",
     "assert_normalised",
     "randomise",
+    "tiny_model",
 ]
+
+
+def tiny_model(
+    net: str = "PixelCNN", shape: Shape = (1, 2, 3), *, scan: str = "raster", seed: int = 0
+) -> PixelModel:
+    """Returns a random model of black and white images, so small that all can be listed."""
+    arguments: dict[str, dict[str, Any]] = {
+        "PixelCNN": {"width": 4, "depth": 1, "readout": []},
+        "GatedPixelCNN": {"width": 4, "depth": 2},
+        "ImageGPT": {"width": 8, "depth": 1, "heads": 2},
+    }
+    described = {
+        "image_shape": list(shape),
+        "scan": scan,
+        "quantizer": {"name": "Threshold", "args": {}},
+        "head": {"name": "Bernoulli", "args": {}},
+        "net": {"name": net, "args": arguments[net]},
+    }
+    return randomise(build_model(described), seed=seed).eval()
 
 
 def randomise(model: PixelModel, *, scale: float = 0.4, seed: int = 0) -> PixelModel:

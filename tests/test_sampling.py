@@ -7,9 +7,12 @@ import torch
 import zoo
 from torch import Tensor
 
+from pixelar.completion import complete, stream
+from pixelar.drawing import temper
 from pixelar.errors import PixelarError
+from pixelar.known import is_prefix
 from pixelar.nets import NETS
-from pixelar.sampling import complete, is_prefix, sample, stream, temper
+from pixelar.sampling import sample
 from pixelar.testing import randomise
 
 SMALL = [*zoo.every_model((1, 2, 2), levels=2)]

@@ -166,12 +166,28 @@ def add_sample(command: argparse.ArgumentParser) -> None:
 def add_complete(command: argparse.ArgumentParser) -> None:
     add_model(command)
     command.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
-    command.add_argument(
+    known = command.add_mutually_exclusive_group(required=True)
+    known.add_argument(
         "--keep",
-        nargs="+",
-        required=True,
         metavar="REGION",
-        help="what is known: top, left, rows N, or a mask file whose white pixels are known",
+        help="what is known: top, bottom, left, right, frame (all but the centre), alternate "
+        "(every other row), dots (one pixel in nine), or rows:N",
+    )
+    known.add_argument("--mask", metavar="FILE", help="a picture whose white pixels are known")
+    command.add_argument(
+        "--method",
+        choices=("auto", "prefix", "particles", "clamp"),
+        default="auto",
+        help="prefix: exact, where what is known comes first in the model's order; particles: any "
+        "region, exact as their number grows; clamp: any region, quick and biased; "
+        "default: auto, which is prefix where it applies, else particles",
+    )
+    command.add_argument(
+        "--particles",
+        type=whole(1, 1 << 20),
+        default=64,
+        metavar="K",
+        help="canvases per completion, for that method (default: 64)",
     )
     command.add_argument(
         "-n", type=whole(1, MOST_IMAGES), default=4, help="completions of each image (default: 4)"

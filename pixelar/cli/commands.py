@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from pixelar.cli.inputs import (
     read_images,
     region,
 )
+from pixelar.completion import choose_method
+from pixelar.completion import complete as complete_images
 from pixelar.data import DATASETS, Folder, ImageData
 from pixelar.evaluation import EvaluationReport
 from pixelar.evaluation import evaluate as evaluate_model
@@ -31,10 +33,9 @@ from pixelar.folders import load_all, load_checkpoint, save
 from pixelar.heads import HEADS
 from pixelar.model import PixelModel
 from pixelar.nets import NETS
+from pixelar.particles import Posterior, posterior
 from pixelar.pictures import grid, save_picture, show_unknown
 from pixelar.quantizers import QUANTIZERS
-from pixelar.sampling import complete as complete_images
-from pixelar.sampling import is_prefix
 from pixelar.sampling import sample as sample_images
 from pixelar.scan import SCANS
 
@@ -109,27 +110,75 @@ def sample(options: Namespace) -> int:
 def complete(options: Namespace) -> int:
     """Draws completions: in each row the original, what is kept of it, and n completions."""
     output, model = picture(options.output), open_model(options.model)
-    known = region(options.keep, model.image_shape, fit=options.fit)
-    labels = labels_for(model, options.label, options.n * len(options.images))
+    known = region(options, model.image_shape)
     images = read_images(options.images, model, fit=options.fit)
-    if not is_prefix(model, known, images):
-        print(
-            "pixelar: known pixels come after unknown ones in this model's order: they are only "
-            "clamped, and do not influence what is drawn before them, so these are not exact "
-            "conditional samples",
-            file=sys.stderr,
-        )
-    drawn = complete_images(
+    method = choose_method(model, known, images, options.method)
+    if method != "prefix":
+        print(f"pixelar: {NOTES[method].format(options.particles)}", file=sys.stderr)
+    draw = complete_by_particles if method == "particles" else complete_in_order
+    drawn = draw(model, images, known, options)
+    save_picture(completions(model, images, known, drawn), output)
+    print(f"{output}: in each row the original, what is kept, {options.n} completions")
+    return 0
+
+
+NOTES = {
+    "particles": "some of what is known comes after what is not in this model's order, so each "
+    "completion is drawn from {} weighted canvases (--particles)",
+    "clamp": "clamping: what is known does not influence what is drawn before it, so these do not "
+    "follow the model's conditional distribution; --method particles does",
+}
+
+
+def complete_in_order(
+    model: PixelModel, images: Tensor, known: Tensor, options: Namespace
+) -> Tensor:
+    """Returns n completions of each image, uint8 (B · n, C, H, W), drawn along the scan."""
+    labels = labels_for(model, options.label, options.n * len(images))
+    return complete_images(
         model,
         images.repeat_interleave(options.n, 0),
         known,
         labels,
+        method="clamp",  # which is exact where what is known comes first
         **drawing(options),
         progress=sys.stderr.isatty(),
     )
-    save_picture(completions(model, images, known, drawn), output)
-    print(f"{output}: in each row the original, what is kept, {options.n} completions")
-    return 0
+
+
+def complete_by_particles(
+    model: PixelModel, images: Tensor, known: Tensor, options: Namespace
+) -> Tensor:
+    """Returns n completions of each image, one per population, and prints how they came about."""
+    found = posterior(
+        model,
+        images,
+        known,
+        labels_for(model, options.label, len(images)),
+        particles=options.particles,
+        populations=options.n,
+        **drawing(options),
+        progress=sys.stderr.isatty(),
+    )
+    print(report_populations(found, options.images))
+    return found.draw().flatten(0, 1)
+
+
+def report_populations(found: Posterior, names: Sequence[str]) -> str:
+    """Returns a line per image: how likely the known pixels are, and how well they were matched."""
+    lines = []
+    for name, log_known, spread, ess, survivors in zip(
+        names, found.log_known, found.spread, found.ess, found.survivors, strict=True
+    ):
+        error = f" ± {float(spread):.2f}" if len(survivors) > 1 else ""
+        size = found.images.shape[2]
+        lowest = min(ess[~ess.isnan()].tolist(), default=size)
+        lines.append(
+            f"{Path(name).name}: log p(known) ≈ {float(log_known):.2f}{error} nats; "
+            f"effective sample size at least {lowest:.1f} of {size}; "
+            f"{int(survivors.min())} to {int(survivors.max())} distinct canvases"
+        )
+    return "\n".join(lines)
 
 
 def completions(model: PixelModel, images: Tensor, known: Tensor, drawn: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from pixelar.data.images import read_image
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.folders import load, load_checkpoint
 from pixelar.model import PixelModel
-from pixelar.quantizers import Identity
+from pixelar.regions import REGIONS, known_region
 from pixelar.scan import Shape
 
 __all__ = [
@@ -77,40 +77,26 @@ def read_images(files: Sequence[str], model: PixelModel, *, fit: bool) -> Tensor
         more = [f"and {len(wrong) - REPORTED} more"] if len(wrong) > REPORTED else []
         raise PixelarError("\n  ".join(wrong[:REPORTED] + more))
     stacked = torch.stack(images)
-    return _nearest_levels(stacked, model) if fit else stacked
+    return model.quantizer.nearest(stacked) if fit else stacked
 
 
-def _nearest_levels(images: Tensor, model: PixelModel) -> Tensor:
-    """Returns images in the levels of a model that refuses those in between."""
-    if not isinstance(model.quantizer, Identity):
-        return images
-    scale = (model.quantizer.levels - 1) / 255
-    return model.quantizer.decode((images.float() * scale).round().long())
-
-
-def region(words: Sequence[str], shape: Shape, *, fit: bool) -> Tensor:
-    """Returns which pixels are known, with shape (1, H, W): top, left, rows N, or a mask file."""
+def region(options: Namespace, shape: Shape) -> Tensor:
+    """Returns which pixels are known, with shape (1, H, W), from --mask or --keep."""
     _, height, width = shape
-    known = torch.zeros(1, height, width, dtype=torch.bool)
-    match [*words]:
-        case ["top"]:
-            known[:, : height // 2] = True
-        case ["left"]:
-            known[:, :, : width // 2] = True
-        case ["rows", number] if number.isdecimal() and 0 < int(number[:9]) < height:
-            known[:, : int(number)] = True
-        case ["rows", *rest]:
+    if options.mask is not None:
+        return read_image(Path(options.mask), (1, height, width), resize=options.fit) >= 128
+    word, _, number = options.keep.partition(":")
+    if word in REGIONS and not number:
+        return known_region(word, height, width)
+    if word == "rows":
+        if not number.isdecimal() or not 0 < int(number[:9]) < height:
             raise PixelarError(
-                f"--keep rows N: N must be from 1 to {height - 1}; got {' '.join(rest)!r:.60}"
+                f"--keep rows:N: N must be from 1 to {height - 1}; got {number!r:.60}"
             )
-        case [file] if Path(file).is_file():
-            known = read_image(Path(file), (1, height, width), resize=fit) >= 128
-        case _:
-            raise PixelarError(
-                "--keep takes top, left, rows N, or a mask file; "
-                f"there is no file {' '.join(words)!r}"
-            )
-    return known
+        return (torch.arange(height) < int(number[:9]))[None, :, None].expand(1, height, width)
+    if Path(options.keep).is_file():
+        raise PixelarError(f"--keep takes the name of a region; give a file by --mask {word}")
+    raise PixelarError(f"--keep: {did_you_mean(options.keep, [*REGIONS, 'rows:N'])}")
 
 
 def labels_for(model: PixelModel, label: int | None, count: int) -> Tensor | None:

@@ -1,0 +1,83 @@
+"""How a symbol is drawn: by inverting its distribution function at one uniform number.
+
+The numbers of an image depend on the seed and on the image's number alone, so a seed and a number
+give one image, in whatever batch it is drawn.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from pixelar.errors import PixelarError
+
+__all__ = ["Drawing", "check_options", "invert", "temper", "uniforms"]
+
+
+class Drawing(TypedDict, total=False):
+    """How symbols are drawn.
+
+    Attributes:
+        temperature: Divides the log-probabilities; 0 takes the most probable level. Default: 1.
+        top_k: Keeps the k most probable levels.
+        top_p: Keeps the most probable levels that together reach this probability.
+        seed: Gives the same images again; None draws new ones.
+        progress: Whether to show a progress bar.
+    """
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    seed: int | None
+    progress: bool
+
+
+def check_options(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Raises PixelarError for options that describe no distribution."""
+    if not 0 <= temperature < math.inf:
+        raise PixelarError(f"temperature must be 0 or more, and finite; got {temperature}")
+    if top_k is not None and top_k < 1:
+        raise PixelarError(f"top_k must be at least 1; got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise PixelarError(f"top_p must be above 0 and at most 1; got {top_p}")
+
+
+def temper(
+    log_pmf: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> Tensor:
+    """Returns the probabilities, in float64 with shape (B, V), that symbols are drawn from."""
+    logits = log_pmf.double()
+    if temperature == 0:
+        top_k = 1
+    else:
+        logits = (logits - logits.amax(-1, keepdim=True)) / temperature
+    if top_k is not None:
+        # ranks rather than values, so that exactly k levels stay even where some are equal
+        ranks = logits.argsort(dim=-1, descending=True, stable=True).argsort(-1)
+        logits = logits.masked_fill(ranks >= top_k, -torch.inf)
+    probabilities = logits.softmax(-1)
+    if top_p is not None:
+        ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+        before = ordered.cumsum(-1) - ordered  # the mass of more probable levels
+        dropped = (before >= top_p).gather(-1, order.argsort(-1))
+        probabilities = probabilities.masked_fill(dropped, 0)
+        probabilities = probabilities / probabilities.sum(-1, keepdim=True)
+    return probabilities
+
+
+def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
+    """Returns the levels (B,) at which the cumulative masses of (B, V) pass uniforms (B,)."""
+    cumulative = probabilities.cumsum(-1)
+    target = uniform[:, None] * cumulative[:, -1:]
+    # the first level whose cumulative mass exceeds the target: never one of probability zero
+    return (cumulative <= target).sum(-1).clamp_max(probabilities.shape[-1] - 1)
+
+
+def uniforms(shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
+    """Returns uniform numbers in [0, 1), float64 with shape (N, *shape): row n from seed n."""
+    numbers = torch.empty(len(seeds), *shape, dtype=torch.float64)
+    for row, seed in zip(numbers, seeds, strict=True):
+        row.uniform_(generator=torch.Generator().manual_seed(seed))
+    return numbers

@@ -1,0 +1,30 @@
+"""Which symbols of an image are known, and whether they come first in the model's order."""
+
+import torch
+from torch import Tensor
+
+from pixelar.errors import PixelarError
+from pixelar.model import PixelModel
+
+__all__ = ["is_prefix", "known_symbols"]
+
+
+def known_symbols(model: PixelModel, known: Tensor, x: Tensor) -> Tensor:
+    """Returns a mask of pixels as a mask of the symbols x, with shape (B, C, H, W)."""
+    try:
+        mask = known.to(model.device, torch.bool).expand(len(x), *model.image_shape)
+    except RuntimeError:
+        raise PixelarError(
+            f"known has shape {tuple(known.shape)}, which does not broadcast to "
+            f"{(len(x), *model.image_shape)} (images, channels, height, width)"
+        ) from None
+    if mask.shape != x.shape:  # a palette's token is known where the whole pixel is
+        mask = mask.all(1, keepdim=True)
+    return mask
+
+
+@torch.no_grad()
+def is_prefix(model: PixelModel, known: Tensor, images: Tensor) -> bool:
+    """Returns whether the known sites come first in the scan, so that clamping them is exact."""
+    mask = known_symbols(model, known, model.encode(images))
+    return bool((model.scan.gather(mask).any(-1).sum(1) <= model.scan.prefix(mask)).all())

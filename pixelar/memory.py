@@ -1,0 +1,96 @@
+"""How much memory a walk needs, measured before it begins, and how much there is."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pixelar.errors import PixelarError
+from pixelar.model import PixelModel
+
+__all__ = ["available_memory", "memory_of_row", "require_memory"]
+
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def require_memory(model: PixelModel, images: int, populations: int, particles: int) -> None:
+    """Raises PixelarError if so many canvases would not fit into the memory that is free."""
+    free = available_memory(model.device)
+    if free is None:
+        return
+    row, rows = memory_of_row(model), images * populations * particles
+    if rows * row > free:
+        most = free // (row * images * populations)
+        advice = f"use at most {most} particles, or " if most > 1 else "use "
+        raise PixelarError(
+            f"{particles} particles for {images * populations} completions need about "
+            f"{_gigabytes(rows * row)} for the model's caches, and {_gigabytes(free)} are free; "
+            f"{advice}fewer images at once"
+        )
+
+
+@torch.no_grad()
+def memory_of_row(model: PixelModel) -> int:
+    """Returns the bytes that each canvas of a walk takes: cache, noise, weights of all levels.
+
+    The caches of one and of two canvases are compared, so that what all canvases share does not
+    count. It is taken twice, since a cache and its successor exist at once while canvases are
+    resampled.
+    """
+    sizes = []
+    for rows in (1, 2):
+        x = torch.zeros(rows, *model.scan.shape, dtype=torch.long, device=model.device)
+        labels = torch.zeros(rows, dtype=torch.long, device=model.device) if model.classes else None
+        cache = model.net.init_cache(x, labels)
+        model.net.step(x, 0, cache)
+        sizes.append(sum(t.nbytes for t in {id(t): t for t in _tensors(cache)}.values()))
+    symbols = model.scan.dims * (8 * 3 + 1)  # canvas, given and noise, and whether it is known
+    return 2 * (sizes[1] - sizes[0]) + symbols + 8 * 6 * model.net.levels
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Returns the bytes that are free on a device, or None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    found = [bound for bound in (_free_in_system(), _free_in_group()) if bound is not None]
+    return min(found, default=None)
+
+
+def _free_in_system() -> int | None:
+    try:
+        lines = MEMINFO.read_text().splitlines()
+        (kilobytes,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+        return 1024 * int(kilobytes)
+    except (OSError, ValueError):
+        return None
+
+
+def _free_in_group() -> int | None:
+    """Returns what a container's limit leaves."""
+    try:
+        limit = int((CGROUP / "memory.max").read_text())
+        return max(0, limit - int((CGROUP / "memory.current").read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401
+    """Yields the tensors in a cache of any make."""
+    if isinstance(value, Tensor):
+        yield value
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _tensors(getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
