@@ -20,6 +20,7 @@ from safetensors.torch import save as save_tensors
 from pixelar.errors import PixelarError
 from pixelar.files import replacing
 from pixelar.model import PixelModel, describe_model
+from pixelar.packaged import find
 from pixelar.restore import PARTS, restore
 from pixelar.scan import SCANS
 
@@ -32,17 +33,25 @@ LARGEST_CONFIG = 1 << 20  # bytes
 Weights: TypeAlias = Literal["ema", "raw"]
 
 
-def save(model: PixelModel, path: str | Path, *, weights: Weights = "raw") -> None:
+def save(
+    model: PixelModel,
+    path: str | Path,
+    *,
+    weights: Weights = "raw",
+    storage: torch.dtype | None = None,
+) -> None:
     """Writes a model folder.
 
     Arguments:
         model: The model, of nets, heads and quantizers that are in our tables.
         path: The folder; what it holds of a model before is replaced.
         weights: Whether the weights are a moving average ("ema") or those of the last step ("raw").
+        storage: The data type that weights are stored in, such as torch.float16 for half the size;
+            None keeps theirs. What is lost in rounding stays lost: evaluate what was stored.
     """
     folder = Path(path)
     _check_known(model)
-    tensors = save_tensors({k: v.contiguous() for k, v in model.state_dict().items()})
+    tensors = save_tensors(_stored(model, storage))
     config = {
         "format": FORMAT,
         "model": describe_model(model),
@@ -60,12 +69,20 @@ def save(model: PixelModel, path: str | Path, *, weights: Weights = "raw") -> No
 
 
 def load(path: str | Path) -> PixelModel:
-    """Returns the model of a folder, in evaluation mode on the CPU.
+    """Returns a model in evaluation mode on the CPU; it computes in float32, or in float64 if its
+    weights are stored so.
+
+    Arguments:
+        path: A model folder, or the name of a model that comes with the package.
 
     Raises:
         PixelarError: If the folder is missing, damaged, or not a model of pixelar.
+
+    Example:
+        >>> load("digits-gated-pixelcnn").image_shape
+        (1, 8, 8)
     """
-    (model,) = _load_folder(Path(path)).values()
+    (model,) = _load_folder(find(path)).values()
     return model
 
 
@@ -94,6 +111,26 @@ def fingerprint(model: PixelModel) -> str:
         values = tensor.detach().cpu().contiguous().flatten()
         digest.update(values.view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _stored(model: PixelModel, storage: torch.dtype | None) -> dict[str, torch.Tensor]:
+    """Returns the tensors of a model, those of net and head in the data type to store.
+
+    The quantizer's stay as they are, so that symbols do not depend on how a model is stored.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    if storage is None:
+        return tensors
+    if not storage.is_floating_point:
+        raise PixelarError(f"storage must be a floating-point data type; got {storage}")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not name.startswith("quantizer."):
+            tensors[name] = tensor.to(storage)
+            if not torch.equal(tensors[name].isfinite(), tensor.isfinite()):
+                raise PixelarError(
+                    f"weights {name} are too large for {storage}; store them as torch.float32"
+                )
+    return tensors
 
 
 def _check_known(model: PixelModel) -> None:

@@ -36,7 +36,8 @@ def restore(description: object, state: object, file: Path) -> PixelModel:
 
     Arguments:
         description: What `describe_model` returned, if the file is to be believed.
-        state: The weights by name, in the data types that the model is to have.
+        state: The weights by name. The model computes in float32 whatever they are stored in, and
+            in float64 where they are.
         file: Where they come from, for messages.
     """
     if not _holds_tensors(state):
@@ -56,9 +57,9 @@ def restore(description: object, state: object, file: Path) -> PixelModel:
 
 
 def _dtype_of(part: str, state: Mapping[str, Tensor]) -> torch.dtype:
-    """Returns the data type that all weights of a part fit into; float32 if it has none."""
+    """Returns the data type that all weights of a part fit into, float32 at least."""
     types = {tensor.dtype for name, tensor in state.items() if name.startswith(f"{part}.")}
-    return functools.reduce(torch.promote_types, types) if types else torch.float32
+    return functools.reduce(torch.promote_types, types, torch.float32)
 
 
 def _holds_tensors(state: object) -> TypeGuard[dict[str, Tensor]]:

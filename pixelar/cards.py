@@ -1,0 +1,211 @@
+"""Cards of packaged models as text: for people in Markdown, and in one line for lists."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pixelar.packaged import read_card
+
+__all__ = ["headline", "list_line", "render_card", "render_models"]
+
+Card = Mapping[str, Any]
+
+
+def headline(figure: Mapping[str, Any], levels: int) -> str:
+    """Returns a figure as it is usually quoted: in nats for black and white, else in bits.
+
+    Example:
+        >>> headline({"mean": 1.5, "standard_error": 0.25, "unit": "bits/dim"}, levels=256)
+        '1.5000 ± 0.2500 bits/dim'
+    """
+    if levels == 2:
+        return f"{figure['nats_mean']:.2f} ± {figure['nats_standard_error']:.2f} nats"
+    return f"{figure['mean']:.4f} ± {figure['standard_error']:.4f} {figure['unit']}"
+
+
+def list_line(folder: Path) -> str:
+    """Returns a packaged model's name, summary, figure and size in one line."""
+    card = read_card(folder) or {}
+    size = (folder / "model.safetensors").stat().st_size / 1e6
+    return (
+        f"{folder.name:24s} {card.get('summary', ''):50s} {card.get('headline', ''):25s} "
+        f"{size:.1f} MB"
+    )
+
+
+def render_card(card: Card, config: str) -> str:
+    """Returns a card in Markdown.
+
+    Arguments:
+        card: The card as plain values.
+        config: The text of the config that trains the model.
+    """
+    where = ", where `DIR` is the folder of the images" if "DIR" in card["evaluate"] else ""
+    sections = [
+        f"# {card['title']}",
+        f"`{card['name']}`: {card['parameters']:,} parameters, "
+        f"{card['bytes'] / 1e6:.2f} MB. **{card['headline']}** on "
+        f"{card['figure']['images']:,} {card['figure']['split']} images.",
+        "![Samples](samples.png)",
+        "*Drawn by the stored model, seed 0"
+        + (", a column per class" * bool(card["classes"]))
+        + ".*",
+        _use(card),
+        "## Figure",
+        _rows(_figure(card)),
+        card["published"],
+        "## Data",
+        _rows(_data(card)),
+        "## Training",
+        _rows(_training(card)),
+        *card["training"]["notes"],
+        _course(card),
+        "## Again",
+        f"The figure{where}:\n\n```bash\n{card['evaluate']}\n```\n\n"
+        f"The model, in a checkout:\n\n```bash\n{card['retrain']}\n```",
+        f"The config, `{card['config']}`:\n\n```yaml\n{config.rstrip()}\n```",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def render_models(folders: Sequence[Path]) -> str:
+    """Returns the page on packaged models, `docs/models.md`, given their folders."""
+    cards = [card for card in map(read_card, folders) if card]
+    pictures = "\n\n".join(
+        f"![Samples](../pixelar/models/{card['name']}/samples.png)\n\n*{card['title']}.*"
+        for card in cards
+    )
+    return f"{INTRODUCTION}\n{_table(cards)}\n\n{pictures}\n"
+
+
+INTRODUCTION = """# Models in the box
+
+These models come with pixelar. Each loads by name, offline:
+
+```python
+import pixelar
+
+model = pixelar.load("digits-gated-pixelcnn")
+```
+
+So do all commands that take a model: `pixelar info NAME`, `pixelar sample NAME`, `pixelar
+complete NAME …`. `pixelar evaluate NAME` measures the figure again (`--root DIR` says where MNIST
+is kept). Weights are stored in half precision and computed with in float32; every figure is that
+of the stored weights on the whole test set. The card behind each name has the protocol, the
+data's licence, the cost of training, and the commands that make figure and model again. A folder
+of the same name in the current directory, if it holds a model, comes first.
+
+This page is written by `python scripts/package_model.py --table`.
+"""
+
+
+def _table(cards: Sequence[Card]) -> str:
+    """Returns a Markdown table of packaged models, each linked to its card."""
+    head = ["model", "what", "figure", "images", "parameters", "size", "training"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for card in cards:
+        training = card["training"]
+        cells = [
+            f"[{card['name']}](../pixelar/models/{card['name']}/README.md)",
+            card["summary"],
+            card["headline"],
+            f"{card['figure']['images']:,} {card['figure']['split']}",
+            f"{card['parameters']:,}",
+            f"{card['bytes'] / 1e6:.2f} MB",
+            f"{training['steps']:,} steps of {training['batch_size']}, "
+            f"{duration(training['seconds'])}, {training['hardware']}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Returns a duration in words.
+
+    Example:
+        >>> duration(95), duration(7500)
+        ('95 s', '125 min')
+    """
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _use(card: Card) -> str:
+    labels = ", labels=torch.arange(16) % 10" if card["classes"] else ""
+    imports = "import torch\n\nimport pixelar" if labels else "import pixelar"
+    return (
+        f'```python\n{imports}\n\nmodel = pixelar.load("{card["name"]}")\n'
+        f"images = pixelar.sample(model, 16{labels}, seed=0)\n```"
+    )
+
+
+def _figure(card: Card) -> dict[str, str]:
+    figure, protocol = card["figure"], card["protocol"]
+    error, nats_error = figure["standard_error"], figure["nats_standard_error"]
+    quantizer = card["model"]["quantizer"]
+    kept = "lossless" if card["lossless"] else "the figure is of the reduced images"
+    dims = next(f"{v:,} {k.split('_')[0]}" for k, v in protocol.items() if k.endswith("per_image"))
+    return {
+        figure["unit"]: f"{figure['mean']:.4f} ± {error:.4f} (standard error over images)",
+        "nats per image": f"{figure['nats_mean']:.2f} ± {nats_error:.2f}",
+        "images": f"{figure['images']:,}, split {figure['split']}, {dims} each, every one once",
+        "images' SHA-256": f"`{protocol['images_sha256']}`",
+        "preprocessing": protocol["preprocessing"],
+        "symbols": f"{_part(quantizer)}, {kept}",
+        "conditioning": protocol["conditioning"],
+        "order": protocol["order"],
+        "weights": f"{_WEIGHTS[protocol['weights']]}, stored in {protocol['storage']}",
+        "computed in": protocol["dtype"],
+        "model's SHA-256": f"`{card['model_sha256']}`",
+    }
+
+
+_WEIGHTS = {"ema": "moving average (ema)", "raw": "of the last step (raw)"}
+
+
+def _part(entry: Mapping[str, Any]) -> str:
+    return f"{entry['name']}({', '.join(f'{k}={v}' for k, v in entry['args'].items())})"
+
+
+def _data(card: Card) -> dict[str, str]:
+    data = card["data"]
+    return {"images": data["about"], "licence": data["licence"], "from": f"<{data['url']}>"}
+
+
+def _training(card: Card) -> dict[str, str]:
+    training = card["training"]
+    early = training["steps"] < training["planned"]
+    stopped = f" (stopped early: {training['planned']:,} were planned)" if early else ""
+    return {
+        "net": f"`{_part(card['model']['net'])}`",
+        "head": f"`{_part(card['model']['head'])}`",
+        "steps": f"{training['steps']:,} of {training['batch_size']} images{stopped}",
+        "images seen": f"{training['images']:,}",
+        "time": f"{duration(training['seconds'])} in steps; validation and pictures left out",
+        "hardware": training["hardware"],
+        "precision": training["precision"],
+        "seed": str(training["seed"]),
+    }
+
+
+def _course(card: Card) -> str:
+    """Returns the validation curve in at most ten points, and how it ends."""
+    curve, unit = card["curve"], card["figure"]["unit"]
+    if len(curve) < 2:
+        return ""
+    chosen = sorted({round(i * (len(curve) - 1) / 9) for i in range(10)})
+    steps = " | ".join(f"{curve[i][0]:,}" for i in chosen)
+    values = " | ".join(f"{curve[i][1]:.4f}" for i in chosen)
+    (before, high), (last, low) = curve[-2:]
+    end = (
+        f"From step {before:,} to {last:,} it fell by {high - low:.4f}."
+        if low < high
+        else f"From step {before:,} to {last:,} it fell no more."
+    )
+    return (
+        f"| step | {steps} |\n|{'---|' * (len(chosen) + 1)}\n| validation, {unit} | {values} |"
+        f"\n\n{end}"
+    )
+
+
+def _rows(entries: Mapping[str, str]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {key} | {v} |" for key, v in entries.items())])

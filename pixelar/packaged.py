@@ -1,0 +1,61 @@
+"""The models that come with pixelar, and what a word that names a model stands for.
+
+pixelar/models/NAME/  config.json, model.safetensors   the model
+                      card.json, README.md             its data, training and figure
+                      train.yaml, samples.png          what trains it, what it draws
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pixelar.errors import PixelarError, did_you_mean
+
+__all__ = ["find", "is_packaged", "packaged", "read_card"]
+
+MODELS = Path(__file__).parent / "models"
+
+
+def packaged() -> dict[str, Path]:
+    """Returns the folders of the models that come with the package, by name."""
+    return {file.parent.name: file.parent for file in sorted(MODELS.glob("*/config.json"))}
+
+
+def find(name: str | Path) -> Path:
+    """Returns where a model is, given its name or its path.
+
+    A path that holds a separator, ends in .ckpt, or is a model folder is taken as it stands; other
+    words are names of packaged models.
+
+    Raises:
+        PixelarError: If it is neither; the nearest name is told.
+    """
+    path, known = Path(name), packaged()
+    if any(sign and sign in str(name) for sign in (os.sep, os.altsep)) or path.suffix == ".ckpt":
+        return path
+    if (path / "config.json").exists():
+        return path
+    if str(name) in known:
+        return known[str(name)]
+    if path.exists():
+        return path  # whoever reads it says what it lacks
+    raise PixelarError(f"no model at {name}: there is no such folder, and {_unknown(name, known)}")
+
+
+def _unknown(name: str | Path, known: dict[str, Path]) -> str:
+    return did_you_mean(str(name), known) if known else "no model comes with this package"
+
+
+def is_packaged(folder: Path) -> bool:
+    """Returns whether a folder is one of the package's own, which nothing is written to."""
+    return folder.resolve().parent == MODELS.resolve()
+
+
+def read_card(folder: Path) -> dict[str, Any] | None:
+    """Returns the card of a model folder as plain values, or None if it has none that reads."""
+    try:
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return card if isinstance(card, dict) else None

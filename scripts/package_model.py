@@ -1,0 +1,45 @@
+"""Makes a model of a run one that comes with pixelar, or writes the table of all of them.
+
+python scripts/package_model.py runs/NAME NAME --root DIR --title "…" --hardware "2 CPU cores"
+python scripts/package_model.py --table
+"""
+
+import argparse
+from pathlib import Path
+
+from pixelar.cards import render_models
+from pixelar.data import DATASETS, Folder, ImageData
+from pixelar.packaged import packaged
+from pixelar.packaging import SOURCES, Run, package
+
+parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+option = parser.add_argument
+option("--table", action="store_true", help="only write docs/models.md")
+option("run", nargs="?", type=Path, help="the run's folder")
+option("name", nargs="?", help="the model's name")
+option("--checkpoint", type=Path, help="default: the run's newest")
+option("--weights", choices=("ema", "raw"), default="ema", help="default: ema")
+option("--source", choices=SOURCES, default="mnist", help="where the images come from")
+option("--root", default="data", help="the folder of the images (default: data)")
+option("--title", help="as: Gated PixelCNN on binarised MNIST")
+option("--hardware", help="what it was trained on: 2 CPU cores, one thread")
+option("--seconds", type=float, help="time of training, if the run's curves do not tell")
+option("--published", default="", help="figures in papers, and how comparable they are")
+option("--note", action="append", default=[], help="what else is to be known of the run")
+options = parser.parse_args()
+
+if not options.table:
+    if not (options.run and options.name and options.title and options.hardware):
+        parser.error("RUN, NAME, --title and --hardware are needed, or --table alone")
+    if options.source == "noto-emoji":
+        data: ImageData = Folder(root=options.root, resize=False)
+    else:
+        root = {} if options.source == "digits" else {"root": options.root}
+        data = DATASETS[options.source](**root)
+    notes = tuple(options.note)
+    run = Run(options.run, options.hardware, options.checkpoint, options.seconds, notes)
+    words = {key: getattr(options, key) for key in ("source", "title", "weights", "published")}
+    card = package(run, options.name, data, **words)
+    print(f"{card['name']}: {card['headline']}, {card['bytes'] / 1e6:.2f} MB")
+Path("docs/models.md").write_text(render_models([*packaged().values()]), encoding="utf-8")
+print("docs/models.md")
