@@ -50,6 +50,12 @@ class Quantizer(nn.Module, abc.ABC):
         """Returns the shape of an image of symbols, given that of an image."""
         return shape
 
+    def nearest(self, images: Tensor) -> Tensor:
+        """Returns the nearest images that `encode` takes, with shape (B, C, H, W): for most
+        quantizers, which take all, the images themselves.
+        """
+        return images
+
     def fit(self, images: Tensor) -> None:
         """Adapts to training images, uint8 (N, C, H, W), before training; most quantizers have
         nothing to learn.
@@ -92,6 +98,10 @@ class Identity(Quantizer):
 
     def decode(self, x: Tensor) -> Tensor:
         return x.to(torch.uint8) if self.levels == 256 else _spread(x, self.levels)
+
+    def nearest(self, images: Tensor) -> Tensor:
+        """Returns images in the levels that are not refused, each value moved to the nearest."""
+        return self.decode((images.float() * ((self.levels - 1) / 255)).round().long())
 
 
 class BitDepth(Quantizer):

@@ -3,6 +3,7 @@
 path ── open_image ──► L, RGB or RGBA ── fit ──► size (H, W) ── to_tensor ──► uint8 (C, H, W)
 """
 
+import io
 import warnings
 from pathlib import Path
 
@@ -19,6 +20,7 @@ __all__ = [
     "MAX_PIXELS",
     "WHITE",
     "Colour",
+    "decode_image",
     "eight_bit",
     "find_images",
     "fit",
@@ -58,26 +60,48 @@ def open_image(path: Path) -> Image.Image:
     Returns:
         An image in mode L, RGB or RGBA.
     """
+    return decode_image(path, str(path))
+
+
+def decode_image(
+    file: Path | io.BytesIO,
+    name: str,
+    *,
+    most: int = MAX_PIXELS,
+    formats: tuple[str, ...] | None = None,
+) -> Image.Image:
+    """Decodes an image file, or its content.
+
+    Arguments:
+        file: The file, or its content.
+        name: What messages call it.
+        most: The number of pixels above which it is refused, before memory is taken for them.
+        formats: The formats, by Pillow's names, that its content may have; by default all.
+
+    Returns:
+        An image in mode L, RGB or RGBA, as of `open_image`.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if image.width * image.height > MAX_PIXELS:
+            with Image.open(file, formats=formats) as image:
+                if image.width * image.height > most:
                     raise Image.DecompressionBombError
                 image.load()
                 if image.format == "PPM" and image.mode == "I":
                     return eight_bit(image.convert("I;16"))  # Pillow widened 16 bits to 32
                 return eight_bit(ImageOps.exif_transpose(image))
     except Exception as error:  # a damaged file makes Pillow raise errors of any type
-        raise PixelarError(f"{path} cannot be read: {_reason(path, error)}") from error
+        raise PixelarError(f"{name} cannot be read: {_reason(file, error, most)}") from error
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _reason(file: Path | io.BytesIO, error: Exception, most: int) -> str:
     """Returns in a few words why Pillow could not read a file."""
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return f"it has more than {MAX_PIXELS:,} pixels"
+        return f"it has more than {most:,} pixels"
     if isinstance(error, UnidentifiedImageError):
-        return "it is not an image" if path.stat().st_size else "it is empty"
+        size = file.stat().st_size if isinstance(file, Path) else file.getbuffer().nbytes
+        return "it is not an image" if size else "it is empty"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return " ".join(str(error).split()) or type(error).__name__
