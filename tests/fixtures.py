@@ -1,5 +1,6 @@
 """Small real files that several tests write."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -24,3 +25,14 @@ def write_files(root: Path, *names: str) -> None:
 
 def numbered(folder: str, n: int) -> list[str]:
     return [f"{folder}{i}.png" for i in range(n)]
+
+
+def write_mnist(folder: Path, train: int = 20, test: int = 10) -> None:
+    """Writes idx files of random images below `folder`/raw."""
+    (folder / "raw").mkdir(parents=True)
+    for part, n in (("train", train), ("t10k", test)):
+        images, labels = noise(n, 28, 28, seed=n), np.arange(n, dtype=np.uint8) % 10
+        header = struct.pack(">4I", 0x803, n, 28, 28)
+        (folder / "raw" / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        header = struct.pack(">2I", 0x801, n)
+        (folder / "raw" / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())

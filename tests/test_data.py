@@ -2,14 +2,12 @@
 
 import json
 import pickle
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from fixtures import noise, save
+from fixtures import noise, save, write_mnist
 from sklearn.datasets import load_digits, load_sample_image
 from torch.utils.data import DataLoader
 from torchvision import datasets as torchvision_datasets
@@ -23,17 +21,6 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 # --- tiny sources in the real formats ---------------------------------------------------------
-
-
-def write_mnist(folder: Path, train: int = 20, test: int = 10) -> None:
-    """Writes idx files of random images below `folder`/raw."""
-    (folder / "raw").mkdir(parents=True)
-    for part, n in (("train", train), ("t10k", test)):
-        images, labels = noise(n, 28, 28, seed=n), np.arange(n, dtype=np.uint8) % 10
-        header = struct.pack(">4I", 0x803, n, 28, 28)
-        (folder / "raw" / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
-        header = struct.pack(">2I", 0x801, n)
-        (folder / "raw" / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
 
 
 def write_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +230,8 @@ def test_missing_files_are_named(name: str, folder: str, tmp_path: Path) -> None
         DATASETS[name](root=str(tmp_path)).split("train")
     assert str(caught.value) == (
         f"{name}: there is no complete copy in {tmp_path}/{folder}; "
-        "pass download: true (or --download) to fetch it"
+        "name the folder that holds one as root (or --root), "
+        "or pass download: true (or --download) to fetch it"
     )
 
 

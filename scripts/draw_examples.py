@@ -1,0 +1,126 @@
+"""Draws the documents' examples with a packaged model: `python scripts/draw_examples.py`."""
+
+import math
+
+import torch
+from draw_docs import INK, READ, WRITTEN, figure, save, title
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+import pixelar
+from pixelar.data import Digits
+from pixelar.model import PixelModel
+from pixelar.particles import follow
+from pixelar.pictures import show_unknown
+
+MODEL = "digits-gated-pixelcnn"
+
+
+def show(axes: Axes, image: Tensor) -> None:
+    """Draws an image (C, H, W) with hard pixels."""
+    axes.imshow(image.expand(3, -1, -1).permute(1, 2, 0), interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color("#c3ccd3")
+
+
+def draw_particles(model: PixelModel, image: Tensor) -> None:
+    """A population on its way through an image (1, 1, 8, 8) of which the lower half is known."""
+    known = torch.zeros(8, 8, dtype=torch.bool)
+    known[4:] = True
+    count, moments = 12, (32, 40, 48, 56, 64)
+    walk = [*follow(model, image, known, every=8, particles=count, seed=4)]
+    taken = [found for k, found in enumerate(walk, 1) if 8 * k in moments]
+    fig = figure(10, 7.4)
+    upper, lower = fig.subfigures(2, 1, height_ratios=(3, 1))
+    grid = upper.subplots(len(taken), count, squeeze=False)
+    for row, found, moment in zip(grid, taken, moments, strict=True):
+        drawn = torch.arange(64).view(8, 8) < moment
+        weights = found.log_weights[0, 0].exp()
+        for axes, canvas, weight in zip(row, found.images[0, 0], weights.tolist(), strict=True):
+            show(axes, show_unknown(canvas[None], drawn)[0])
+            axes.set_xlabel(f"{weight:.2f}" if weight >= 0.005 else "0", fontsize=9, color=INK)
+            if weight > 1.5 / count:
+                axes.spines[:].set(color=WRITTEN, linewidth=2.5)
+        row[0].set_ylabel(f"row {moment // 8}", rotation=0, ha="right", va="center", color=INK)
+    upper.suptitle("A population of 12 canvases after each row, and their weights", fontsize=11)
+    _draw_size(lower, walk[-1], count)
+    save(fig, "particles")
+
+
+def _draw_size(fig: Figure, found: pixelar.Posterior, count: int) -> None:
+    """Draws the effective sample size over the sites."""
+    axes = fig.subplots()
+    sites = torch.arange(found.ess.shape[-1])
+    axes.axvspan(31.5, 63.5, color="#eef4fa", zorder=0)
+    axes.plot(sites, found.ess[0, 0], color=READ, linewidth=2)
+    again = found.resampled[0, 0]
+    axes.scatter(sites[again], found.ess[0, 0][again], color=WRITTEN, zorder=3, label="resampled")
+    axes.axhline(count / 2, color=INK, linewidth=0.8, linestyle=":")
+    axes.set(xlabel="site (known from 32 on)", ylabel="effective\nsample size", xlim=(-0.5, 63.5))
+    axes.legend(frameon=False)
+
+
+def draw_methods(model: PixelModel, images: Tensor) -> None:
+    """Images of which the lower half is known, completed by clamping and by particles."""
+    known = torch.zeros(8, 8, dtype=torch.bool)
+    known[4:] = True
+    many = images.repeat_interleave(5, 0)
+    fig = figure(10, 1 + 1.0 * len(images))
+    grid = fig.subplots(len(images), 12, squeeze=False)
+    results = {
+        name: pixelar.complete(model, many, known, method=name, particles=256, seed=1)  # type: ignore[arg-type]
+        for name in ("clamp", "particles")
+    }
+    columns = [images[:, None], show_unknown(images, known)[:, None]]
+    columns += [drawn.view(len(images), 5, 1, 8, 8) for drawn in results.values()]
+    pictures = torch.cat([part.expand(-1, -1, 3, -1, -1) for part in columns], 1)
+    for row, shown in zip(grid, pictures, strict=True):
+        for axes, picture in zip(row, shown, strict=True):
+            show(axes, picture)
+    title(grid[0, 0], "picture")
+    title(grid[0, 1], "known")
+    for start, (name, drawn) in zip((2, 7), results.items(), strict=True):
+        bits = pixelar.bits_per_dim(model, drawn).mean()
+        title(grid[0, start + 2], f"{name}: {bits:.2f} bits/dim on average")
+    save(fig, "clamp-and-particles")
+
+
+@torch.no_grad()
+def expected_bits(model: PixelModel, images: Tensor) -> Tensor:
+    """Returns the mean surprise that the model itself expects at each pixel, (B, H, W)."""
+    x = model.encode(images)
+    log_pmf = model.head.log_pmf(model.net(x, None), x.new_zeros(len(x), model.scan.sites, 0))
+    entropy = -(log_pmf.exp() * log_pmf).sum(-1) / math.log(2)  # (B, T)
+    return model.scan.scatter(entropy[..., None])[:, 0]
+
+
+def draw_surprise(model: PixelModel, image: Tensor) -> None:
+    """A picture, the same with one wrong pixel, and upside down: bits spent, and bits expected."""
+    wrong = image.clone()
+    wrong[0, 0, 1, 6] = 255
+    images = torch.cat((image, wrong, image.flip(2)))
+    spent, expected = pixelar.surprise_map(model, images), expected_bits(model, images)
+    fig = figure(8.4, 7)
+    grid = fig.subplots(3, 3)
+    bits = pixelar.bits_per_dim(model, images).tolist()
+    names = ("as it is", "one wrong pixel", "upside down")
+    for row, name, picture, here, hoped, each in zip(
+        grid, names, images, spent, expected, bits, strict=True
+    ):
+        show(row[0], picture)
+        row[0].set_ylabel(f"{name}\n{each:.2f} bits/dim", color=INK)
+        for axes, values in zip(row[1:], (here, hoped), strict=True):
+            drawn = axes.imshow(values, cmap="inferno", vmin=0, vmax=10)
+            axes.set(xticks=[], yticks=[])
+    for axes, name in zip(grid[0], ("picture", "bits spent", "bits expected"), strict=True):
+        title(axes, name)
+    fig.colorbar(drawn, ax=grid[:, 1:].ravel().tolist(), label="bits per pixel", shrink=0.6)
+    save(fig, "surprise-explained")
+
+
+if __name__ == "__main__":
+    model, images = pixelar.load(MODEL), Digits().split("test").images
+    draw_particles(model, images[3:4])
+    draw_methods(model, images[[3, 0, 11]])
+    draw_surprise(model, images[3:4])
