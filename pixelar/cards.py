@@ -6,7 +6,7 @@ from typing import Any
 
 from pixelar.packaged import read_card
 
-__all__ = ["headline", "list_line", "render_card", "render_models"]
+__all__ = ["duration", "headline", "list_lines", "render_card", "render_models"]
 
 Card = Mapping[str, Any]
 
@@ -23,14 +23,22 @@ def headline(figure: Mapping[str, Any], levels: int) -> str:
     return f"{figure['mean']:.4f} ± {figure['standard_error']:.4f} {figure['unit']}"
 
 
-def list_line(folder: Path) -> str:
-    """Returns a packaged model's name, summary, figure and size in one line."""
-    card = read_card(folder) or {}
-    size = (folder / "model.safetensors").stat().st_size / 1e6
-    return (
-        f"{folder.name:24s} {card.get('summary', ''):50s} {card.get('headline', ''):25s} "
-        f"{size:.1f} MB"
-    )
+def list_lines(folders: Mapping[str, Path]) -> list[str]:
+    """Returns an aligned line for each packaged model: name, summary, figure, size.
+
+    Arguments:
+        folders: The models' folders by name.
+    """
+    rows = []
+    for name, folder in folders.items():
+        card = read_card(folder) or {}
+        size = (folder / "model.safetensors").stat().st_size / 1e6
+        rows.append((name, card.get("summary", ""), card.get("headline", ""), f"{size:.1f} MB"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{cell:{width}s}" for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
 
 
 def render_card(card: Card, config: str) -> str:

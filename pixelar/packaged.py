@@ -53,9 +53,38 @@ def is_packaged(folder: Path) -> bool:
 
 
 def read_card(folder: Path) -> dict[str, Any] | None:
-    """Returns the card of a model folder as plain values, or None if it has none that reads."""
+    """Returns the card of a model folder as plain values, or None if it has none of that form."""
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return card if isinstance(card, dict) else None
+    return card if _has_form(card, FORM) else None
+
+
+_TEXT, _NUMBER = str, (int, float)
+
+# what programs rely on in a card, which anyone may have written
+FORM: dict[str, Any] = {
+    **dict.fromkeys(("name", "title", "summary", "headline", "model_sha256"), _TEXT),
+    **dict.fromkeys(("evaluate", "retrain"), _TEXT),
+    **dict.fromkeys(("classes", "parameters", "bytes"), int),
+    "data": dict.fromkeys(("name", "title", "about", "licence"), _TEXT),
+    "figure": {
+        **dict.fromkeys(("mean", "standard_error", "nats_mean", "nats_standard_error"), _NUMBER),
+        **dict.fromkeys(("unit", "split"), _TEXT),
+        "images": int,
+    },
+    "protocol": {"images_sha256": _TEXT, "weights": _TEXT, "dtype": _TEXT},
+    "training": {"hardware": _TEXT, **dict.fromkeys(("steps", "batch_size", "seconds"), int)},
+    "histogram": {"edges": list, "counts": list},
+    "curve": list,
+}
+
+
+def _has_form(value: object, form: Any) -> bool:  # noqa: ANN401
+    """Returns whether a value out of JSON has these keys, with values of these types."""
+    if not isinstance(form, dict):
+        return isinstance(value, form)
+    return isinstance(value, dict) and all(
+        key in value and _has_form(value[key], inner) for key, inner in form.items()
+    )

@@ -322,7 +322,7 @@ MISTAKES = [
     ("sample grey -x", "unrecognized arguments: -x (see pixelar sample --help)"),
     ("sample", "the following arguments are required: MODEL"),
     ("--nothing", "unrecognized arguments: --nothing"),
-    ("evaluate grey", "the following arguments are required: -d/--data"),
+    ("evaluate grey", "-d is missing: name a data set (pixelar list) or a folder of images"),
     ("evaluate nothing -d digits", "no model at nothing: there is no such folder"),
     ("evaluate images -d digits", "images is not a model folder: it has no file config.json"),
     ("evaluate mask.png -d digits", "mask.png is a file; a model is a folder or a checkpoint"),

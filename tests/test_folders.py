@@ -105,6 +105,48 @@ def test_a_model_comes_back_as_it_was(parts: Any, dtype: torch.dtype, tmp_path: 
     assert torch.equal(*drawn)
 
 
+@pytest.mark.parametrize("parts", PARTS, ids=lambda parts: "-".join(map(str, parts[:4])))
+def test_half_precision_is_for_storage_only(parts: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    model = model_of(*parts)
+    for storage in (torch.float16, torch.bfloat16):
+        pixelar.save(model, tmp_path / "half", storage=storage)
+        again = pixelar.load(tmp_path / "half")
+        assert {p.dtype for p in again.parameters()} == {torch.float32}
+        for name, tensor in model.state_dict().items():
+            own = name.startswith("quantizer.") or not tensor.is_floating_point()
+            rounded = tensor if own else tensor.to(storage).float()
+            assert torch.equal(again.state_dict()[name], rounded), name
+    pixelar.save(model, tmp_path / "full")
+    size = {n: (tmp_path / n / "model.safetensors").stat().st_size for n in ("half", "full")}
+    numbers = sum(p.numel() for p in model.parameters())
+    assert size["full"] - size["half"] == pytest.approx(2 * numbers, rel=0.05, abs=100)
+
+
+def test_stored_halves_of_a_wide_model_stay_wide_in_the_original(tmp_path: Path) -> None:
+    model = zoo.tiny("PixelCNN", shape=(1, 4, 4))  # float64
+    before = fingerprint(model)
+    pixelar.save(model, tmp_path / "model", storage=torch.float16)
+    assert fingerprint(model) == before
+
+
+@pytest.mark.parametrize(
+    ("storage", "message"),
+    [
+        (torch.float16, r"weights net\.\S+ are too large for torch.float16"),
+        (torch.int8, r"storage must be a floating-point data type; got torch.int8"),
+    ],
+)
+def test_storage_that_would_lose_weights_is_refused(
+    storage: torch.dtype, message: str, tmp_path: Path
+) -> None:
+    model = zoo.tiny("PixelCNN", shape=(1, 4, 4)).float()
+    with torch.no_grad():
+        next(model.net.parameters()).view(-1)[0] = 1e5
+    with pytest.raises(PixelarError, match=message):
+        pixelar.save(model, tmp_path / "model", storage=storage)
+    assert not (tmp_path / "model").exists()
+
+
 def test_every_weight_changes_the_fingerprint() -> None:
     model = zoo.tiny("PixelCNN")
     seen = {fingerprint(model)}

@@ -123,13 +123,19 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", metavar="MODEL", help="a model folder or a .ckpt file")
+    command.add_argument(
+        "model", metavar="MODEL", help="a model by name (pixelar list), a folder, or a .ckpt"
+    )
 
 
 def add_evaluate(command: argparse.ArgumentParser) -> None:
     add_model(command)
     option = command.add_argument
-    option("-d", "--data", required=True, help="a data set (pixelar list) or a folder of images")
+    option(
+        "-d",
+        "--data",
+        help="a data set (pixelar list) or a folder of images (default: what a model's card names)",
+    )
     option("--root", default="data", help="where MNIST and the like are kept (default: data)")
     option("--download", action="store_true", help="fetch the data set if it is missing")
     option(
@@ -151,7 +157,8 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FOLDER",
-        help="for folders with card.json and per_image.csv (default: evaluation beside the model)",
+        help="for folders with card.json and per_image.csv (default: evaluation beside the model, "
+        "or evaluations/NAME for a model that comes with pixelar)",
     )
 
 
@@ -232,5 +239,5 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "complete": ("draw the missing part of images", add_complete),
     "export": ("turn a training checkpoint into a model folder", add_export),
     "info": ("describe a model, and what was measured of it", add_info),
-    "list": ("list nets, heads, scans, quantizers and data sets", add_nothing),
+    "list": ("list models, nets, heads, scans, quantizers and data sets", add_nothing),
 }

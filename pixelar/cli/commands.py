@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from pixelar.cards import list_lines
 from pixelar.cli.describe import cards_beside, describe, render
 from pixelar.cli.inputs import (
     check_writable,
     data_named,
+    data_of,
     drawing,
     labels_for,
     open_model,
@@ -33,6 +35,7 @@ from pixelar.folders import load_all, load_checkpoint, save
 from pixelar.heads import HEADS
 from pixelar.model import PixelModel
 from pixelar.nets import NETS
+from pixelar.packaged import find, packaged, read_card
 from pixelar.particles import Posterior, posterior
 from pixelar.pictures import grid, save_picture, show_unknown
 from pixelar.quantizers import QUANTIZERS
@@ -44,8 +47,9 @@ __all__ = ["RUN"]
 
 def evaluate(options: Namespace) -> int:
     """Prints the figure of each set of weights that a model has, and writes the cards."""
-    path = Path(options.model)
+    path = find(options.model)
     models = load_all(path)
+    options.data = options.data or data_of(path)
     data = data_named(options, next(iter(models.values())).image_shape)
     output = Path(options.output) if options.output else cards_beside(path)
     check_writable(output)
@@ -65,7 +69,15 @@ def evaluate(options: Namespace) -> int:
             if rank == 0:
                 stem = [path.stem] if path.suffix == ".ckpt" else []
                 publish(report, output / "-".join([*stem, *_protocol(report, data)]))
+                compare(report, read_card(path))
     return 0
+
+
+def compare(report: EvaluationReport, card: Mapping[str, Any] | None) -> None:
+    """Prints the figure on a model's card beside the same figure measured now."""
+    measured = report.card["data"]["fingerprint"], report.card["model_sha256"]
+    if card and (card["protocol"]["images_sha256"], card["model_sha256"]) == measured:
+        print(f"  its card says: {card['headline']}")
 
 
 def publish(report: EvaluationReport, folder: Path) -> None:
@@ -199,14 +211,18 @@ def export(options: Namespace) -> int:
 
 def info(options: Namespace) -> int:
     """Prints what a model is."""
-    path = Path(options.model)
+    path = find(options.model)
     description = describe(path, load_all(path))
-    print(json.dumps(description, indent=2) if options.json else render(str(path), description))
+    text = json.dumps(description, indent=2) if options.json else render(options.model, description)
+    print(text)
     return 0
 
 
 def list_names(options: Namespace) -> int:
-    """Prints the names that configs and commands know."""
+    """Prints the models that come with the package, and the names that configs know."""
+    print("models, which every command takes by name:")
+    for line in list_lines(packaged()):
+        print(f"  {line}")
     tables: dict[str, dict[str, Any]] = {
         "nets": NETS,
         "heads": HEADS,

@@ -5,14 +5,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pixelar.cards import duration
 from pixelar.folders import fingerprint
 from pixelar.model import PixelModel, describe_model
+from pixelar.packaged import is_packaged, read_card
 
 __all__ = ["cards_beside", "describe", "render"]
 
 
 def cards_beside(path: Path) -> Path:
-    """Returns the folder for the cards of a model folder, or of a checkpoint of a run."""
+    """Returns the folder for the cards of a model folder, or of a checkpoint of a run.
+
+    Those of a packaged model go into the current folder: nothing is written into the package.
+    """
+    if is_packaged(path):
+        return Path("evaluations") / path.name
     if path.suffix != ".ckpt":
         return path / "evaluation"
     run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
@@ -34,7 +41,8 @@ def describe(path: Path, models: Mapping[Any, PixelModel]) -> dict[str, Any]:
         "classes": model.classes,
         "parameters": sum(p.numel() for p in model.parameters()),
         "weights": [*models],
-        "evaluations": _evaluations(path, {fingerprint(m) for m in models.values()}),
+        "evaluations": _evaluations(path, own := {fingerprint(m) for m in models.values()}),
+        "card": card if (card := read_card(path)) and card.get("model_sha256") in own else None,
     }
 
 
@@ -74,8 +82,27 @@ def render(name: str, description: Mapping[str, Any]) -> str:
         "weights": ", ".join(description["weights"]),
     }
     measured = [_measured(entry) for entry in description["evaluations"]] or ["nothing yet"]
-    rows = [*lines.items(), ("measured", measured[0]), *(("", line) for line in measured[1:])]
+    card = description["card"]
+    if card:
+        lines = {"what": card["title"], **lines, **_from_card(card)}
+        measured = [] if measured == ["nothing yet"] else measured
+    rows = [*lines.items(), *zip(("measured", *[""] * len(measured)), measured, strict=False)]
     return "\n".join([name, *(f"  {key:12s}{value}" for key, value in rows)])
+
+
+def _from_card(card: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what the card of a model adds to its description."""
+    data, training, figure = card["data"], card["training"], card["figure"]
+    nats = f"{figure['nats_mean']:.2f} ± {figure['nats_standard_error']:.2f} nats per image"
+    bits = f"{figure['mean']:.4f} ± {figure['standard_error']:.4f} {figure['unit']}"
+    return {
+        "figure": f"{bits} = {nats}, all {figure['images']:,} {figure['split']} images",
+        "data": f"{data['about']} ({data['licence']})",
+        "trained": f"{training['steps']:,} steps of {training['batch_size']} images, "
+        f"{duration(training['seconds'])}, {training['hardware']}",
+        "again": card["evaluate"],
+        "": card["retrain"],
+    }
 
 
 def _part(entry: Mapping[str, Any]) -> str:

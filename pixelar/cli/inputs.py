@@ -16,12 +16,14 @@ from pixelar.data.images import read_image
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.folders import load, load_checkpoint
 from pixelar.model import PixelModel
+from pixelar.packaged import find, read_card
 from pixelar.regions import REGIONS, known_region
 from pixelar.scan import Shape
 
 __all__ = [
     "check_writable",
     "data_named",
+    "data_of",
     "drawing",
     "labels_for",
     "open_model",
@@ -34,9 +36,22 @@ REPORTED = 5  # how many unusable files a message names
 
 
 def open_model(name: str) -> PixelModel:
-    """Returns the model of a folder or of a checkpoint, whose averaged weights are taken."""
-    path = Path(name)
+    """Returns a packaged model, or that of a folder or checkpoint, with averaged weights."""
+    path = find(name)
     return load_checkpoint(path) if path.suffix == ".ckpt" else load(path)
+
+
+def data_of(path: Path) -> str:
+    """Returns the data set that a model's card names, for when none is given."""
+    card = read_card(path)
+    if card is None:
+        raise PixelarError("-d is missing: name a data set (pixelar list) or a folder of images")
+    if card["data"]["name"] not in DATASETS.keys() - {"folder"}:
+        raise PixelarError(
+            f"-d is missing: the model's card is for {card['data']['title']}, a folder of images; "
+            f"to measure its figure again: {card['evaluate']}"
+        )
+    return str(card["data"]["name"])
 
 
 def data_named(options: Namespace, shape: Shape) -> ImageData:

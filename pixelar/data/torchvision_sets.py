@@ -56,7 +56,8 @@ class TorchvisionData(ImageData):
                 ) from error
             raise PixelarError(
                 f"{self.name}: there is no complete copy in {where}; "
-                "pass download: true (or --download) to fetch it"
+                "name the folder that holds one as root (or --root), "
+                "or pass download: true (or --download) to fetch it"
             ) from error
         images = self.as_images(torch.as_tensor(source.data))
         names = [f"{part}/{i}" for i in range(len(images))]
