@@ -228,6 +228,30 @@ def add_info(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="for machines")
 
 
+def add_demo(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="names (pixelar list), model folders or .ckpt files (default: all that come along)",
+    )
+    option = command.add_argument
+    option(
+        "--port",
+        type=whole(0, 65535),
+        metavar="N",
+        help="default: 7860, or the next that is free; 0 for any",
+    )
+    option("--host", metavar="ADDRESS", help="where to listen (default: 127.0.0.1)")
+    option(
+        "--public",
+        action="store_true",
+        help="let other machines connect: without a password, so put it behind a proxy",
+    )
+    option("--root-path", default="", metavar="PATH", help="where a proxy shows the demo")
+    option("--open", action="store_true", help="open the page in a browser")
+
+
 def add_nothing(command: argparse.ArgumentParser) -> None:
     """`list` and `fit` have no options here."""
 
@@ -237,6 +261,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "evaluate": ("exact bits/dim of a model on a data set, with its protocol", add_evaluate),
     "sample": ("draw images", add_sample),
     "complete": ("draw the missing part of images", add_complete),
+    "demo": ("complete, understand and sample pictures in a web page", add_demo),
     "export": ("turn a training checkpoint into a model folder", add_export),
     "info": ("describe a model, and what was measured of it", add_info),
     "list": ("list models, nets, heads, scans, quantizers and data sets", add_nothing),

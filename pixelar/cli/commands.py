@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pixelar.cards import list_lines
+from pixelar.cli.demo import demo
 from pixelar.cli.describe import cards_beside, describe, render
 from pixelar.cli.inputs import (
     check_writable,
@@ -242,6 +243,7 @@ RUN: dict[str, Callable[[Namespace], int]] = {
     "evaluate": evaluate,
     "sample": sample,
     "complete": complete,
+    "demo": demo,
     "export": export,
     "info": info,
     "list": list_names,

@@ -7,25 +7,30 @@ what waits longest makes way. Pictures are decoded within the demo's limits, and
 one is told in a sentence.
 """
 
+import threading
 from abc import ABCMeta
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.component_meta import ComponentMeta
 from gradio.components.base import server
-from gradio.components.image_editor import AcceptBlobs
+from gradio.components.image_editor import AcceptBlobs, EditorDataBlobs
 from gradio.data_classes import FileData
+from starlette.exceptions import HTTPException
 
 from pixelar.demo.intake import open_picture
-from pixelar.errors import PixelarError
+from pixelar.demo.told import told
 
 __all__ = ["Editor"]
 
 MOST_LAYERS = 4
 MOST_WAITING = 32  # canvases
 LARGEST = 5_000_000  # bytes of a part
-PARTS = ("background", "layer", "composite")
+LARGEST_STORE = 64_000_000  # bytes of all that wait
+KINDS = ("background", "layer", "composite")
+STORE = threading.Lock()  # what is posted at the same time is kept one after the other
 
 
 class _Unwritten(ComponentMeta):
@@ -48,16 +53,13 @@ class Editor(gr.ImageEditor, metaclass=_Unwritten):
     @server  # type: ignore[untyped-decorator]
     def accept_blobs(self, data: AcceptBlobs) -> None:
         """Keeps a part of a canvas until the event that uses it."""
-        part = data.data
-        if part.get("type") not in PARTS or len(data.files) != 1 or not part.get("id"):
-            raise gr.Error("This is no part of a canvas.")
-        if len(data.files[0][1]) > LARGEST or len(str(part["id"])) > 64:
-            raise gr.Error("The canvas is larger than 5 MB.")
-        if not _is_layer_number(part.get("index")):
-            raise gr.Error(f"A canvas has at most {MOST_LAYERS} layers.")
-        while part["id"] not in self.blob_storage and len(self.blob_storage) >= MOST_WAITING:
-            self.blob_storage.pop(next(iter(self.blob_storage)), None)
-        super().accept_blobs(data)
+        fault = _fault(data)
+        if fault:
+            raise HTTPException(400, fault)
+        with STORE:
+            super().accept_blobs(data)
+            while len(self.blob_storage) > 1 and not _within_bounds(self.blob_storage):
+                self.blob_storage.pop(next(iter(self.blob_storage)), None)
 
     def convert_and_format_image(
         self, file: FileData | bytes | None, flatten_on_white: bool = False
@@ -65,13 +67,25 @@ class Editor(gr.ImageEditor, metaclass=_Unwritten):
         """Returns a part of the canvas as an RGBA image, None where there is none."""
         if file is None:
             return None
-        try:
+        with told():
             image = open_picture(Path(file.path) if isinstance(file, FileData) else file)
-        except PixelarError as error:
-            raise gr.Error(str(error)) from error
         return image.convert("RGBA")
 
 
-def _is_layer_number(text: object) -> bool:
-    """Whether this names a layer, or none: the page sends numbers as text, none as "null"."""
-    return text in (None, "", "null") or str(text) in map(str, range(MOST_LAYERS))
+def _fault(data: AcceptBlobs) -> str | None:
+    """Returns what is wrong with what someone posted, None if nothing is."""
+    part, files = getattr(data, "data", None), getattr(data, "files", None)
+    if not isinstance(part, dict) or not files or part.get("type") not in KINDS:
+        return "This is no part of a canvas."
+    if len(files) > 1 or len(files[0][1]) > LARGEST or not 0 < len(str(part.get("id", ""))) <= 64:
+        return f"A part of a canvas is one file of at most {LARGEST:,} bytes, with a short id."
+    # the page sends numbers as text, and none as "null"
+    if str(part.get("index") or "null") not in ("null", *map(str, range(MOST_LAYERS))):
+        return f"A canvas has at most {MOST_LAYERS} layers."
+    return None
+
+
+def _within_bounds(store: Mapping[str, EditorDataBlobs]) -> bool:
+    """Whether what waits is neither too much nor too many."""
+    parts = [p for c in store.values() for p in (c.background, *c.layers, c.composite) if p]
+    return len(store) <= MOST_WAITING and sum(map(len, parts)) <= LARGEST_STORE

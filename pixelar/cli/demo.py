@@ -1,0 +1,55 @@
+"""`pixelar demo`: the models named, or all that come with the package, in a web page."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pixelar.cli.inputs import open_model
+from pixelar.errors import PixelarError
+from pixelar.model import PixelModel
+from pixelar.packaged import packaged
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+__all__ = ["demo"]
+
+
+def demo(options: Namespace) -> int:
+    """Serves the demo until it is interrupted."""
+    from pixelar.demo.serve import serve
+
+    models = open_models(options.models)
+
+    def build() -> "gr.Blocks":
+        from pixelar.demo.app import build  # Gradio needs seconds, which mistakes need not wait for
+
+        return build(models)
+
+    return serve(
+        build,
+        host=options.host,
+        port=options.port,
+        public=options.public,
+        open_browser=options.open,
+        root_path=options.root_path,
+    )
+
+
+def open_models(names: Sequence[str]) -> dict[str, PixelModel]:
+    """Returns models by the names, folders or files they were asked for; by default all packaged.
+
+    Raises:
+        PixelarError: If one cannot be loaded, or there is none.
+    """
+    models = {name: open_model(name) for name in names or packaged()}
+    if not models:
+        raise PixelarError(
+            "no model comes with this package; name a model folder: pixelar demo FOLDER"
+        )
+    for name, model in models.items():
+        if model.image_shape[0] not in (1, 3):
+            raise PixelarError(
+                f"{name} takes {model.image_shape[0]} channels; the demo shows grey and RGB images"
+            )
+    return models

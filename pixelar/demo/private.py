@@ -1,0 +1,132 @@
+"""A folder for what users of the demo bring and get, theirs alone and not for long.
+
+It lies in the system's folder for temporary files, is readable by nobody else, and goes when the
+demo ends. A demo that was killed cannot remove its own, so the next one does: a living demo holds
+a lock in its folder. While it runs, old files go, and the oldest when there are too many.
+"""
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from pixelar.errors import PixelarError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where the folder of a killed demo stays until the system clears it
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["private_folder", "sweep", "sweeping"]
+
+PREFIX = "pixelar-demo-"
+LOCK = "lock"
+LARGEST = 256_000_000  # bytes of all files
+OLDEST = 3600  # seconds
+EVERY = 10  # seconds
+FRESH = 60  # seconds in which a folder without files may be about to get one
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Gives a new folder that only this user can read, and removes it and all in it at the end."""
+    remove_abandoned(Path(tempfile.gettempdir()))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    except OSError as error:
+        raise PixelarError(
+            f"cannot write to the folder for temporary files: {error.strerror} (set TMPDIR)"
+        ) from error
+    lock = (folder / LOCK).open("w")
+    try:
+        _take(lock)
+        yield folder
+    finally:
+        lock.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Removes the folders of this user's demos that were killed."""
+    if fcntl is None:
+        return
+    for folder in parent.glob(f"{PREFIX}*"):
+        try:
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            with (folder / LOCK).open("r+") as lock:  # a demo that starts has no lock yet
+                if _take(lock):
+                    shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # it went in the meantime
+            continue
+
+
+def _take(lock: TextIO) -> bool:
+    """Returns whether a lock could be taken, which is then kept until the file is closed."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def sweeping(folder: Path) -> Iterator[None]:
+    """Keeps a folder within its limits while the context lasts; what is there already stays."""
+    kept = {path for path in folder.rglob("*") if path.is_file()}
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(EVERY):
+            sweep(folder, kept)
+
+    watcher = threading.Thread(target=watch, name="sweeper", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def sweep(folder: Path, kept: set[Path], *, largest: int = LARGEST, oldest: float = OLDEST) -> None:
+    """Removes files that are too old and then, oldest first, until the rest is small enough.
+
+    Arguments:
+        folder: The folder, of which subfolders without files go as well.
+        kept: Files that stay, and do not count.
+        largest: The bytes that the others may have together.
+        oldest: Their greatest age in seconds.
+    """
+    now, total = time.time(), 0
+    for age, path, size, is_folder in sorted(_entries(folder, now)):
+        if path in kept:
+            continue
+        total += size
+        try:
+            if is_folder and age > FRESH:
+                path.rmdir()
+            elif not is_folder and (age > oldest or total > largest):
+                path.unlink()
+        except OSError:  # not empty, or gone already
+            continue
+
+
+def _entries(folder: Path, now: float) -> list[tuple[float, Path, int, bool]]:
+    """Returns age, path, size in bytes, and whether it is a folder, of all that is in a folder."""
+    entries = []
+    for path in folder.rglob("*"):
+        try:
+            state = path.lstat()
+        except OSError:
+            continue
+        is_folder = path.is_dir() and not path.is_symlink()
+        entries.append((now - state.st_mtime, path, 0 if is_folder else state.st_size, is_folder))
+    return entries
