@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pixelar.demo.private import private_folder, sweeping
 from pixelar.errors import PixelarError
@@ -35,6 +35,7 @@ MOST_WAITING = 16  # events in the queue
 MOST_SESSIONS = 1000
 LARGEST_FILE = "5mb"
 LARGEST_REQUEST = 32_000_000  # bytes
+DIRECT_AT_ONCE = 2  # events that are not queued
 
 
 def serve(
@@ -71,7 +72,7 @@ def serve(
         app = build()
         _refuse_addresses()
         try:
-            app.queue(max_size=MOST_WAITING, api_open=True).launch(
+            app.queue(max_size=MOST_WAITING, api_open=False).launch(
                 server_name=host,
                 server_port=port,
                 share=False,
@@ -89,7 +90,7 @@ def serve(
                 pwa=False,
                 footer_links=[],
                 root_path=root_path,
-                app_kwargs={"max_body_size": LARGEST_REQUEST},
+                app_kwargs=_bounds(),
                 theme=theme,
                 css=css,
                 js=js,
@@ -191,12 +192,24 @@ def settled(folder: Path) -> Iterator[None]:
         os.environ.update(environment)
 
 
+def _bounds() -> dict[str, Any]:
+    """Returns what the web application bounds beside what Gradio does."""
+    from starlette.middleware import Middleware
+
+    from pixelar.demo.limits import Turns
+
+    return {
+        "max_body_size": LARGEST_REQUEST,
+        "middleware": [Middleware(Turns, at_once=DIRECT_AT_ONCE)],
+    }
+
+
 def _refuse_addresses() -> None:
     """Makes Gradio refuse inputs that are addresses, which it would fetch in the user's name."""
     import gradio as gr
     from gradio import processing_utils
 
-    async def refuse(*_: object) -> NoReturn:
+    async def refuse(url: str, cache_dir: str | None = None) -> NoReturn:
         raise gr.Error("Upload the file: this demo fetches nothing.", print_exception=False)
 
     vars(processing_utils).update(
