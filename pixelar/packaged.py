@@ -40,11 +40,8 @@ def find(name: str | Path) -> Path:
         return known[str(name)]
     if path.exists():
         return path  # whoever reads it says what it lacks
-    raise PixelarError(f"no model at {name}: there is no such folder, and {_unknown(name, known)}")
-
-
-def _unknown(name: str | Path, known: dict[str, Path]) -> str:
-    return did_you_mean(str(name), known) if known else "no model comes with this package"
+    guess = did_you_mean(str(name), known)
+    raise PixelarError(f"model: {guess}; there is no folder of that name either")
 
 
 def is_packaged(folder: Path) -> bool:

@@ -149,7 +149,8 @@ def test_the_command_and_the_module_are_one() -> None:
 def test_a_mistake_in_a_real_process_is_a_sentence() -> None:
     done = run_pixelar("info", "nothing")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "pixelar: no model at nothing: there is no such folder\n"
+    assert done.stderr.startswith("pixelar: model: unknown 'nothing'")
+    assert done.stderr.endswith("; there is no folder of that name either\n")
 
 
 def test_a_reader_that_leaves_is_no_mistake() -> None:
@@ -323,7 +324,7 @@ MISTAKES = [
     ("sample", "the following arguments are required: MODEL"),
     ("--nothing", "unrecognized arguments: --nothing"),
     ("evaluate grey", "-d is missing: name a data set (pixelar list) or a folder of images"),
-    ("evaluate nothing -d digits", "no model at nothing: there is no such folder"),
+    ("evaluate nothing -d digits", "model: unknown 'nothing'"),
     ("evaluate images -d digits", "images is not a model folder: it has no file config.json"),
     ("evaluate mask.png -d digits", "mask.png is a file; a model is a folder or a checkpoint"),
     ("evaluate nothing.ckpt -d digits", "no checkpoint at nothing.ckpt"),
@@ -341,7 +342,7 @@ MISTAKES = [
     ("evaluate grey -d digits --limit x", "got 'x'"),
     ("evaluate grey -d digits --split tst", "invalid choice: 'tst'"),
     ("evaluate grey -d digits -o mask.png", "cannot write to mask.png: File exists"),
-    ("sample nothing", "no model at nothing"),
+    ("sample nothing", "model: unknown 'nothing'"),
     ("sample grey -n 0", "argument -n: must be a whole number from 1 to 10000; got '0'"),
     ("sample grey -n -3", "must be a whole number from 1 to 10000; got '-3'"),
     ("sample grey -n 99999999999999999999", "must be a whole number from 1 to 10000"),
@@ -373,7 +374,7 @@ MISTAKES = [
     ("export nothing.ckpt -o x", "no checkpoint at nothing.ckpt"),
     ("export grey -o x", "no checkpoint at grey"),
     ("export nothing.ckpt", "the following arguments are required: -o/--output"),
-    ("info nothing", "no model at nothing"),
+    ("info nothing", "model: unknown 'nothing'"),
 ]
 
 
