@@ -55,7 +55,8 @@ SOURCES: dict[str, dict[str, str]] = {
     "noto-emoji": {
         "title": "Noto emoji, 32×32",
         "about": "Noto Emoji (Google): 3,573 pictures at 32×32, transparency composited over "
-        "white; a tenth held out at random for testing, a tenth for validation",
+        "white; a tenth held out at random for testing, a tenth for validation. Many pictures have "
+        "variants in other skin colours, which may be on both sides: the figure flatters",
         "licence": "Apache 2.0",
         "url": "https://github.com/googlefonts/noto-emoji",
     },

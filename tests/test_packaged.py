@@ -179,6 +179,7 @@ def test_the_wheel_has_the_models(tmp_path: Path) -> None:
     for folder in MODELS.values():
         for file in folder.iterdir():
             assert file.relative_to(ROOT).as_posix() in names
+    assert "pixelar/py.typed" in names
 
 
 # --- names and paths --------------------------------------------------------------------------
