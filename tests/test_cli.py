@@ -268,23 +268,29 @@ def test_samples_are_those_of_the_model() -> None:
 
 
 KEPT = {
-    "top": (slice(0, 4), slice(None)),
-    "left": (slice(None), slice(0, 4)),
-    "rows 3": (slice(0, 3), slice(None)),
-    "mask.png": (slice(3, 5), slice(2, 7)),
+    "--keep top": (slice(0, 4), slice(None)),
+    "--keep left": (slice(None), slice(0, 4)),
+    "--keep rows:3": (slice(0, 3), slice(None)),
+    "--mask mask.png": (slice(3, 5), slice(2, 7)),
 }
+SAID = {"auto": "weighted canvases", "particles": "weighted canvases", "clamp": "clamping: what"}
 
 
 @pytest.mark.parametrize("keep", KEPT)
 @pytest.mark.parametrize("model", ["grey", "snake"])
+@pytest.mark.parametrize("method", SAID)
 def test_completions_keep_what_is_known(
-    keep: str, model: str, capsys: pytest.CaptureFixture[str]
+    keep: str, model: str, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = f"complete {model} images/0.png images/1.png --keep {keep} -n 3 --seed 5"
-    assert main(words(f"{command} -o a.png")) == 0
-    clamped = "they are only clamped" in capsys.readouterr().err
-    assert clamped == (keep in ("left", "mask.png"))
-    assert main(words(f"{command} -o b.png")) == 0
+    command = f"complete {keep} --method {method} --particles 9 {model} images/0.png images/1.png"
+    assert main(words(f"{command} -n 3 --seed 5 -o a.png")) == 0
+    printed = capsys.readouterr()
+    prefix = keep in ("--keep top", "--keep rows:3")
+    assert (SAID[method] in printed.err) == (not (prefix and method == "auto"))
+    by_particles = method == "particles" or (method == "auto" and not prefix)
+    assert printed.out.count("log p(known) ≈ ") == 2 * by_particles
+    assert printed.out.count("of 9; ") == 2 * by_particles
+    assert main(words(f"{command} -n 3 --seed 5 -o b.png")) == 0
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
     rows = cells("a.png")
     assert rows.shape[:2] == (2, 5)
@@ -360,15 +366,22 @@ MISTAKES = [
     ("sample grey -o a.jpg", "-o must end in .png; got a.jpg"),
     ("sample grey -o /proc/no/a.png", "cannot write to /proc/no: No such file or directory"),
     ("sample grey -o mask.png/a.png", "cannot write to mask.png"),
-    ("complete grey images/0.png", "the following arguments are required: --keep"),
+    ("complete grey images/0.png", "one of the arguments --keep --mask is required"),
     ("complete grey nothing.png --keep top", "nothing.png cannot be read: no such file"),
     ("complete grey wide/0.png --keep top", "wide/0.png is 9×8, not 8×8"),
-    ("complete grey images/0.png --keep rows 0", "N must be from 1 to 7; got '0'"),
-    ("complete grey images/0.png --keep rows 8", "N must be from 1 to 7; got '8'"),
+    ("complete grey images/0.png --keep rows:0", "N must be from 1 to 7; got '0'"),
+    ("complete grey images/0.png --keep rows:8", "N must be from 1 to 7; got '8'"),
     ("complete grey images/0.png --keep rows", "N must be from 1 to 7; got ''"),
-    ("complete grey images/0.png --keep bottom", "there is no file 'bottom'"),
-    ("complete grey images/0.png --keep rgb.png", "rgb.png is 30×20, not 8×8"),
-    ("complete grey images/0.png --keep config.ini", "there is no file 'config.ini'"),
+    ("complete grey images/0.png --keep rows 3", "unrecognized arguments: 3"),
+    ("complete grey images/0.png --keep botom", "did you mean bottom"),
+    ("complete grey images/0.png --keep rgb.png", "give a file by --mask rgb.png"),
+    ("complete grey images/0.png --mask rgb.png", "rgb.png is 30×20, not 8×8"),
+    ("complete grey images/0.png --mask config.ini", "config.ini cannot be read: no such file"),
+    ("complete grey images/0.png --keep top --mask mask.png", "not allowed with"),
+    ("complete grey images/0.png --keep left --method prefix", "come first in the model's order"),
+    ("complete grey images/0.png --keep left --method smc", "invalid choice: 'smc'"),
+    ("complete grey images/0.png --keep left --particles 0", "must be a whole number from 1"),
+    ("complete grey images/0.png --keep left --particles 999999 -n 10000", "use fewer images"),
     ("complete classes images/0.png --keep top", "--label must be from 0 to 2; got none"),
     ("complete grey images/0.png --keep top -n 0", "must be a whole number from 1"),
     ("export nothing.ckpt -o x", "no checkpoint at nothing.ckpt"),
