@@ -3,6 +3,8 @@ way.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -10,7 +12,13 @@ from torch import Tensor
 from pixelar.model import PixelModel, evaluating
 from pixelar.unroll import unroll
 
-__all__ = ["dependencies", "gradient_dependencies", "sequential_log_prob", "surprise_map"]
+__all__ = [
+    "dependencies",
+    "gradient_dependencies",
+    "seen_by",
+    "sequential_log_prob",
+    "surprise_map",
+]
 
 
 @torch.no_grad()
@@ -59,6 +67,59 @@ def gradient_dependencies(model: PixelModel, *, trials: int = 3, seed: int = 0) 
     scan = model.scan
     generator = torch.Generator().manual_seed(seed)
     found = torch.zeros(scan.sites, scan.sites, dtype=torch.bool)
+    with evaluating(model), torch.enable_grad(), _embedded(model) as captured:
+        for _ in range(trials):
+            x = torch.randint(model.net.levels, (1, *scan.shape), generator=generator)
+            captured.clear()
+            params = _params(model, x)[0]  # (T, P)
+            weights = torch.randn(params.shape, generator=generator).to(params)
+            for t in range(scan.sites):
+                value = (params[t] * weights[t]).sum()
+                for by_site in _gradients(model, value, captured):
+                    found[t] |= (by_site != 0).any(-1)
+    return found
+
+
+def seen_by(
+    model: PixelModel,
+    t: int,
+    x: Tensor,
+    labels: Tensor | None = None,
+    *,
+    directions: int = 4,
+    seed: int = 0,
+) -> Tensor:
+    """Returns how much the parameters of one site move with each pixel of an image.
+
+    The measure is the gradient with respect to the embedded symbols, in random directions of the
+    parameters, whose root mean square is taken. It is zero where the site does not look.
+
+    Arguments:
+        model: The model.
+        t: The site.
+        x: The symbols of one image with shape (1, C, H, W).
+        labels: Its class with shape (1,), for a model that is conditioned on classes.
+        directions: The number of random directions.
+        seed: Their seed.
+
+    Returns:
+        Values with shape (H, W), 0 or more.
+    """
+    scan, generator = model.scan, torch.Generator().manual_seed(seed)
+    squares = torch.zeros(scan.sites)
+    with evaluating(model), torch.enable_grad(), _embedded(model) as captured:
+        params = model.net(x, model.check_labels(labels, 1))[0, t]  # (P,)
+        for _ in range(directions):
+            weights = torch.randn(params.shape, generator=generator).to(params)
+            for by_site in _gradients(model, (params * weights).sum(), captured):
+                squares += by_site.square().sum(-1)
+    each = (squares / directions).sqrt()[None, :, None].expand(-1, -1, scan.symbols)
+    return scan.scatter(each.contiguous().to(scan.index.device))[0].amax(0).cpu()
+
+
+@contextmanager
+def _embedded(model: PixelModel) -> Iterator[list[Tensor]]:
+    """Collects what the net's embeddings return, as leaves that gradients can be taken for."""
     captured: list[Tensor] = []
 
     def capture(module: torch.nn.Module, inputs: object, output: Tensor) -> Tensor:
@@ -67,27 +128,19 @@ def gradient_dependencies(model: PixelModel, *, trials: int = 3, seed: int = 0) 
 
     handle = model.net.embed.register_forward_hook(capture)
     try:
-        with evaluating(model), torch.enable_grad():
-            for _ in range(trials):
-                x = torch.randint(model.net.levels, (1, *scan.shape), generator=generator)
-                captured.clear()
-                params = _params(model, x)[0]  # (T, P)
-                weights = torch.randn(params.shape, generator=generator).to(params)
-                for t in range(scan.sites):
-                    grads = torch.autograd.grad(
-                        (params[t] * weights[t]).sum(),
-                        captured,
-                        retain_graph=True,
-                        allow_unused=True,
-                    )
-                    for grad in grads:
-                        if grad is not None:
-                            # values (1, C, H, W) or vectors of sites (1, T, D)
-                            by_site = scan.gather(grad) if grad.ndim == 4 else grad
-                            found[t] |= (by_site[0] != 0).any(-1).cpu()
+        yield captured
     finally:
         handle.remove()
-    return found
+
+
+def _gradients(model: PixelModel, value: Tensor, captured: list[Tensor]) -> Iterator[Tensor]:
+    """Yields the gradients of a value for the embeddings of an image, (T, ·) on the CPU."""
+    grads = torch.autograd.grad(value, captured, retain_graph=True, allow_unused=True)
+    for grad in grads:
+        if grad is not None:
+            # values (1, C, H, W) or vectors of sites (1, T, D)
+            by_site = model.scan.gather(grad) if grad.ndim == 4 else grad
+            yield by_site[0].cpu()
 
 
 def _params(model: PixelModel, x: Tensor) -> Tensor:

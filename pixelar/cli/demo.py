@@ -22,9 +22,11 @@ def demo(options: Namespace) -> int:
     models = open_models(options.models)
 
     def build() -> "gr.Blocks":
-        from pixelar.demo.app import build  # Gradio needs seconds, which mistakes need not wait for
+        from pixelar.demo.app import (
+            build_demo,  # Gradio needs seconds, which mistakes need not wait for
+        )
 
-        return build(models)
+        return build_demo(models)
 
     return serve(
         build,

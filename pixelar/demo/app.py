@@ -1,0 +1,61 @@
+"""The page of the demo: three tabs over the same models."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from pixelar.demo.complete_tab import CompleteTab
+from pixelar.demo.look import CSS, FOOTER, HEADER, theme
+from pixelar.demo.samples import SampleTab
+from pixelar.demo.understand_tab import UnderstandTab
+from pixelar.model import PixelModel
+
+__all__ = ["Page", "build_demo"]
+
+
+class Page(gr.Blocks):
+    """Blocks that look the same whoever launches them."""
+
+    def get_block_name(self) -> str:
+        return "blocks"
+
+    def launch(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Launches as `gr.Blocks` does, in the demo's own look."""
+        return super().launch(*arguments, **options | {"theme": theme(), "css": CSS})
+
+
+def build_demo(models: Mapping[str, PixelModel]) -> gr.Blocks:
+    """Returns the page.
+
+    Arguments:
+        models: At least one model of grey or RGB images, by the name that commands know it by.
+    """
+
+    def describe_models() -> list[dict[str, Any]]:
+        """Lists the models: name, shape of an image, levels of a value, number of classes."""
+        return [describe(name, model) for name, model in models.items()]
+
+    with Page(title="pixelar", analytics_enabled=False, delete_cache=(60, 3600)) as page:
+        gr.HTML(HEADER)
+        with gr.Tabs():
+            with gr.Tab("Complete"):
+                CompleteTab(models)
+            with gr.Tab("Understand"):
+                UnderstandTab(models)
+            with gr.Tab("Sample"):
+                SampleTab(models)
+        gr.HTML(FOOTER)
+        gr.api(describe_models, api_name="models", queue=False)  # type: ignore[attr-defined]
+    return page
+
+
+def describe(name: str, model: PixelModel) -> dict[str, Any]:
+    """Returns what a program must know of a model to call the demo, as plain values."""
+    return {
+        "name": name,
+        "image_shape": list(model.image_shape),
+        "levels": model.quantizer.levels,
+        "classes": model.classes,
+        "scan": model.scan.name,
+    }

@@ -1,0 +1,232 @@
+"""The tab that completes pictures: what is on it, and what its parts do."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import torch
+from gradio.components.image_editor import EditorValue
+from PIL import Image
+
+from pixelar.completion import Method
+from pixelar.demo import parts
+from pixelar.demo.complete import complete_picture, preview, sheet, write_files
+from pixelar.demo.editor import Editor
+from pixelar.demo.examples import blank, examples
+from pixelar.demo.labels import LIKELIEST, label_choice, label_of, label_update
+from pixelar.demo.regions import CHOICES, PAINTED, known_pixels
+from pixelar.demo.seen import CANVAS, INKS, MARKER, Canvas, read_canvas
+from pixelar.demo.told import told
+from pixelar.demo.walks import Task, fresh_seed
+from pixelar.model import PixelModel
+
+__all__ = ["CompleteTab"]
+
+METHODS = ("auto", "prefix", "particles", "clamp")
+ABOUT_METHODS = (
+    "prefix: exact, where what is kept comes first in the model's order. particles: any region, "
+    "exact as they grow in number. clamp: any region, quick and biased. auto: prefix, else "
+    "particles."
+)
+ABOUT_BRUSH = (
+    "The pink brush marks what should be redrawn; its other colours draw. "
+    "Pictures: PNG, JPEG, WebP, GIF or BMP, at most 5 MB."
+)
+EMPTY = "No picture yet: upload one, paste one, draw one or take an example."
+MOST = 8
+
+
+def fresh(picture: Image.Image) -> EditorValue:
+    """Returns the value of an image editor that holds a picture and no strokes."""
+    return {"background": picture, "layers": [], "composite": None}
+
+
+class CompleteTab:
+    """Lays the tab out, and connects its parts.
+
+    Arguments:
+        models: The models by name.
+    """
+
+    def __init__(self, models: Mapping[str, PixelModel]) -> None:
+        self.models = models
+        self.pictures = {name: [*examples(m), (blank(m), "blank")] for name, m in models.items()}
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=5, min_width=320):
+                self._lay_out_inputs()
+            with gr.Column(scale=6, min_width=320):
+                self._lay_out_outputs()
+        self._connect_view()
+        self._connect_work()
+
+    def _lay_out_inputs(self) -> None:
+        first = next(iter(self.models))
+        self.canvas = Editor(
+            fresh(self.pictures[first][0][0]),
+            type="pil",
+            label="Picture",
+            sources=("upload", "clipboard"),
+            transforms=(),
+            layers=False,
+            brush=gr.Brush(
+                default_size=36, colors=[MARKER, *INKS], default_color=MARKER, color_mode="fixed"
+            ),
+            eraser=gr.Eraser(default_size=36),
+            canvas_size=(CANVAS, CANVAS),
+            fixed_canvas=True,
+            buttons=[],
+            elem_id="complete-canvas",
+        )
+        gr.Markdown(ABOUT_BRUSH, elem_classes="note")
+        self.shelf = parts.gallery(self.pictures[first])
+        self.region = gr.Radio([*CHOICES], value=CHOICES[0], label="Redraw")
+        self.name = parts.model_choice(self.models)
+        self.label = label_choice(self.models, LIKELIEST)
+        with gr.Row(elem_classes="buttons"):
+            self.go = gr.Button("Complete", variant="primary", elem_id="complete-go")
+            self.stop = gr.Button("Stop", variant="stop", elem_id="complete-stop")
+        with gr.Accordion("Options", open=False):
+            self.method = gr.Radio([*METHODS], value="auto", label="Method", info=ABOUT_METHODS)
+            self.n = gr.Slider(1, MOST, 4, step=1, label="Completions")
+            self.particles = gr.Slider(2, 256, 32, step=1, label="Particles of each completion")
+            self.options = parts.drawing_options()
+        self.taken = gr.State(0)  # the number of the example that is shown, None if it was changed
+
+    def _lay_out_outputs(self) -> None:
+        first = next(iter(self.models))
+        picture = fresh(self.pictures[first][0][0])
+        seen, caption = preview(picture, CHOICES[0], self.models[first])
+        self.seen = parts.picture("What the model sees", "complete-seen", value=seen)
+        self.caption = gr.Markdown(caption, elem_classes="note")
+        self.result = parts.picture("Completions", "complete-result")
+        self.bar = gr.HTML(elem_classes="bar")
+        self.status = gr.Markdown(elem_id="complete-status")
+        with gr.Row(elem_classes="buttons"):
+            self.sheet_file = gr.DownloadButton("Picture (PNG)", visible=False, size="sm")
+            self.all_files = gr.DownloadButton("All files (ZIP)", visible=False, size="sm")
+        self.command = gr.Code(
+            label="The same from the command line, given picture.png and mask.png of the ZIP",
+            language="shell",
+            interactive=False,
+            visible=False,
+            lines=1,
+            wrap_lines=True,
+            elem_id="complete-command",
+        )
+
+    def _connect_view(self) -> None:
+        shape = [self.canvas, self.region, self.name]
+        view: dict[str, Any] = {"fn": self.look, "inputs": shape, "queue": False, **parts.PRIVATE}
+        view["outputs"] = [self.seen, self.caption]
+        self.canvas.change(
+            self.look_at_paint,
+            shape,
+            [self.seen, self.caption, self.region, self.taken],
+            queue=False,
+            trigger_mode="always_last",
+            **parts.PRIVATE,
+        )
+        self.region.input(trigger_mode="always_last", **view)
+        self.shelf.select(
+            self.take,
+            self.name,
+            [self.canvas, self.taken, self.shelf],
+            queue=False,
+            **parts.PRIVATE,
+        ).then(**view)
+        self.name.change(
+            self.switch,
+            [self.name, self.taken],
+            [self.shelf, self.label, self.canvas],
+            queue=False,
+            **parts.PRIVATE,
+        ).then(**view)
+
+    def _connect_work(self) -> None:
+        what = [self.canvas, self.region, self.name, self.label, self.method, self.n]
+        run = self.go.click(
+            self.complete,
+            [*what, self.particles, *self.options],
+            [
+                *(self.result, self.bar, self.status),
+                *(self.command, self.sheet_file, self.all_files),
+            ],
+            api_name="complete",
+            show_progress="hidden",
+            **parts.MODEL,
+        )
+        self.stop.click(None, cancels=[run], api_visibility="private")
+
+    def look(self, canvas: Canvas, region: str, name: str) -> tuple[Image.Image | None, str]:
+        """Shows what the model sees."""
+        if not canvas or (canvas.get("background") is None and not canvas.get("layers")):
+            return None, EMPTY
+        with told():
+            return preview(canvas, region, self.models[name])
+
+    def look_at_paint(self, canvas: Canvas, region: str, name: str) -> tuple[Any, ...]:
+        """Shows what the model sees; whoever paints with the marker means to redraw that."""
+        with told():
+            if canvas and canvas.get("layers") and read_canvas(canvas, self.models[name])[1].any():
+                region = PAINTED
+        return *self.look(canvas, region, name), region, None
+
+    def take(self, name: str, event: gr.SelectData) -> tuple[Any, ...]:
+        """Puts an example on the canvas."""
+        picture = self.pictures[name][event.index][0]
+        return fresh(picture), event.index, gr.update(selected_index=None)
+
+    def switch(self, name: str, taken: int | None) -> tuple[Any, ...]:
+        """Shows another model's examples, also in the place of one that was left as it was."""
+        shown = self.pictures[name]
+        swap = gr.skip() if taken is None else fresh(shown[min(taken, len(shown) - 1)][0])
+        return parts.thumbnails(shown), label_update(self.models[name], LIKELIEST), swap
+
+    def complete(
+        self,
+        canvas: Canvas,
+        region: str,
+        model: str,
+        label: str,
+        method: Method,
+        completions: int,
+        particles: int,
+        temperature: float,
+        top_p: float,
+        seed: float | None,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Completes a picture; every frame shows what is drawn so far.
+
+        The canvas is a dict of background, layers and composite. Strokes in its layers that are
+        #ff2e93 mark what is redrawn where the region is "Painted"; white, black and the other inks
+        belong to the picture. The label matters to models that know classes only. An empty seed is
+        a new one. Returns the completions as one picture, an empty text when all is done, how they
+        were made, the command that gives the same, and two files: the picture, and a ZIP of all.
+        """
+        with told(), tempfile.TemporaryDirectory() as folder:
+            net, count = self.models[model], int(completions)
+            picture, paint = read_canvas(canvas, net)
+            chosen = label_of(net, label, picture)
+            task = Task(
+                model=net,
+                images=picture.repeat(count, 1, 1, 1),
+                known=known_pixels(region, paint),
+                labels=None if chosen is None else torch.full((count,), chosen),
+                method=method,
+                particles=int(particles),
+                temperature=temperature,
+                top_p=top_p,
+                seed=fresh_seed(seed),
+            )
+            gone = gr.update(visible=False)
+            for number, (frame, text, words) in enumerate(complete_picture(task, model, chosen)):
+                if words:
+                    files = write_files(Path(folder), task, frame, words)
+                    there = [gr.update(value=str(v), visible=True) for v in (words, *files)]
+                    yield sheet(frame), "", text, *there
+                elif number == 0:
+                    yield sheet(frame), parts.progress(0), "", gone, gone, gone
+                else:
+                    yield sheet(frame), parts.progress(frame.done), *[gr.skip()] * 4

@@ -1,0 +1,69 @@
+"""Classes of models that are conditioned on them, as a page offers them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+import torch
+from torch import Tensor
+
+from pixelar.errors import PixelarError
+from pixelar.model import PixelModel, evaluating
+
+__all__ = [
+    "LIKELIEST",
+    "TURNS",
+    "class_probabilities",
+    "label_choice",
+    "label_of",
+    "label_update",
+    "read_label",
+]
+
+LIKELIEST = "likeliest"
+TURNS = "each in turn"
+
+
+def label_choice(models: Mapping[str, PixelModel], first: str) -> gr.Dropdown:
+    """Returns the choice of a class, `first` or a number, hidden where the first model has none."""
+    most = max(model.classes for model in models.values())
+    # with all that any of the models knows: a program that calls chooses the model as well
+    return gr.Dropdown(
+        [first, *map(str, range(most))],
+        value=first,
+        label="Class",
+        visible=bool(next(iter(models.values())).classes),
+    )
+
+
+def label_update(model: PixelModel, first: str) -> dict[str, Any]:
+    """Returns how the choice of a class looks for a model: hidden where it knows none."""
+    choices = [first, *map(str, range(model.classes))]
+    return gr.update(visible=bool(model.classes), choices=choices, value=first)
+
+
+def read_label(model: PixelModel, choice: str) -> int:
+    """Returns the number of a class that was chosen by its number."""
+    if not (str(choice).isdecimal() and int(choice) < model.classes):
+        raise PixelarError(f"class must be from 0 to {model.classes - 1}; got {choice!r:.30}")
+    return int(choice)
+
+
+def label_of(model: PixelModel, choice: str, picture: Tensor) -> int | None:
+    """Returns the class of a picture (1, C, H, W), as chosen or the likeliest; None without any."""
+    if not model.classes:
+        return None
+    if choice == LIKELIEST:
+        return int(class_probabilities(model, picture).argmax())
+    return read_label(model, choice)
+
+
+@torch.no_grad()
+def class_probabilities(model: PixelModel, picture: Tensor) -> Tensor:
+    """Returns p(class | picture), with shape (classes,), where all classes are equally frequent.
+
+    By Bayes' rule: p(c | x) ∝ p(x | c), which the model computes exactly.
+    """
+    with evaluating(model):
+        x = model.encode(picture.expand(model.classes, -1, -1, -1))
+        return model(x, torch.arange(model.classes)).double().softmax(0).cpu()

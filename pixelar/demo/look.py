@@ -1,0 +1,85 @@
+"""How the page looks. Fonts are those of the machine: nothing is fetched."""
+
+import gradio as gr
+
+__all__ = ["CSS", "FOOTER", "HEADER", "theme"]
+
+HEADER = """
+<header class="masthead">
+  <h1>pixelar</h1>
+  <p>Image models that paint one pixel at a time. Let them finish a picture, see what surprises
+  them, or watch them begin from nothing.</p>
+</header>
+"""
+FOOTER = """
+<footer class="colophon">Everything is computed on the machine that serves this page.
+<a href="?view=api">Use it from a program</a></footer>
+"""
+
+
+def theme() -> gr.themes.Base:
+    """Returns the page's colours and sizes; text on buttons has the contrast that WCAG asks for."""
+    fonts = ["ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif"]
+    mono = ["ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace"]
+    return gr.themes.Default(
+        primary_hue="indigo",
+        secondary_hue="indigo",
+        neutral_hue="slate",
+        radius_size="lg",
+        font=fonts,
+        font_mono=mono,
+    ).set(
+        body_background_fill="*neutral_50",
+        block_shadow="none",
+        block_label_text_color="*neutral_700",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_text_color="white",
+        button_cancel_background_fill="*neutral_200",
+        button_cancel_background_fill_hover="*neutral_300",
+        button_cancel_background_fill_dark="*neutral_700",
+        button_cancel_text_color="*neutral_900",
+        button_cancel_text_color_dark="*neutral_50",
+    )
+
+
+CSS = """
+.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.masthead { padding: 18px 2px 6px; }
+.masthead h1 { font-size: 2rem; font-weight: 700; letter-spacing: -0.02em; margin: 0; }
+.masthead p { margin: 4px 0 0; max-width: 62ch; color: var(--body-text-color-subdued); }
+.colophon { padding: 12px 2px; font-size: 0.9rem; color: var(--body-text-color-subdued); }
+.colophon a { color: var(--body-text-color); text-decoration: underline; }
+.note, .note p { font-size: 0.88rem; color: var(--body-text-color-subdued); }
+.pixels img { image-rendering: pixelated; }
+.buttons { flex-wrap: nowrap; }
+.bar progress { width: 100%; height: 6px; appearance: none; border: 0; border-radius: 3px;
+  overflow: hidden; background: var(--border-color-primary); }
+.bar progress::-webkit-progress-bar { background: var(--border-color-primary); }
+.bar progress::-webkit-progress-value { background: var(--color-accent); }
+.bar progress::-moz-progress-bar { background: var(--color-accent); }
+.figure { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 8px; margin: 0; }
+.figure strong { font-size: 2.1rem; font-weight: 700; letter-spacing: -0.02em; }
+.figure span { flex-basis: 100%; color: var(--body-text-color-subdued); }
+.legend { display: flex; gap: 8px; align-items: center; justify-content: flex-end;
+  font-size: 0.85rem; color: var(--body-text-color-subdued); margin-bottom: 10px; }
+.legend i { display: inline-block; width: 120px; height: 10px; border-radius: 5px; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 16px; }
+.plot { margin: 0; padding: 12px; border: 1px solid var(--border-color-primary);
+  border-radius: var(--radius-lg); background: var(--block-background-fill); }
+.plot figcaption { font-size: 0.9rem; font-weight: 600; color: var(--body-text-color); }
+.plot svg { width: 100%; height: auto; display: block; }
+.plot text { font-size: 13px; fill: var(--body-text-color-subdued); }
+.plot .bar { fill: #818cf8; padding: 0; }
+.plot .bar.true, .plot text.mark, .plot .arrow { fill: #db2777; }
+.plot .mark { stroke: #db2777; stroke-width: 2; }
+.plot text.mark { stroke: none; font-weight: 600; }
+.plot .axis { stroke: var(--border-color-primary); }
+.dark .plot .bar.true, .dark .plot text.mark, .dark .plot .arrow { fill: #f472b6; }
+.dark .plot .mark { stroke: #f472b6; }
+"""

@@ -1,0 +1,77 @@
+"""Parts that several tabs of the page have."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from pixelar.model import PixelModel
+
+__all__ = ["MODEL", "PRIVATE", "drawing_options", "gallery", "model_choice", "picture", "progress"]
+
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+"""How events wait that compute with a model: one after the other, whoever asks."""
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""How events are that serve the page alone."""
+
+THUMBNAIL = 112  # pixels
+
+
+def model_choice(models: Mapping[str, PixelModel]) -> gr.Dropdown:
+    """Returns the choice of a model by its name."""
+    return gr.Dropdown([*models], value=next(iter(models)), label="Model")
+
+
+def drawing_options() -> tuple[gr.Slider, gr.Slider, gr.Number]:
+    """Returns the choices of temperature, top-p and seed."""
+    temperature = gr.Slider(0, 2, 1, step=0.05, label="Temperature", info="below 1: less varied")
+    top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="below 1: no unlikely levels")
+    seed = gr.Number(
+        None, label="Seed", info="empty: a new one", precision=0, minimum=0, maximum=2**31 - 1
+    )
+    return temperature, top_p, seed
+
+
+def picture(label: str, name: str, value: Image.Image | None = None) -> gr.Image:
+    """Returns a place for a picture that the demo makes."""
+    return gr.Image(
+        value,
+        label=label,
+        format="png",
+        image_mode=None,
+        interactive=False,
+        buttons=["fullscreen"],
+        elem_id=name,
+        elem_classes="pixels",
+    )
+
+
+def gallery(pictures: list[tuple[Image.Image, str]], columns: int = 7) -> gr.Gallery:
+    """Returns small pictures of which one can be taken."""
+    return gr.Gallery(
+        thumbnails(pictures),
+        label="Examples",
+        columns=columns,
+        height="auto",
+        object_fit="contain",
+        allow_preview=False,
+        interactive=False,
+        buttons=[],
+        format="png",
+        elem_classes="thumbnails",
+    )
+
+
+def thumbnails(pictures: list[tuple[Image.Image, str]]) -> list[tuple[Image.Image, str]]:
+    """Returns pictures as small as a gallery shows them."""
+    nearest = Image.Resampling.NEAREST
+    return [(picture.resize((THUMBNAIL, THUMBNAIL), nearest), name) for picture, name in pictures]
+
+
+def progress(done: float) -> str:
+    """Returns a bar that is filled to a share, in HTML; nothing when all is done."""
+    if done >= 1:
+        return ""
+    return f'<progress aria-label="Drawn so far" max="1" value="{done:.3f}"></progress>'

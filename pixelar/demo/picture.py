@@ -1,0 +1,27 @@
+"""Gradio's picture box, with refusals that are told."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import ImageData
+
+from pixelar.demo.component import OwnComponent
+from pixelar.demo.intake import open_picture
+from pixelar.demo.told import told
+
+__all__ = ["PictureBox"]
+
+
+class PictureBox(gr.Image, metaclass=OwnComponent):
+    """Takes the arguments of `gr.Image`, and gives a PIL image, upright, within the limits."""
+
+    def get_block_name(self) -> str:
+        return "image"  # the part of the page that draws it
+
+    def preprocess(self, payload: ImageData | None) -> Any:  # noqa: ANN401
+        """Returns the picture that was brought, None where there is none."""
+        if payload is None or payload.path is None:
+            return None
+        with told():
+            return open_picture(Path(payload.path))

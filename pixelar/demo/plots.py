@@ -1,0 +1,117 @@
+"""Small plots as SVG, in the page's colours, light or dark; in words they say what they show."""
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+__all__ = ["distribution", "histogram", "legend", "rows"]
+
+WIDTH, HEIGHT = 440, 200
+LEFT, RIGHT, TOP, BOTTOM = 34, 12, 24, 34
+INFERNO = ("#000004", "#420a68", "#932667", "#dd513a", "#fca50a", "#fcffa4")
+
+
+def legend(top: float, unit: str) -> str:
+    """Returns the scale of a surprise map, from 0 to `top`."""
+    words = f"Colour scale: from dark, 0 {unit}, to bright, {top:.1f} {unit}"
+    ramp = ", ".join(INFERNO)
+    return (
+        f'<div class="legend" role="img" aria-label="{escape(words)}">'
+        f"<span>0</span><i style='background:linear-gradient(90deg, {ramp})'></i>"
+        f"<span>{top:.1f} {escape(unit)}</span></div>"
+    )
+
+
+def rows(values: Sequence[float]) -> str:
+    """Returns what each row of a picture costs, top row first, as horizontal bars."""
+    most, step = max(max(values), 1e-9), (HEIGHT - TOP - BOTTOM) / len(values)
+    bars = "".join(
+        _bar(LEFT, TOP + i * step, v / most * (WIDTH - LEFT - RIGHT), step * 0.82)
+        for i, v in enumerate(values)
+    )
+    marks = _text(LEFT - 6, TOP + step * 0.8, "0", "end")
+    marks += _text(LEFT - 6, TOP + step * (len(values) - 0.2), str(len(values) - 1), "end")
+    words = (
+        f"Bits of each row. The row that costs most is {int(np.argmax(values))}, "
+        f"with {most:.1f} bits; the total is {sum(values):.1f} bits."
+    )
+    return _figure("Bits of each row", bars + marks + _scale(0, most, "bits"), words)
+
+
+def histogram(edges: Sequence[float], counts: Sequence[int], value: float, unit: str) -> str:
+    """Returns where a value stands among those of the test set."""
+    low, high = min(edges[0], value), max(edges[-1], value)
+    span, most = max(high - low, 1e-9), max(max(counts), 1)
+    across, up = (WIDTH - LEFT - RIGHT) / span, (HEIGHT - TOP - BOTTOM) / most
+    bars = "".join(
+        _bar(LEFT + (a - low) * across, HEIGHT - BOTTOM - n * up, (b - a) * across * 0.92, n * up)
+        for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)
+    )
+    at = LEFT + (value - low) * across
+    needle = (
+        f'<line class="mark" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP - 6}" y2="{HEIGHT - BOTTOM}"/>'
+        + _text(at, TOP - 10, f"{value:.2f}", "middle", "mark")
+    )
+    words = f"Histogram of the test set in {unit}; this picture has {value:.3f}."
+    return _figure("Among the test set", bars + needle + _scale(low, high, unit), words)
+
+
+def distribution(
+    probabilities: Sequence[float], true: int, title: str, colours: Sequence[str] | None = None
+) -> str:
+    """Returns a distribution over levels as bars, the true one marked."""
+    count, most = len(probabilities), max(max(probabilities), 1e-9)
+    step, up = (WIDTH - LEFT - RIGHT) / count, (HEIGHT - TOP - BOTTOM) / most
+    bars = "".join(
+        _bar(
+            LEFT + i * step,
+            HEIGHT - BOTTOM - p * up,
+            max(step * 0.86, 0.8),
+            p * up,
+            "bar true" if i == true else "bar",
+            colours[i] if colours else None,
+        )
+        for i, p in enumerate(probabilities)
+        if p * up > 0.2 or i == true
+    )
+    at, base = LEFT + (true + 0.43) * step, HEIGHT - BOTTOM
+    arrow = f'<path class="arrow" d="M{at:.1f} {base + 2} l-5 9 h10 z"/>'
+    words = (
+        f"{title}: the distribution over {count} levels. The true level, {true}, has probability "
+        f"{probabilities[true]:.3f}; the likeliest is {int(np.argmax(probabilities))} with "
+        f"{most:.3f}."
+    )
+    scale = _scale(0, count - 1, "level", digits=0) + _text(LEFT, TOP - 10, f"{most:.0%}", "start")
+    return _figure(title, bars + arrow + scale, words)
+
+
+def _bar(
+    x: float, y: float, width: float, height: float, kind: str = "bar", fill: str | None = None
+) -> str:
+    own = f' style="fill:{fill}"' if fill else ""
+    size = f'width="{max(width, 0):.2f}" height="{max(height, 0):.2f}"'
+    return f'<rect class="{kind}" x="{x:.2f}" y="{y:.2f}" {size}{own}/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str, kind: str = "") -> str:
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text class="{kind}" {place}>{escape(text)}</text>'
+
+
+def _scale(low: float, high: float, unit: str, digits: int = 1) -> str:
+    """Returns the line below a plot, its ends and its unit."""
+    y = HEIGHT - BOTTOM
+    return (
+        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
+        + _text(LEFT, y + 24, f"{low:.{digits}f}", "start")
+        + _text(WIDTH - RIGHT, y + 24, f"{high:.{digits}f} {unit}", "end")
+    )
+
+
+def _figure(title: str, inside: str, words: str) -> str:
+    return (
+        f'<figure class="plot"><figcaption>{escape(title)}</figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(words)}">'
+        f"{inside}</svg></figure>"
+    )

@@ -1,0 +1,36 @@
+"""What is to be redrawn: ready-made regions of a picture, or what was painted over."""
+
+import torch
+from torch import Tensor
+
+from pixelar.errors import PixelarError, did_you_mean
+from pixelar.regions import known_region
+
+__all__ = ["CHOICES", "PAINTED", "known_pixels"]
+
+PAINTED = "Painted"
+KEPT = {
+    "Bottom half": "top",
+    "Right half": "left",
+    "Centre box": "frame",
+    "Every other row": "alternate",
+}
+CHOICES = (*KEPT, PAINTED)
+
+
+def known_pixels(region: str, paint: Tensor) -> Tensor:
+    """Returns which pixels are known, bool with shape (1, H, W).
+
+    Arguments:
+        region: One of `CHOICES`, the part that is to be redrawn.
+        paint: Which pixels were painted over, with shape (1, H, W).
+
+    Example:
+        >>> known_pixels("Right half", torch.zeros(1, 1, 4, dtype=torch.bool))
+        tensor([[[ True,  True, False, False]]])
+    """
+    if region == PAINTED:
+        return ~paint
+    if region not in KEPT:
+        raise PixelarError(f"region: {did_you_mean(str(region), CHOICES)}")
+    return known_region(KEPT[region], *torch.Size(paint.shape[1:]))

@@ -1,0 +1,145 @@
+"""The tab that draws pictures from nothing."""
+
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pixelar.demo import parts
+from pixelar.demo.labels import TURNS, label_choice, label_update, read_label
+from pixelar.demo.show import show, to_picture
+from pixelar.demo.told import told
+from pixelar.demo.walks import Frame, Task, frames, fresh_seed, paced
+from pixelar.model import PixelModel
+
+__all__ = ["SampleTab", "labels_of", "sheet", "write_files"]
+
+MOST = 32
+SIDE = 120  # pixels of the page, of an image among many
+COLUMNS = 8
+
+
+class SampleTab:
+    """Lays the tab out, and connects its parts.
+
+    Arguments:
+        models: The models by name.
+    """
+
+    def __init__(self, models: Mapping[str, PixelModel]) -> None:
+        self.models = models
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=280):
+                self.name = parts.model_choice(models)
+                self.label = label_choice(models, TURNS)
+                self.n = gr.Slider(1, MOST, 16, step=1, label="Samples")
+                with gr.Row(elem_classes="buttons"):
+                    go = gr.Button("Sample", variant="primary", elem_id="sample-go")
+                    stop = gr.Button("Stop", variant="stop", elem_id="sample-stop")
+                with gr.Accordion("Options", open=False):
+                    self.options = parts.drawing_options()
+            with gr.Column(scale=8, min_width=320):
+                result = parts.picture("Samples", "sample-result")
+                bar = gr.HTML(elem_classes="bar")
+                status = gr.Markdown(elem_id="sample-status")
+                with gr.Row(elem_classes="buttons"):
+                    files = [
+                        gr.DownloadButton(text, visible=False, size="sm")
+                        for text in ("Picture (PNG)", "All files (ZIP)")
+                    ]
+        run = go.click(
+            self.sample,
+            [self.name, self.label, self.n, *self.options],
+            [result, bar, status, *files],
+            api_name="sample",
+            show_progress="hidden",
+            **parts.MODEL,
+        )
+        stop.click(None, cancels=[run], api_visibility="private")
+        self.name.change(self.switch, self.name, self.label, queue=False, **parts.PRIVATE)
+
+    def switch(self, name: str) -> dict[str, Any]:
+        """Offers another model's classes."""
+        return label_update(self.models[name], TURNS)
+
+    def sample(
+        self,
+        model: str,
+        label: str,
+        samples: int,
+        temperature: float,
+        top_p: float,
+        seed: float | None,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Draws pictures from nothing; every frame shows what is drawn so far.
+
+        The label matters to models that know classes only: "each in turn", or a number. An empty
+        seed is a new one. Returns the samples as one picture, an empty text when all is done, how
+        they were made, and two files: the picture, and a ZIP of all samples.
+        """
+        with told(), tempfile.TemporaryDirectory() as folder:
+            net, count, begin = self.models[model], int(samples), time.monotonic()
+            task = Task(
+                model=net,
+                images=torch.zeros(count, *net.image_shape, dtype=torch.uint8),
+                known=torch.zeros(1, *net.image_shape[1:], dtype=torch.bool),
+                labels=labels_of(net, label, count),
+                method="prefix",
+                particles=1,
+                temperature=temperature,
+                top_p=top_p,
+                seed=fresh_seed(seed),
+            )
+            gone = gr.update(visible=False)
+            for number, frame in enumerate(paced(frames(task))):
+                if frame.done >= 1:
+                    seconds = time.monotonic() - begin
+                    files = write_files(Path(folder), frame)
+                    there = [gr.update(value=str(path), visible=True) for path in files]
+                    yield sheet(frame), "", summary(task, seconds), *there
+                elif number == 0:
+                    yield sheet(frame), parts.progress(0), "", gone, gone
+                else:
+                    yield sheet(frame), parts.progress(frame.done), *[gr.skip()] * 3
+
+
+def labels_of(model: PixelModel, choice: str, count: int) -> Tensor | None:
+    """Returns the classes of samples with shape (N,), None for a model that knows none."""
+    if not model.classes:
+        return None
+    if choice == TURNS:
+        return torch.arange(count) % model.classes
+    return torch.full((count,), read_label(model, choice))
+
+
+def sheet(frame: Frame) -> Image.Image:
+    """Returns the samples of a frame as one picture."""
+    columns = min(COLUMNS, max(1, round(len(frame.images) ** 0.5 * 1.4)))
+    side = max(SIDE, 960 // columns - 8) if columns < COLUMNS else SIDE
+    return show(frame.images, frame.hidden, side=min(side, 360), columns=columns)
+
+
+def summary(task: Task, seconds: float) -> str:
+    """Returns in a line how samples were made."""
+    count = len(task.images)
+    return f"{count} sample{'s' * (count > 1)} in {seconds:.1f} s · seed {task.seed}"
+
+
+def write_files(folder: Path, frame: Frame) -> tuple[Path, Path]:
+    """Writes what can be downloaded: one picture of all samples, and all of them in a ZIP."""
+    picture, archive = folder / "samples.png", folder / "samples.zip"
+    sheet(frame).save(picture)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(picture, picture.name)
+        for number, image in enumerate(frame.images, 1):
+            path = folder / f"{number}.png"
+            to_picture(image).save(path)
+            file.write(path, path.name)
+    return picture, archive

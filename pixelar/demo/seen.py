@@ -1,0 +1,92 @@
+"""What a model sees of a canvas: strokes that draw become part of the picture, strokes of the
+marker become the region that is to be redrawn.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from pixelar.demo.intake import painted, read_picture
+from pixelar.errors import PixelarError
+from pixelar.model import PixelModel
+
+__all__ = ["CANVAS", "INKS", "MARKER", "Canvas", "read_canvas", "settle"]
+
+CANVAS = 448  # pixels: whole blocks for models of 8, 14, 16, 28, 32, 56 or 64 pixels
+MARKER = "#ff2e93"
+INKS = ("#ffffff", "#000000", "#facc15", "#ef4444", "#22c55e", "#3b82f6")
+
+Canvas: TypeAlias = Mapping[str, Any] | None
+
+
+def read_canvas(canvas: Canvas, model: PixelModel) -> tuple[Tensor, Tensor]:
+    """Returns what a model sees of an image editor's value, and what was marked in it.
+
+    Returns:
+        The picture, uint8 with shape (1, C, H, W), and a bool mask with shape (1, H, W).
+    """
+    picture, layers = _parts(canvas)
+    box = picture.getchannel("A").getbbox() or (0, 0, *picture.size)
+    marked = []
+    for layer in layers:
+        marker = _is_marker(layer)
+        picture.alpha_composite(_keep(layer, ~marker))
+        marked.append(_keep(layer, marker).crop(box))
+    picture = picture.crop(box)  # a canvas is transparent beside a picture that is no square
+    return settle(picture, model), painted({"background": picture, "layers": marked}, model)
+
+
+def settle(picture: Image.Image, model: PixelModel) -> Tensor:
+    """Returns a picture as the model takes it, uint8 with shape (1, C, H, W).
+
+    Where whole blocks of the picture become pixels, each becomes the mean of its block, so that an
+    enlarged picture of the model's own kind is taken for what it is.
+    """
+    _, height, width = model.image_shape
+    if picture.width % width == 0 and picture.height % height == 0:
+        backed = picture.convert("RGBA")
+        white = Image.new("RGBA", backed.size, "white")
+        white.alpha_composite(backed)
+        picture = white.convert("RGB").resize((width, height), Image.Resampling.BOX)
+    return read_picture(picture, model)
+
+
+def _parts(canvas: Canvas) -> tuple[Image.Image, list[Image.Image]]:
+    """Returns the background and the layers of a canvas, RGBA and of one size."""
+    value = canvas or {}
+    layers = [layer.convert("RGBA") for layer in value.get("layers") or () if layer is not None]
+    background = value.get("background")
+    if background is None and not layers:
+        raise PixelarError(
+            "there is no picture yet: upload one, paste one, draw or take an example"
+        )
+    if background is None:
+        return Image.new("RGBA", layers[0].size, "white"), layers
+    for layer in layers:
+        if layer.size != background.size:
+            raise PixelarError(
+                f"the strokes have {layer.width}×{layer.height} pixels and the picture "
+                f"{background.width}×{background.height}: they must have the same size"
+            )
+    return background.convert("RGBA"), layers
+
+
+def _is_marker(layer: Image.Image) -> np.ndarray:
+    """Returns which pixels of a layer have the marker's colour rather than an ink's, (H, W)."""
+    colours = np.asarray(layer, np.int32)[..., :3]
+    distances = [np.square(colours - _rgb(code)).sum(-1) for code in (MARKER, *INKS)]
+    return np.argmin(distances, 0) == 0
+
+
+def _rgb(code: str) -> np.ndarray:
+    return np.frombuffer(bytes.fromhex(code[1:]), np.uint8).astype(np.int32)
+
+
+def _keep(layer: Image.Image, where: np.ndarray) -> Image.Image:
+    """Returns a layer that is transparent elsewhere."""
+    pixels = np.array(layer)
+    pixels[~where] = 0
+    return Image.fromarray(pixels)

@@ -1,0 +1,273 @@
+"""The tab that shows what a model makes of a picture: what is on it, and what its parts do."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+import torch
+from PIL import Image
+
+from pixelar.demo import parts, plots
+from pixelar.demo.examples import examples
+from pixelar.demo.labels import LIKELIEST, label_choice, label_of, label_update
+from pixelar.demo.picture import PictureBox
+from pixelar.demo.seen import settle
+from pixelar.demo.show import block, heat, ring, show
+from pixelar.demo.told import told
+from pixelar.demo.understand import (
+    Pixel,
+    Reading,
+    histogram_of,
+    look_at_pixel,
+    read,
+    share_below,
+)
+from pixelar.errors import PixelarError
+from pixelar.model import PixelModel
+from pixelar.quantizers import Palette
+
+__all__ = ["UnderstandTab"]
+
+SIDE = 336  # pixels of the page
+NO_PICTURE = "there is no picture yet: upload one, paste one or take an example"
+
+
+class UnderstandTab:
+    """Lays the tab out, and connects its parts.
+
+    Arguments:
+        models: The models by name.
+    """
+
+    def __init__(self, models: Mapping[str, PixelModel]) -> None:
+        self.models = models
+        self.pictures = {name: examples(model) for name, model in models.items()}
+        first = next(iter(models))
+        picture = self.pictures[first][0][0]
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=320):
+                self._lay_out_inputs(picture)
+            with gr.Column(scale=7, min_width=320):
+                self._lay_out_reading(self.understand(picture, first, LIKELIEST))
+        _, height, width = models[first].image_shape
+        self._lay_out_pixel(height // 2, width // 2, picture, first)
+        self._connect()
+
+    def _lay_out_inputs(self, picture: Image.Image) -> None:
+        first = next(iter(self.models))
+        self.picture = PictureBox(
+            picture,
+            label="Picture",
+            sources=["upload", "clipboard"],
+            height=300,
+            buttons=[],
+            format="png",
+            elem_id="understand-picture",
+            elem_classes="pixels",
+        )
+        self.shelf = parts.gallery(self.pictures[first])
+        self.name = parts.model_choice(self.models)
+        self.label = label_choice(self.models, LIKELIEST)
+
+    def _lay_out_reading(self, first: tuple[Any, ...]) -> None:
+        headline, seen, surprise, plots_first, numbers = first
+        self.headline = gr.HTML(headline, elem_id="understand-headline")
+        with gr.Row(equal_height=True):
+            with gr.Column(min_width=150):
+                self.seen = parts.picture("What the model sees", "understand-seen", seen)
+            with gr.Column(min_width=150):
+                self.surprise = parts.picture("Surprise", "understand-surprise", surprise)
+        self.plots = gr.HTML(plots_first, elem_id="understand-plots")
+        with gr.Accordion("Numbers", open=False):
+            self.numbers = gr.JSON(numbers, show_label=False, open=False)
+
+    def _lay_out_pixel(self, row: int, column: int, picture: Image.Image, name: str) -> None:
+        text, marked, chart, looked, numbers = self.pixel(picture, name, LIKELIEST, row, column)
+        gr.HTML(ABOUT_PIXELS)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=150):
+                self.marked = parts.picture("The pixel", "understand-marked", marked)
+                with gr.Row():
+                    self.row = whole_number(row, "Row")
+                    self.column = whole_number(column, "Column")
+                self.look = gr.Button("Look", size="sm", elem_id="pixel-look")
+            with gr.Column(scale=4, min_width=320):
+                self.text = gr.Markdown(text, elem_id="pixel-text")
+                self.chart = gr.HTML(chart, elem_id="pixel-chart")
+            with gr.Column(scale=2, min_width=150):
+                self.looked = parts.picture("What it had seen", "pixel-looked", looked)
+        with gr.Accordion("Numbers of the pixel", open=False):
+            self.pixel_numbers = gr.JSON(numbers, show_label=False, open=False)
+
+    def _connect(self) -> None:
+        private = {"queue": False, **parts.PRIVATE}
+        work = {"show_progress": "minimal", **parts.MODEL}
+        what = [self.picture, self.name, self.label]
+        reading = [self.headline, self.seen, self.surprise, self.plots, self.numbers]
+        pixel = [self.text, self.marked, self.chart, self.looked, self.pixel_numbers]
+        place = [self.row, self.column]
+        gr.on(
+            [self.picture.change, self.label.input],
+            self.understand,
+            what,
+            reading,
+            api_name="understand",
+            **work,
+        )
+        gr.on(
+            [self.look.click, self.row.submit, self.column.submit],
+            self.pixel,
+            [*what, *place],
+            pixel,
+            api_name="pixel",
+            **work,
+        )
+        hidden = {**work, "api_visibility": "private"}
+        for image in (self.seen, self.surprise, self.marked):
+            image.select(self.place, self.name, place, **private).then(
+                self.pixel, [*what, *place], pixel, **hidden
+            )
+        self.shelf.select(self.take, self.name, [self.picture, self.shelf], **private)
+        self.name.change(self.switch, self.name, [self.shelf, self.label, *place], **private).then(
+            self.understand, what, reading, **hidden
+        ).then(self.pixel, [*what, *place], pixel, **hidden)
+
+    def understand(
+        self, picture: Image.Image | None, model: str, label: str
+    ) -> tuple[str, Image.Image, Image.Image, str, dict[str, Any]]:
+        """Tells what a picture costs a model, in all, in each row and at each pixel.
+
+        The label matters to models that know classes only; "likeliest" takes the class under which
+        the picture is likeliest. Returns a headline, what the model sees, the bits of each pixel as
+        a picture, plots of the rows and of the test set, and all the numbers.
+        """
+        with told():
+            net = self.models[model]
+            found = read(net, self._settled(picture, net), label)
+        return (
+            headline(found, histogram_of(model)),
+            show(found.image, side=SIDE),
+            heat(found.bits, float(found.bits.max()), side=SIDE),
+            charts(found, histogram_of(model)),
+            found.numbers,
+        )
+
+    def pixel(
+        self, picture: Image.Image | None, model: str, label: str, row: float, column: float
+    ) -> tuple[str, Image.Image, str, Image.Image, dict[str, Any]]:
+        """Tells what a model expects at a pixel, given the pixels before it.
+
+        Rows and columns count from 0. Returns a sentence, the picture with the pixel marked, the
+        distribution as a plot, how much the prediction moves with each pixel as a picture (dark:
+        not at all), and all the numbers.
+        """
+        with told():
+            if row is None or column is None:
+                raise PixelarError("a pixel has a row and a column; one of them is empty")
+            net, at = self.models[model], (int(row), int(column))
+            image = self._settled(picture, net)
+            chosen = label_of(net, label, image)
+            found = look_at_pixel(net, image, chosen, *at)
+        seen = show(net.quantizer.decode(net.encode(image)).cpu(), side=SIDE)
+        k = block(image.shape[2], image.shape[3], SIDE)
+        looked = heat(found.seen.sqrt(), float(found.seen.max()) ** 0.5, side=SIDE)
+        numbers = {
+            "row": at[0],
+            "column": at[1],
+            "true": found.true.tolist(),
+            "bits": found.bits.tolist(),
+            "probabilities": found.probabilities.tolist(),
+            "seen": found.seen.tolist(),
+        }
+        picture_marked, looked_marked = ring(seen, *at, k), ring(looked, *at, k)
+        return (
+            sentence(found, *at),
+            picture_marked,
+            pixel_charts(found, net),
+            looked_marked,
+            numbers,
+        )
+
+    def place(self, name: str, event: gr.SelectData) -> tuple[int, int]:
+        """Returns row and column of a click."""
+        _, height, width = self.models[name].image_shape
+        k = block(height, width, SIDE)
+        return min(int(event.index[1]) // k, height - 1), min(int(event.index[0]) // k, width - 1)
+
+    def take(self, name: str, event: gr.SelectData) -> tuple[Any, ...]:
+        """Takes an example."""
+        return self.pictures[name][event.index][0], gr.update(selected_index=None)
+
+    def switch(self, name: str) -> tuple[Any, ...]:
+        """Shows another model's examples, and the pixel in its middle."""
+        model = self.models[name]
+        _, height, width = model.image_shape
+        thumbnails = parts.thumbnails(self.pictures[name])
+        return thumbnails, label_update(model, LIKELIEST), height // 2, width // 2
+
+    def _settled(self, picture: Image.Image | None, model: PixelModel) -> torch.Tensor:
+        if picture is None:
+            raise PixelarError(NO_PICTURE)
+        return settle(picture, model)
+
+
+def whole_number(value: int, label: str) -> gr.Number:
+    """Returns a field for the row or the column of a pixel."""
+    name = f"pixel-{label.lower()}"
+    return gr.Number(value, label=label, precision=0, minimum=0, min_width=60, elem_id=name)
+
+
+ABOUT_PIXELS = (
+    "<h2>One pixel</h2><p>Click a pixel of a picture above, or give its row and column: what the "
+    "model expected there, knowing only what comes before it in its order.</p>"
+)
+
+
+def headline(found: Reading, bars: tuple[list[float], list[int]] | None) -> str:
+    """Returns in HTML what a picture costs, and where that stands."""
+    if bars is None:
+        where = "This model's card has no histogram of a test set to compare with."
+    else:
+        share = share_below(*bars, found.per_dim)
+        where = f"More surprising than {share:.0%} of the test set's images."
+    if found.classes is not None and found.label is not None:
+        where += f" Read as class {found.label}, p = {float(found.classes[found.label]):.2f}."
+    return (
+        f'<p class="figure"><strong>{found.per_dim:.3f}</strong> {found.unit}'
+        f"<span>{float(found.bits.sum()):.0f} bits in all. {where}</span></p>"
+    )
+
+
+def charts(found: Reading, bars: tuple[list[float], list[int]] | None) -> str:
+    """Returns the colour scale of the surprise map, and plots of a reading."""
+    both = plots.rows(found.bits.sum(1).tolist())
+    if bars is not None:
+        both += plots.histogram(*bars, found.per_dim, found.unit)
+    scale = plots.legend(float(found.bits.max()), "bits per pixel")
+    return f'{scale}<div class="plots">{both}</div>'
+
+
+def sentence(found: Pixel, row: int, column: int) -> str:
+    """Returns in Markdown what a model expected at a pixel."""
+    each = [
+        f"{name} ".lstrip() + f"level {int(v)} has p = {float(p[v]):.3f}, {float(b):.2f} bits"
+        for name, p, v, b in zip(
+            found.names, found.probabilities, found.true, found.bits, strict=True
+        )
+    ]
+    looked = int((found.seen > 0).sum())
+    return f"Row {row}, column {column}: {'; '.join(each)}. It had seen {looked} pixels."
+
+
+def pixel_charts(found: Pixel, model: PixelModel) -> str:
+    """Returns the distributions of a pixel's symbols as plots."""
+    colours = None
+    if isinstance(model.quantizer, Palette):
+        rgb = model.quantizer.colours.round().clamp(0, 255).int().tolist()
+        colours = [f"rgb({r},{g},{b})" for r, g, b in rgb]
+    each = zip(found.names, found.probabilities.tolist(), found.true.tolist(), strict=True)
+    inside = "".join(
+        plots.distribution(p, true, f"What it expected {name}".rstrip(), colours)
+        for name, p, true in each
+    )
+    return f'<div class="plots">{inside}</div>'

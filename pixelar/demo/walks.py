@@ -1,0 +1,132 @@
+"""Drawing as a film: what fills in, frame by frame, and what is known of it at the end."""
+
+import math
+import secrets
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from pixelar.completion import Method, choose_method, stream
+from pixelar.drawing import Drawing
+from pixelar.errors import PixelarError
+from pixelar.model import PixelModel
+from pixelar.particles import Posterior, follow
+
+__all__ = ["FRAMES_A_SECOND", "Frame", "Task", "frames", "fresh_seed", "paced"]
+
+FRAMES_A_SECOND = 6
+STEPS_A_ROW = 8  # how often a row is looked at, so that Stop works within it
+SEEDS = 2**31
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be drawn.
+
+    Attributes:
+        model: The model.
+        images: What is given, uint8 with shape (N, C, H, W).
+        known: Which of it is known, bool with shape (1, H, W).
+        labels: Classes with shape (N,), or None.
+        method: "prefix", "particles" or "clamp".
+        particles: The canvases of each image's population, for that method.
+        temperature: As in `pixelar.sample`.
+        top_p: As in `pixelar.sample`; 1 for all levels.
+        seed: Gives the same images again.
+    """
+
+    model: PixelModel
+    images: Tensor
+    known: Tensor
+    labels: Tensor | None
+    method: Method
+    particles: int
+    temperature: float
+    top_p: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        if bool(self.known.all()):
+            raise PixelarError(
+                "there is nothing to redraw: paint over a part of the picture, or choose a region"
+            )
+        chosen = choose_method(self.model, self.known, self.images, self.method)
+        object.__setattr__(self, "method", chosen)
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether the model's own distribution is not the one that is drawn from."""
+        return self.temperature != 1 or self.top_p < 1
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Images on their way.
+
+    Attributes:
+        images: uint8 with shape (N, C, H, W).
+        hidden: Which pixels are not drawn yet, bool with shape (H, W).
+        done: The share of the work that is done, 0 … 1.
+        found: What the particles tell so far, for that method.
+    """
+
+    images: Tensor
+    hidden: Tensor
+    done: float
+    found: Posterior | None
+
+
+def frames(task: Task) -> Iterator[Frame]:
+    """Draws, and yields what there is: first what is given, last what is complete."""
+    scan = task.model.scan
+    sites = torch.arange(scan.sites, device=scan.index.device)[None, :, None]
+    turn = scan.scatter(sites.expand(1, -1, scan.symbols).contiguous())[0].amax(0).cpu()  # (H, W)
+    unknown = ~task.known[0]
+    given = task.model.quantizer.decode(task.model.encode(task.images)).cpu()
+    yield Frame(given, unknown, 0.0, None)
+    every = max(1, scan.sites // scan.shape[1] // STEPS_A_ROW)
+    start = int(turn[unknown].min())
+    with closing(_canvases(task, every)) as canvases:
+        for count, (images, found) in enumerate(canvases, 1):
+            site = min(start + count * every, scan.sites)
+            done = (site - start) / (scan.sites - start)
+            yield Frame(images, unknown & (turn >= site), done, found)
+
+
+def _canvases(task: Task, every: int) -> Generator[tuple[Tensor, Posterior | None], None, None]:
+    options = Drawing(
+        temperature=task.temperature,
+        top_p=task.top_p if task.top_p < 1 else None,
+        seed=task.seed,
+    )
+    given = (task.model, task.images, task.known, task.labels)
+    if task.method == "particles":
+        for found in follow(*given, every=every, particles=task.particles, **options):
+            yield found.draw()[:, 0], found
+    else:
+        for images in stream(*given, every=every, method=task.method, **options):
+            yield images, None
+
+
+def paced(items: Iterator[T]) -> Iterator[T]:
+    """Leaves out items that come too soon after another, but neither the first nor the last."""
+    last, held = -math.inf, None
+    for item in items:
+        held, now = item, time.monotonic()
+        if now - last >= 1 / FRAMES_A_SECOND:
+            yield item
+            last, held = now, None
+    if held is not None:
+        yield held
+
+
+def fresh_seed(seed: float | None) -> int:
+    """Returns a seed, a new one if None is given."""
+    return secrets.randbelow(SEEDS) if seed is None else int(seed)
