@@ -212,7 +212,7 @@ def test_the_method_is_chosen_by_the_mask() -> None:
     assert choose_method(model, KNOWN, GIVEN, "clamp") == "clamp"
     with pytest.raises(PixelarError, match="come first in the model's order"):
         choose_method(model, KNOWN, GIVEN, "prefix")
-    with pytest.raises(PixelarError, match="did you mean .particles"):
+    with pytest.raises(PixelarError, match="did you mean 'particles'"):
         complete(model, GIVEN, KNOWN, method="particle")  # type: ignore[arg-type]
     auto = complete(model, GIVEN, KNOWN, particles=16, seed=8)
     assert torch.equal(

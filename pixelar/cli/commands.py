@@ -14,7 +14,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pixelar.cards import list_lines
-from pixelar.cli.demo import demo
 from pixelar.cli.describe import cards_beside, describe, render
 from pixelar.cli.inputs import (
     check_writable,
@@ -126,10 +125,10 @@ def complete(options: Namespace) -> int:
     known = region(options, model.image_shape)
     images = read_images(options.images, model, fit=options.fit)
     method = choose_method(model, known, images, options.method)
-    if method != "prefix":
-        print(f"pixelar: {NOTES[method].format(options.particles)}", file=sys.stderr)
     draw = complete_by_particles if method == "particles" else complete_in_order
     drawn = draw(model, images, known, options)
+    if method != "prefix":
+        print(f"pixelar: {NOTES[method].format(options.particles)}", file=sys.stderr)
     save_picture(completions(model, images, known, drawn), output)
     print(f"{output}: in each row the original, what is kept, {options.n} completions")
     return 0
@@ -243,7 +242,6 @@ RUN: dict[str, Callable[[Namespace], int]] = {
     "evaluate": evaluate,
     "sample": sample,
     "complete": complete,
-    "demo": demo,
     "export": export,
     "info": info,
     "list": list_names,
