@@ -66,6 +66,10 @@ def run(arguments: list[str]) -> int:
     parser = Parser(f"pixelar {name}", description=summary, allow_abbrev=False)
     add_options(parser)
     options = parser.read(arguments[1:])
+    if name == "demo":  # which needs less, and is to be there within seconds
+        from pixelar.cli.demo import demo
+
+        return demo(options)
     from pixelar.cli.commands import RUN
 
     return RUN[name](options)

@@ -1,8 +1,9 @@
 """`pixelar demo`: the models named, or all that come with the package, in a web page."""
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pixelar.cli.inputs import open_model
 from pixelar.errors import PixelarError
@@ -15,20 +16,19 @@ if TYPE_CHECKING:
 __all__ = ["demo"]
 
 
-def demo(options: Namespace) -> int:
-    """Serves the demo until it is interrupted."""
+def demo(options: Namespace) -> NoReturn:
+    """Serves the demo until it is interrupted, and ends the process."""
     from pixelar.demo.serve import serve
 
     models = open_models(options.models)
 
     def build() -> "gr.Blocks":
-        from pixelar.demo.app import (
-            build_demo,  # Gradio needs seconds, which mistakes need not wait for
-        )
+        # Gradio needs seconds, which nobody waits for who made a mistake
+        from pixelar.demo.app import build_demo
 
         return build_demo(models)
 
-    return serve(
+    code = serve(
         build,
         host=options.host,
         port=options.port,
@@ -36,6 +36,7 @@ def demo(options: Namespace) -> int:
         open_browser=options.open,
         root_path=options.root_path,
     )
+    os._exit(code)  # an image that is being drawn would be waited for
 
 
 def open_models(names: Sequence[str]) -> dict[str, PixelModel]:

@@ -5,8 +5,6 @@ References:
     https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf
 """
 
-from torchvision import datasets
-
 from pixelar.data.torchvision_sets import TorchvisionData
 
 __all__ = ["CIFAR10"]
@@ -28,5 +26,5 @@ class CIFAR10(TorchvisionData):
         *("airplane", "automobile", "bird", "cat", "deer"),
         *("dog", "frog", "horse", "ship", "truck"),
     )
-    source = datasets.CIFAR10
+    source = "CIFAR10"
     folder = "cifar-10-batches-py"

@@ -6,8 +6,6 @@ References:
     https://arxiv.org/abs/1708.07747
 """
 
-from torchvision import datasets
-
 from pixelar.data.torchvision_sets import TorchvisionData
 
 __all__ = ["FashionMNIST"]
@@ -25,6 +23,9 @@ class FashionMNIST(TorchvisionData):
 
     name = "fashion_mnist"
     shape = (1, 28, 28)
-    classes = tuple(datasets.FashionMNIST.classes)
-    source = datasets.FashionMNIST
+    classes = (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    )
+    source = "FashionMNIST"
     folder = "FashionMNIST/raw"

@@ -5,8 +5,6 @@ References:
     http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf
 """
 
-from torchvision import datasets
-
 from pixelar.data.torchvision_sets import TorchvisionData
 
 __all__ = ["MNIST"]
@@ -25,5 +23,5 @@ class MNIST(TorchvisionData):
     name = "mnist"
     shape = (1, 28, 28)
     classes = tuple("0123456789")
-    source = datasets.MNIST
+    source = "MNIST"
     folder = "MNIST/raw"

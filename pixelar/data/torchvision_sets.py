@@ -4,7 +4,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torchvision import datasets
 
 from pixelar.data.base import ImageData, ImageSet, Split, holdout
 from pixelar.errors import PixelarError
@@ -15,7 +14,7 @@ __all__ = ["TorchvisionData"]
 class TorchvisionData(ImageData):
     """A dataset with a training and a test set in torchvision's own files.
 
-    Subclasses name the torchvision class as `source`, and as `folder` what it reads below the root.
+    Subclasses name torchvision's class as `source`, and as `folder` what it reads below the root.
 
     Arguments:
         root: The folder that torchvision's files lie below, or are to be downloaded to.
@@ -25,7 +24,7 @@ class TorchvisionData(ImageData):
     """
 
     preprocessing = "none"
-    source: ClassVar[type[datasets.MNIST] | type[datasets.CIFAR10]]
+    source: ClassVar[str]
     folder: ClassVar[str]
 
     def __init__(
@@ -44,9 +43,13 @@ class TorchvisionData(ImageData):
 
     def _read(self, part: Split) -> ImageSet:
         """Reads the training or the test set."""
+        from torchvision import datasets  # takes seconds, and most commands do without
+
         where = f"{self.root}/{self.folder}"
         try:
-            source = self.source(self.root, train=part == "train", download=self.download)
+            source = getattr(datasets, self.source)(
+                self.root, train=part == "train", download=self.download
+            )
         # what torchvision raises where files are missing, cut off, or of another format
         except (RuntimeError, OSError, ValueError, TypeError, AssertionError) as error:
             if self.download:

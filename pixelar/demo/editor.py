@@ -8,18 +8,17 @@ one is told in a sentence.
 """
 
 import threading
-from abc import ABCMeta
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.component_meta import ComponentMeta
 from gradio.components.base import server
 from gradio.components.image_editor import AcceptBlobs, EditorDataBlobs
 from gradio.data_classes import FileData
 from starlette.exceptions import HTTPException
 
+from pixelar.demo.component import OwnComponent
 from pixelar.demo.intake import open_picture
 from pixelar.demo.told import told
 
@@ -33,14 +32,7 @@ KINDS = ("background", "layer", "composite")
 STORE = threading.Lock()  # what is posted at the same time is kept one after the other
 
 
-class _Unwritten(ComponentMeta):
-    """Makes component classes without writing a stub file beside their source, as Gradio does."""
-
-    def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> type:
-        return ABCMeta.__new__(cls, name, bases, attributes)
-
-
-class Editor(gr.ImageEditor, metaclass=_Unwritten):
+class Editor(gr.ImageEditor, metaclass=OwnComponent):
     """An image editor whose store of unused canvases is bounded, and whose refusals are told.
 
     Takes the arguments of `gr.ImageEditor`. `type` must be "pil": background, layers and composite

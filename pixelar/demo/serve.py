@@ -46,10 +46,6 @@ def serve(
     public: bool = False,
     open_browser: bool = False,
     root_path: str = "",
-    theme: "gr.Theme | None" = None,
-    css: str | None = None,
-    js: str | None = None,
-    head: str | None = None,
 ) -> int:
     """Serves an app until it is interrupted or terminated, and returns the exit code.
 
@@ -61,7 +57,6 @@ def serve(
         public: Whether other machines may connect, which `host` then defaults to allowing.
         open_browser: Whether to open the page in a browser.
         root_path: The path below which a proxy shows the app.
-        theme: How the page looks, as in `gr.Blocks.launch`; likewise `css`, `js` and `head`.
 
     Raises:
         PixelarError: If it cannot listen there, or may not.
@@ -91,10 +86,6 @@ def serve(
                 footer_links=[],
                 root_path=root_path,
                 app_kwargs=_bounds(),
-                theme=theme,
-                css=css,
-                js=js,
-                head=head,
             )
             announce(str(app.local_url), public=public, open_browser=open_browser)
             with sweeping(folder):
