@@ -3,7 +3,7 @@
 import math
 
 import torch
-from draw_docs import INK, READ, WRITTEN, figure, save, title
+from draw_docs import INK, OUT, READ, WRITTEN, figure, save, title
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -12,7 +12,7 @@ import pixelar
 from pixelar.data import Digits
 from pixelar.model import PixelModel
 from pixelar.particles import follow
-from pixelar.pictures import show_unknown
+from pixelar.pictures import save_picture, show_unknown
 
 MODEL = "digits-gated-pixelcnn"
 
@@ -28,9 +28,9 @@ def draw_particles(model: PixelModel, image: Tensor) -> None:
     """A population on its way through an image (1, 1, 8, 8) of which the lower half is known."""
     known = torch.zeros(8, 8, dtype=torch.bool)
     known[4:] = True
-    count, moments = 12, (32, 40, 48, 56, 64)
-    walk = [*follow(model, image, known, every=8, particles=count, seed=4)]
-    taken = [found for k, found in enumerate(walk, 1) if 8 * k in moments]
+    count, moments = 12, (32, 35, 36, 44, 64)
+    walk = [*follow(model, image, known, every=1, particles=count, seed=4)]
+    taken = [walk[moment - 1] for moment in moments]
     fig = figure(10, 7.4)
     upper, lower = fig.subfigures(2, 1, height_ratios=(3, 1))
     grid = upper.subplots(len(taken), count, squeeze=False)
@@ -42,8 +42,8 @@ def draw_particles(model: PixelModel, image: Tensor) -> None:
             axes.set_xlabel(f"{weight:.2f}" if weight >= 0.005 else "0", fontsize=9, color=INK)
             if weight > 1.5 / count:
                 axes.spines[:].set(color=WRITTEN, linewidth=2.5)
-        row[0].set_ylabel(f"row {moment // 8}", rotation=0, ha="right", va="center", color=INK)
-    upper.suptitle("A population of 12 canvases after each row, and their weights", fontsize=11)
+        row[0].set_ylabel(f"{moment} pixels", rotation=0, ha="right", va="center", color=INK)
+    upper.suptitle("12 canvases on their way, and their weights", fontsize=11, color=INK)
     _draw_size(lower, walk[-1], count)
     save(fig, "particles")
 
@@ -66,7 +66,7 @@ def draw_methods(model: PixelModel, images: Tensor) -> None:
     known = torch.zeros(8, 8, dtype=torch.bool)
     known[4:] = True
     many = images.repeat_interleave(5, 0)
-    fig = figure(10, 1 + 1.0 * len(images))
+    fig = figure(10, 0.4 + 0.95 * len(images))
     grid = fig.subplots(len(images), 12, squeeze=False)
     results = {
         name: pixelar.complete(model, many, known, method=name, particles=256, seed=1)  # type: ignore[arg-type]
@@ -115,8 +115,17 @@ def draw_surprise(model: PixelModel, image: Tensor) -> None:
             axes.set(xticks=[], yticks=[])
     for axes, name in zip(grid[0], ("picture", "bits spent", "bits expected"), strict=True):
         title(axes, name)
-    fig.colorbar(drawn, ax=grid[:, 1:].ravel().tolist(), label="bits per pixel", shrink=0.6)
+    fig.colorbar(
+        drawn, ax=grid[:, 1:].ravel().tolist(), label="bits per pixel", extend="max", shrink=0.6
+    )
     save(fig, "surprise-explained")
+
+
+def draw_mask() -> None:
+    """A mask file for the command line: all but a disc is white, that is known."""
+    rows, columns = torch.cartesian_prod(torch.arange(8), torch.arange(8)).T - 3.5
+    known = (rows.square() + columns.square() > 7).view(1, 8, 8).expand(3, -1, -1)
+    save_picture(known.to(torch.uint8) * 255, OUT / "mask.png")
 
 
 if __name__ == "__main__":
@@ -124,3 +133,4 @@ if __name__ == "__main__":
     draw_particles(model, images[3:4])
     draw_methods(model, images[[3, 0, 11]])
     draw_surprise(model, images[3:4])
+    draw_mask()

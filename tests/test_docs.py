@@ -38,6 +38,9 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # commands that make the folder in which the others are run: the fixture `checkout` stands for them
 SETTING_UP = re.compile(r"\./scripts/(quickstart|test)\.sh|source \.venv/bin/activate|cd ")
 
+FENCED = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"^\s*(>>>|\$ |pixelar [a-z]+ |import |from \w+ import )", flags=re.MULTILINE)
+
 
 class Block(NamedTuple):
     """What stands between two fences."""
@@ -49,7 +52,7 @@ class Block(NamedTuple):
 
 def blocks(document: Path) -> Iterator[Block]:
     text = document.read_text()
-    for found in re.finditer(r"^```(\S*)[^\n]*\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE):
+    for found in FENCED.finditer(text):
         yield Block(found[1], found[2], text.count("\n", 0, found.start(2)) + 1)
 
 
@@ -167,10 +170,14 @@ def shortened(command: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_every_block_is_of_a_known_kind(document: Path) -> None:
+def test_no_code_is_left_out(document: Path) -> None:
     for block in blocks(document):
         known = {"python", "bash", "console"} | FOR_PEOPLE
         assert block.language in known, f"{document.name}:{block.line}: no test reads this block"
+        assert not CODE.search(block.text) or block.language not in FOR_PEOPLE, block.text
+    between = FENCED.sub("", document.read_text())
+    assert "```" not in between, f"{document.name}: a fence is not closed, or indented"
+    assert not CODE.search(between), f"{document.name}: commands stand between fences"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
