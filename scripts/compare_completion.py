@@ -1,0 +1,76 @@
+"""Clamping beside particles: the same images, masks and model, and what the model thinks of them.
+
+    python scripts/compare_completion.py MODEL -d DATA [--root DIR] [-o FILE.png]
+
+Prints, for each mask, the mean negative log-likelihood of the finished images in bits/dim, and
+draws the first images: the original, what is kept, completions by clamping and by particles.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+import torch
+
+import pixelar
+from pixelar.cli.inputs import data_named
+from pixelar.pictures import grid, save_picture, show_unknown
+from pixelar.regions import REGIONS
+
+MASKS = {"centre box": "frame", "left half": "right", "scattered": "dots"}  # what is missing, kept
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+parser.add_argument("model")
+parser.add_argument("-d", "--data", required=True)
+parser.add_argument("--root", default="data")
+parser.add_argument("-n", type=int, default=24, help="test images (default: 24)")
+parser.add_argument("--draws", type=int, default=3, help="completions of each (default: 3)")
+parser.add_argument("--particles", type=int, default=64)
+parser.add_argument("-o", "--output", default="completion.png")
+options = parser.parse_args()
+options.download = options.fit = options.split = False
+
+model = pixelar.load(options.model)
+test = data_named(options, model.image_shape).split("test")
+first = torch.arange(len(test.images))[: options.n]
+images = model.quantizer.decode(model.encode(test.images[first]))
+labels = test.labels[first] if model.classes and test.labels is not None else None
+repeated = images.repeat_interleave(options.draws, 0)
+again = None if labels is None else labels.repeat_interleave(options.draws)
+_, height, width = model.image_shape
+
+
+def score(finished: torch.Tensor) -> str:
+    """Returns the mean bits/dim of finished images, and its standard error over the originals."""
+    bits = pixelar.bits_per_dim(model, finished, again).view(options.n, -1).mean(1)
+    return f"{float(bits.mean()):.4f} ± {float(bits.std() / math.sqrt(len(bits))):.4f}"
+
+
+print(
+    f"{options.model}, first {options.n} test images of {options.data}, {options.draws} draws each"
+)
+print(f"originals: {score(repeated)} bits/dim")
+rows = []
+for missing, kept in MASKS.items():
+    known = REGIONS[kept](height, width)
+    given = show_unknown(images, known)
+    parts = [images.expand(-1, 3, -1, -1)[:, None], given[:, None]]
+    for method in ("clamp", "particles"):
+        drawn = pixelar.complete(
+            model,
+            repeated,
+            known,
+            again,
+            method=method,
+            particles=options.particles,
+            seed=0,
+            progress=True,
+        )
+        print(f"{missing:12s}{method:10s}{score(drawn)} bits/dim", flush=True)
+        parts.append(drawn.view(options.n, -1, *drawn.shape[1:]).expand(-1, -1, 3, -1, -1))
+    rows.append(torch.cat(parts, 1)[:4])
+picture = torch.cat(rows)
+save_picture(grid(picture.flatten(0, 1), columns=picture.shape[1]), Path(options.output))
+print(
+    f"{options.output}: original, kept, {options.draws} by clamping, {options.draws} by particles"
+)
