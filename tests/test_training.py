@@ -192,6 +192,17 @@ def test_labels_reach_a_net_with_classes(capsys: pytest.CaptureFixture[str]) -> 
     assert load("run/model").classes == 10
 
 
+def test_a_run_begins_with_the_weights_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit("--run=first") == 0
+    assert fit("--run=second", "--init=first/model", "--model.lr=0", "--trainer.max_steps=2") == 0
+    first, second = (load(Path(run) / "model").state_dict() for run in ("first", "second"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert fit("--run=third", "--init=first/model", "--model.net.init_args.width=8") == 2
+    assert "net.args.width is 6 there and 8 here" in capsys.readouterr().err
+    assert fit("--run=fourth", "--init=nothing") == 2
+    assert "nothing" in capsys.readouterr().err
+
+
 def test_palette_is_fitted_once_and_kept(tmp_path: Path) -> None:
     changes: dict[str, Any] = {
         "model__quantizer": {"class_path": "Palette", "init_args": {"levels": 8}},

@@ -22,6 +22,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from pixelar.cli.inputs import open_model
 from pixelar.cli.messages import USAGE, explain
 from pixelar.data.module import PixelData
 from pixelar.errors import PixelarError
@@ -53,6 +54,12 @@ class FitCLI(LightningCLI):
         )
         parser.add_argument(
             "--resume", action="store_true", help="go on from the newest checkpoint of the run"
+        )
+        parser.add_argument(
+            "--init",
+            type=str | None,
+            default=None,
+            help="begin with the weights of a model: its name, folder or checkpoint",
         )
         parser.add_argument(
             "--ema", type=float, default=0.999, help="decay of the weights' moving average"
@@ -90,6 +97,8 @@ def fit(arguments: list[str]) -> int:
         config, trainer = cli.config, cli.trainer
         folder = Path(config["run"] or Path("runs") / _config_name(arguments))
         checkpoint = _where_to_begin(folder, config["resume"], leads=trainer.is_global_zero)
+        if config["init"] and checkpoint is None:
+            cli.model.start_from(open_model(config["init"]))
         try:
             _equip(trainer, config, folder)
             if trainer.is_global_zero:

@@ -1,9 +1,9 @@
 """What a net is: one parameter vector per site of an image, from the sites before it.
 
 `forward` computes all sites in one parallel pass; `init_cache`, `step` and `prefill` compute the
-same vectors one after another, and `select` copies walks in between. The defaults here re-run `forward`, so they are right for every net;
-overriding them only makes it fast. Every net enters its symbols through the one sub-module `embed`,
-so that tests can follow them.
+same vectors one after another, and `select` copies walks in between. The defaults here re-run
+`forward`, so they are right for every net; overriding them only makes it fast. Every net enters its
+symbols through the one sub-module `embed`, so that tests can follow them.
 """
 
 import abc

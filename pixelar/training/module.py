@@ -65,16 +65,26 @@ class Training(L.LightningModule):
         self.weight_decay, self.corruption, self.compile_net = weight_decay, corruption, compile
         # in a list, so that the weight average, which copies all sub-modules, leaves it alone
         self._validation: list[BitsPerDim] = []
+        self._started = False  # from a trained model, whose quantizer has learnt what it needs
 
     @property
     def figure(self) -> str:
         """The figure's name: bits per dim, or per token where symbols stand for whole colours."""
         return f"bits_per_{self.model.quantizer.unit}"
 
+    def start_from(self, model: PixelModel) -> None:
+        """Takes over the weights of a trained model of the same description."""
+        differences = list(compare(describe_model(model), describe_model(self.model)))
+        if differences:
+            raise PixelarError(f"--init names another kind of model: {'; '.join(differences)}")
+        self.model.load_state_dict(model.state_dict())
+        self._started = True
+
     def setup(self, stage: str) -> None:
         if stage == "fit":
             data = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.model.quantizer.fit(data.dataset.split("train").images)
+            if not self._started:
+                self.model.quantizer.fit(data.dataset.split("train").images)
             if self.compile_net:
                 self.model.net.compile()
 
