@@ -19,7 +19,7 @@ from pixelar.demo.labels import LIKELIEST, label_choice, label_of, label_update
 from pixelar.demo.regions import CHOICES, PAINTED, known_pixels
 from pixelar.demo.seen import CANVAS, INKS, MARKER, Canvas, read_canvas
 from pixelar.demo.told import told
-from pixelar.demo.walks import Task, fresh_seed
+from pixelar.demo.walks import Task, first_frame, fresh_seed
 from pixelar.model import PixelModel
 
 __all__ = ["CompleteTab"]
@@ -31,8 +31,8 @@ ABOUT_METHODS = (
     "particles."
 )
 ABOUT_BRUSH = (
-    "The pink brush marks what should be redrawn; its other colours draw. "
-    "Pictures: PNG, JPEG, WebP, GIF or BMP, at most 5 MB."
+    "Take an example, or bring a picture: PNG, JPEG, WebP, GIF or BMP, at most 5 MB. The brush "
+    "marks in **pink** what should be redrawn; in its other colours it draws."
 )
 EMPTY = "No picture yet: upload one, paste one, draw one or take an example."
 MOST = 8
@@ -52,7 +52,9 @@ class CompleteTab:
 
     def __init__(self, models: Mapping[str, PixelModel]) -> None:
         self.models = models
-        self.pictures = {name: [*examples(m), (blank(m), "blank")] for name, m in models.items()}
+        self.pictures = {
+            name: [*examples(name, m), (blank(m), "blank")] for name, m in models.items()
+        }
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 self._lay_out_inputs()
@@ -76,17 +78,16 @@ class CompleteTab:
             eraser=gr.Eraser(default_size=36),
             canvas_size=(CANVAS, CANVAS),
             fixed_canvas=True,
+            height=520,
             buttons=[],
             elem_id="complete-canvas",
         )
-        gr.Markdown(ABOUT_BRUSH, elem_classes="note")
         self.shelf = parts.gallery(self.pictures[first])
+        gr.Markdown(ABOUT_BRUSH, elem_classes="note")
         self.region = gr.Radio([*CHOICES], value=CHOICES[0], label="Redraw")
+        self.go, self.stop = parts.buttons("Complete", "complete")
         self.name = parts.model_choice(self.models)
         self.label = label_choice(self.models, LIKELIEST)
-        with gr.Row(elem_classes="buttons"):
-            self.go = gr.Button("Complete", variant="primary", elem_id="complete-go")
-            self.stop = gr.Button("Stop", variant="stop", elem_id="complete-stop")
         with gr.Accordion("Options", open=False):
             self.method = gr.Radio([*METHODS], value="auto", label="Method", info=ABOUT_METHODS)
             self.n = gr.Slider(1, MOST, 4, step=1, label="Completions")
@@ -98,14 +99,15 @@ class CompleteTab:
         first = next(iter(self.models))
         picture = fresh(self.pictures[first][0][0])
         seen, caption = preview(picture, CHOICES[0], self.models[first])
-        self.seen = parts.picture("What the model sees", "complete-seen", value=seen)
-        self.caption = gr.Markdown(caption, elem_classes="note")
+        with gr.Row(equal_height=True):
+            with gr.Column(scale=3, min_width=200):
+                self.seen = parts.picture("What the model sees", "complete-seen", value=seen)
+            with gr.Column(scale=2, min_width=120):
+                self.caption = gr.Markdown(caption, elem_classes="note")
         self.result = parts.picture("Completions", "complete-result")
-        self.bar = gr.HTML(elem_classes="bar")
+        self.bar = gr.HTML(elem_classes="done")
         self.status = gr.Markdown(elem_id="complete-status")
-        with gr.Row(elem_classes="buttons"):
-            self.sheet_file = gr.DownloadButton("Picture (PNG)", visible=False, size="sm")
-            self.all_files = gr.DownloadButton("All files (ZIP)", visible=False, size="sm")
+        self.files = parts.downloads()
         self.command = gr.Code(
             label="The same from the command line, given picture.png and mask.png of the ZIP",
             language="shell",
@@ -113,6 +115,7 @@ class CompleteTab:
             visible=False,
             lines=1,
             wrap_lines=True,
+            show_line_numbers=False,
             elem_id="complete-command",
         )
 
@@ -149,10 +152,7 @@ class CompleteTab:
         run = self.go.click(
             self.complete,
             [*what, self.particles, *self.options],
-            [
-                *(self.result, self.bar, self.status),
-                *(self.command, self.sheet_file, self.all_files),
-            ],
+            [self.result, self.bar, self.status, self.command, *self.files],
             api_name="complete",
             show_progress="hidden",
             **parts.MODEL,
@@ -207,12 +207,16 @@ class CompleteTab:
         """
         with told(), tempfile.TemporaryDirectory() as folder:
             net, count = self.models[model], int(completions)
+            gone = gr.update(visible=False)
             picture, paint = read_canvas(canvas, net)
+            images, known = picture.repeat(count, 1, 1, 1), known_pixels(region, paint)
+            # before anything is computed, so that there is something to see at once
+            yield sheet(first_frame(net, images, known)), parts.progress(0), "", gone, gone, gone
             chosen = label_of(net, label, picture)
             task = Task(
                 model=net,
-                images=picture.repeat(count, 1, 1, 1),
-                known=known_pixels(region, paint),
+                images=images,
+                known=known,
                 labels=None if chosen is None else torch.full((count,), chosen),
                 method=method,
                 particles=int(particles),
@@ -220,13 +224,10 @@ class CompleteTab:
                 top_p=top_p,
                 seed=fresh_seed(seed),
             )
-            gone = gr.update(visible=False)
-            for number, (frame, text, words) in enumerate(complete_picture(task, model, chosen)):
+            for frame, text, words in complete_picture(task, model, chosen):
                 if words:
                     files = write_files(Path(folder), task, frame, words)
                     there = [gr.update(value=str(v), visible=True) for v in (words, *files)]
                     yield sheet(frame), "", text, *there
-                elif number == 0:
-                    yield sheet(frame), parts.progress(0), "", gone, gone, gone
                 else:
                     yield sheet(frame), parts.progress(frame.done), *[gr.skip()] * 4

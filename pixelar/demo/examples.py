@@ -1,26 +1,72 @@
 """Pictures to begin with, which come with the package or are drawn here: nothing is fetched."""
 
+from pathlib import Path
+
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from pixelar.demo.seen import CANVAS
 from pixelar.demo.show import to_picture
 from pixelar.model import PixelModel
+from pixelar.packaged import packaged
 
-__all__ = ["blank", "examples"]
+__all__ = ["MOST_EXAMPLES", "blank", "examples", "tiles"]
 
+MOST_EXAMPLES = 6
 DIGITS = (2, 3, 5, 7, 4, 8)  # one example of each
+GAP = 4  # pixels around each image of samples.png
 
 
-def examples(model: PixelModel) -> list[tuple[Image.Image, str]]:
-    """Returns pictures of the kind that a model knows, with what each is called."""
-    if model.image_shape[0] == 3:
+def examples(name: str, model: PixelModel) -> list[tuple[Image.Image, str]]:
+    """Returns pictures of the kind that a model knows, with what each is called.
+
+    For models of 8×8 pixels these are scikit-learn's digits; for others that come with the package
+    what they drew themselves, which is on their cards; else simple drawings.
+
+    Arguments:
+        name: The model's name.
+        model: The model.
+    """
+    shape = model.image_shape
+    if shape == (1, 8, 8):
+        return [(_enlarged(image, shape[1:]), text) for image, text in _digits()]
+    folder = packaged().get(name)
+    drawn = tiles(folder / "samples.png", shape[1:]) if folder else []
+    if drawn:
+        chosen = [drawn[i] for i in range(0, len(drawn), max(1, len(drawn) // MOST_EXAMPLES))]
+        return [(_enlarged(image, shape[1:]), "sample") for image in chosen[:MOST_EXAMPLES]]
+    if shape[0] == 3:
         return [(_face(), "face"), (_heart(), "heart"), (_sun(), "sun")]
-    return [(_digit(model, image, name), name) for image, name in _digits()]
+    return [(_enlarged(_smooth(image, shape[1:]), shape[1:]), text) for image, text in _digits()]
 
 
 def blank(model: PixelModel) -> Image.Image:
     """Returns an empty page in the colour that a model's pictures have there."""
     return Image.new("RGB", (CANVAS, CANVAS), "white" if model.image_shape[0] == 3 else "black")
+
+
+def tiles(file: Path, size: tuple[int, int]) -> list[Image.Image]:
+    """Returns the first row of images of a grid as `pixelar.pictures.grid` draws them.
+
+    Arguments:
+        file: The picture of the grid.
+        size: Height and width of an image, of which each pixel is a block there.
+
+    Returns:
+        The images at their own size; none if there is no such file or it is no such grid.
+    """
+    height, width = size
+    k = -(-64 // min(size))
+    step_x, step_y = k * width + GAP, k * height + GAP
+    try:
+        with Image.open(file) as opened:
+            sheet = opened.convert("RGB")
+    except OSError:
+        return []
+    if (sheet.width - GAP) % step_x or (sheet.height - GAP) % step_y:
+        return []
+    corners = range(GAP, sheet.width - GAP, step_x)
+    boxes = [(x, GAP, x + k * width, GAP + k * height) for x in corners]
+    return [sheet.crop(box).resize((width, height), Image.Resampling.NEAREST) for box in boxes]
 
 
 def _digits() -> list[tuple[Image.Image, str]]:
@@ -35,23 +81,23 @@ def _digits() -> list[tuple[Image.Image, str]]:
     ]
 
 
-def _digit(model: PixelModel, image: Image.Image, name: str) -> Image.Image:
-    """Returns a digit enlarged to blocks; for models of larger images, as MNIST has them.
+def _smooth(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Returns a digit at a larger size, as MNIST has them: in 20 of 28 pixels, with soft edges."""
+    height, width = size
+    inner = max(1, min(size) * 20 // 28)
+    soft = image.resize((8 * inner, 8 * inner), Image.Resampling.BICUBIC)
+    soft = soft.filter(ImageFilter.GaussianBlur(inner / 4))
+    soft = ImageOps.autocontrast(soft.point(lambda v: max(0, min(255, (v - 60) * 2))))
+    page = Image.new("L", (width, height))
+    small = soft.resize((inner, inner), Image.Resampling.BOX)
+    page.paste(small, ((width - inner) // 2, (height - inner) // 2))
+    return page
 
-    There a digit fills 20 of 28 pixels, and its strokes are smooth.
-    """
-    _, height, width = model.image_shape
-    if (height, width) != image.size[::-1]:
-        inner = max(1, min(height, width) * 20 // 28)
-        smooth = image.resize((8 * inner, 8 * inner), Image.Resampling.BICUBIC)
-        smooth = smooth.filter(ImageFilter.GaussianBlur(inner / 4))
-        smooth = ImageOps.autocontrast(smooth.point(lambda v: max(0, min(255, (v - 60) * 2))))
-        small = smooth.resize((inner, inner), Image.Resampling.BOX)
-        image = Image.new("L", (width, height))
-        image.paste(small, ((width - inner) // 2, (height - inner) // 2))
-    return image.convert("RGB").resize(
-        (CANVAS // width * width, CANVAS // height * height), Image.Resampling.NEAREST
-    )
+
+def _enlarged(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Returns an image of a size (H, W) in blocks, one for each pixel, about as large as CANVAS."""
+    k = max(1, CANVAS // max(size))
+    return image.convert("RGB").resize((k * size[1], k * size[0]), Image.Resampling.NEAREST)
 
 
 def _page() -> tuple[Image.Image, ImageDraw.ImageDraw]:

@@ -49,37 +49,50 @@ def theme() -> gr.themes.Base:
 
 
 CSS = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.gradio-container, .gradio-container > .main { width: 100%; max-width: 1240px !important;
+  margin: 0 auto !important; }
+.html-container { padding: 0 !important; }
 .masthead { padding: 18px 2px 6px; }
 .masthead h1 { font-size: 2rem; font-weight: 700; letter-spacing: -0.02em; margin: 0; }
-.masthead p { margin: 4px 0 0; max-width: 62ch; color: var(--body-text-color-subdued); }
+.masthead p { margin: 4px 0 0; color: var(--body-text-color-subdued); }
 .colophon { padding: 12px 2px; font-size: 0.9rem; color: var(--body-text-color-subdued); }
 .colophon a { color: var(--body-text-color); text-decoration: underline; }
 .note, .note p { font-size: 0.88rem; color: var(--body-text-color-subdued); }
 .pixels img { image-rendering: pixelated; }
+.pixels .image-container { padding: 34px 10px 10px; }
+.pixels .image-container .image-frame img { border-radius: 2px; max-height: 560px; }
+.thumbnails .grid-wrap { height: auto; min-height: 0; max-height: none; padding: 0;
+  overflow: visible; }
+.thumbnails .gallery-container { height: auto; }
+.thumbnails img { image-rendering: pixelated; }
+.thumbnails .grid-container { display: flex; flex-wrap: wrap; gap: 8px; padding: 2px; }
+.thumbnails .gallery-item, .thumbnails .thumbnail-item { width: 52px; height: 52px;
+  border-radius: 6px; }
+.thumbnails .caption-label { display: none; }
 .buttons { flex-wrap: nowrap; }
-.bar progress { width: 100%; height: 6px; appearance: none; border: 0; border-radius: 3px;
+.done:not(:has(progress)) { display: none; }
+.done progress { width: 100%; height: 6px; appearance: none; border: 0; border-radius: 3px;
   overflow: hidden; background: var(--border-color-primary); }
-.bar progress::-webkit-progress-bar { background: var(--border-color-primary); }
-.bar progress::-webkit-progress-value { background: var(--color-accent); }
-.bar progress::-moz-progress-bar { background: var(--color-accent); }
+.done progress::-webkit-progress-bar { background: var(--border-color-primary); }
+.done progress::-webkit-progress-value { background: var(--color-accent); }
+.done progress::-moz-progress-bar { background: var(--color-accent); }
 .figure { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 8px; margin: 0; }
 .figure strong { font-size: 2.1rem; font-weight: 700; letter-spacing: -0.02em; }
 .figure span { flex-basis: 100%; color: var(--body-text-color-subdued); }
 .legend { display: flex; gap: 8px; align-items: center; justify-content: flex-end;
   font-size: 0.85rem; color: var(--body-text-color-subdued); margin-bottom: 10px; }
 .legend i { display: inline-block; width: 120px; height: 10px; border-radius: 5px; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 16px; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); gap: 16px; }
 .plot { margin: 0; padding: 12px; border: 1px solid var(--border-color-primary);
   border-radius: var(--radius-lg); background: var(--block-background-fill); }
 .plot figcaption { font-size: 0.9rem; font-weight: 600; color: var(--body-text-color); }
-.plot svg { width: 100%; height: auto; display: block; }
+.plot svg { width: 100%; max-width: 480px; height: auto; display: block; margin: 0 auto; }
 .plot text { font-size: 13px; fill: var(--body-text-color-subdued); }
 .plot .bar { fill: #818cf8; padding: 0; }
 .plot .bar.true, .plot text.mark, .plot .arrow { fill: #db2777; }
-.plot .mark { stroke: #db2777; stroke-width: 2; }
-.plot text.mark { stroke: none; font-weight: 600; }
+.plot line.mark { stroke: #db2777; stroke-width: 2; }
+.plot text.mark { font-weight: 600; }
 .plot .axis { stroke: var(--border-color-primary); }
 .dark .plot .bar.true, .dark .plot text.mark, .dark .plot .arrow { fill: #f472b6; }
-.dark .plot .mark { stroke: #f472b6; }
+.dark .plot line.mark { stroke: #f472b6; }
 """

@@ -6,9 +6,20 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from pixelar.demo.walks import SEEDS
 from pixelar.model import PixelModel
 
-__all__ = ["MODEL", "PRIVATE", "drawing_options", "gallery", "model_choice", "picture", "progress"]
+__all__ = [
+    "MODEL",
+    "PRIVATE",
+    "buttons",
+    "downloads",
+    "drawing_options",
+    "gallery",
+    "model_choice",
+    "picture",
+    "progress",
+]
 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 """How events wait that compute with a model: one after the other, whoever asks."""
@@ -24,12 +35,28 @@ def model_choice(models: Mapping[str, PixelModel]) -> gr.Dropdown:
     return gr.Dropdown([*models], value=next(iter(models)), label="Model")
 
 
+def buttons(text: str, name: str) -> tuple[gr.Button, gr.Button]:
+    """Returns a button that begins work, and one that stops it."""
+    with gr.Row(elem_classes="buttons"):
+        go = gr.Button(text, variant="primary", scale=3, min_width=80, elem_id=f"{name}-go")
+        stop = gr.Button("Stop", variant="stop", scale=1, min_width=70, elem_id=f"{name}-stop")
+    return go, stop
+
+
+def downloads() -> tuple[gr.DownloadButton, gr.DownloadButton]:
+    """Returns what offers a picture of all results, and all of them; hidden until there are any."""
+    with gr.Row(elem_classes="buttons"):
+        picture = gr.DownloadButton("Picture (PNG)", visible=False, size="sm", min_width=90)
+        everything = gr.DownloadButton("All files (ZIP)", visible=False, size="sm", min_width=90)
+    return picture, everything
+
+
 def drawing_options() -> tuple[gr.Slider, gr.Slider, gr.Number]:
     """Returns the choices of temperature, top-p and seed."""
     temperature = gr.Slider(0, 2, 1, step=0.05, label="Temperature", info="below 1: less varied")
     top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="below 1: no unlikely levels")
     seed = gr.Number(
-        None, label="Seed", info="empty: a new one", precision=0, minimum=0, maximum=2**31 - 1
+        None, label="Seed", info="empty: a new one", precision=0, minimum=0, maximum=SEEDS
     )
     return temperature, top_p, seed
 
@@ -43,18 +70,20 @@ def picture(label: str, name: str, value: Image.Image | None = None) -> gr.Image
         image_mode=None,
         interactive=False,
         buttons=["fullscreen"],
+        alt_text=label,
         elem_id=name,
         elem_classes="pixels",
     )
 
 
-def gallery(pictures: list[tuple[Image.Image, str]], columns: int = 7) -> gr.Gallery:
+def gallery(pictures: list[tuple[Image.Image, str]]) -> gr.Gallery:
     """Returns small pictures of which one can be taken."""
     return gr.Gallery(
         thumbnails(pictures),
         label="Examples",
-        columns=columns,
-        height="auto",
+        show_label=False,
+        container=False,
+        columns=8,
         object_fit="contain",
         allow_preview=False,
         interactive=False,

@@ -9,6 +9,7 @@ __all__ = ["distribution", "histogram", "legend", "rows"]
 
 WIDTH, HEIGHT = 440, 200
 LEFT, RIGHT, TOP, BOTTOM = 34, 12, 24, 34
+MANY = 32  # levels
 INFERNO = ("#000004", "#420a68", "#932667", "#dd513a", "#fca50a", "#fcffa4")
 
 
@@ -60,20 +61,27 @@ def histogram(edges: Sequence[float], counts: Sequence[int], value: float, unit:
 def distribution(
     probabilities: Sequence[float], true: int, title: str, colours: Sequence[str] | None = None
 ) -> str:
-    """Returns a distribution over levels as bars, the true one marked."""
+    """Returns a distribution over levels as bars, the true one marked.
+
+    Heights are probabilities; their square roots where there are many levels, most of which have
+    so little that no bar would be seen.
+    """
     count, most = len(probabilities), max(max(probabilities), 1e-9)
-    step, up = (WIDTH - LEFT - RIGHT) / count, (HEIGHT - TOP - BOTTOM) / most
+    power = 1.0 if count <= MANY else 0.5
+    title += "" if count <= MANY else " (heights: square roots)"
+    step, room = (WIDTH - LEFT - RIGHT) / count, HEIGHT - TOP - BOTTOM
+    heights = [room * (p / most) ** power for p in probabilities]
     bars = "".join(
         _bar(
             LEFT + i * step,
-            HEIGHT - BOTTOM - p * up,
+            HEIGHT - BOTTOM - h,
             max(step * 0.86, 0.8),
-            p * up,
+            h,
             "bar true" if i == true else "bar",
             colours[i] if colours else None,
         )
-        for i, p in enumerate(probabilities)
-        if p * up > 0.2 or i == true
+        for i, h in enumerate(heights)
+        if h > 0.2 or i == true
     )
     at, base = LEFT + (true + 0.43) * step, HEIGHT - BOTTOM
     arrow = f'<path class="arrow" d="M{at:.1f} {base + 2} l-5 9 h10 z"/>'

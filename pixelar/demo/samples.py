@@ -14,16 +14,15 @@ from torch import Tensor
 
 from pixelar.demo import parts
 from pixelar.demo.labels import TURNS, label_choice, label_update, read_label
-from pixelar.demo.show import show, to_picture
+from pixelar.demo.show import GAP, show, to_picture
 from pixelar.demo.told import told
-from pixelar.demo.walks import Frame, Task, frames, fresh_seed, paced
+from pixelar.demo.walks import Frame, Task, first_frame, frames, fresh_seed, paced
 from pixelar.model import PixelModel
 
 __all__ = ["SampleTab", "labels_of", "sheet", "write_files"]
 
 MOST = 32
-SIDE = 120  # pixels of the page, of an image among many
-COLUMNS = 8
+WIDTH, HEIGHT = 920, 560  # pixels of the page, at most, of all samples together
 
 
 class SampleTab:
@@ -39,21 +38,15 @@ class SampleTab:
             with gr.Column(scale=3, min_width=280):
                 self.name = parts.model_choice(models)
                 self.label = label_choice(models, TURNS)
-                self.n = gr.Slider(1, MOST, 16, step=1, label="Samples")
-                with gr.Row(elem_classes="buttons"):
-                    go = gr.Button("Sample", variant="primary", elem_id="sample-go")
-                    stop = gr.Button("Stop", variant="stop", elem_id="sample-stop")
+                self.n = gr.Slider(1, MOST, 20, step=1, label="Samples")
+                go, stop = parts.buttons("Sample", "sample")
                 with gr.Accordion("Options", open=False):
                     self.options = parts.drawing_options()
             with gr.Column(scale=8, min_width=320):
                 result = parts.picture("Samples", "sample-result")
-                bar = gr.HTML(elem_classes="bar")
+                bar = gr.HTML(elem_classes="done")
                 status = gr.Markdown(elem_id="sample-status")
-                with gr.Row(elem_classes="buttons"):
-                    files = [
-                        gr.DownloadButton(text, visible=False, size="sm")
-                        for text in ("Picture (PNG)", "All files (ZIP)")
-                    ]
+                files = parts.downloads()
         run = go.click(
             self.sample,
             [self.name, self.label, self.n, *self.options],
@@ -98,14 +91,14 @@ class SampleTab:
                 seed=fresh_seed(seed),
             )
             gone = gr.update(visible=False)
-            for number, frame in enumerate(paced(frames(task))):
+            start = first_frame(net, task.images, task.known)
+            yield sheet(start), parts.progress(0), "", gone, gone
+            for frame in paced(frames(task)):
                 if frame.done >= 1:
                     seconds = time.monotonic() - begin
                     files = write_files(Path(folder), frame)
                     there = [gr.update(value=str(path), visible=True) for path in files]
                     yield sheet(frame), "", summary(task, seconds), *there
-                elif number == 0:
-                    yield sheet(frame), parts.progress(0), "", gone, gone
                 else:
                     yield sheet(frame), parts.progress(frame.done), *[gr.skip()] * 3
 
@@ -121,9 +114,10 @@ def labels_of(model: PixelModel, choice: str, count: int) -> Tensor | None:
 
 def sheet(frame: Frame) -> Image.Image:
     """Returns the samples of a frame as one picture."""
-    columns = min(COLUMNS, max(1, round(len(frame.images) ** 0.5 * 1.4)))
-    side = max(SIDE, 960 // columns - 8) if columns < COLUMNS else SIDE
-    return show(frame.images, frame.hidden, side=min(side, 360), columns=columns)
+    count = len(frame.images)
+    columns = next(c for c in range(1, count + 1) if c * c >= count and (count % c == 0 or c > 5))
+    side = min(WIDTH // columns, HEIGHT // -(-count // columns)) - GAP
+    return show(frame.images, frame.hidden, side=side, columns=columns)
 
 
 def summary(task: Task, seconds: float) -> str:

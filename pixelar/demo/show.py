@@ -4,7 +4,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-__all__ = ["block", "heat", "ring", "show", "to_picture"]
+__all__ = ["GAP", "block", "heat", "ring", "show", "to_picture"]
 
 HATCHING = ((122, 132, 232), (150, 160, 246))
 RING = (255, 46, 147)

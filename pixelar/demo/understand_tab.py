@@ -41,7 +41,7 @@ class UnderstandTab:
 
     def __init__(self, models: Mapping[str, PixelModel]) -> None:
         self.models = models
-        self.pictures = {name: examples(model) for name, model in models.items()}
+        self.pictures = {name: examples(name, model) for name, model in models.items()}
         first = next(iter(models))
         picture = self.pictures[first][0][0]
         with gr.Row(equal_height=False):
@@ -59,7 +59,8 @@ class UnderstandTab:
             picture,
             label="Picture",
             sources=["upload", "clipboard"],
-            height=300,
+            height=320,
+            alt_text="Picture",
             buttons=[],
             format="png",
             elem_id="understand-picture",
@@ -91,7 +92,7 @@ class UnderstandTab:
                     self.row = whole_number(row, "Row")
                     self.column = whole_number(column, "Column")
                 self.look = gr.Button("Look", size="sm", elem_id="pixel-look")
-            with gr.Column(scale=4, min_width=320):
+            with gr.Column(scale=3, min_width=300):
                 self.text = gr.Markdown(text, elem_id="pixel-text")
                 self.chart = gr.HTML(chart, elem_id="pixel-chart")
             with gr.Column(scale=2, min_width=150):

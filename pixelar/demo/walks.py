@@ -17,11 +17,20 @@ from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 from pixelar.particles import Posterior, follow
 
-__all__ = ["FRAMES_A_SECOND", "Frame", "Task", "frames", "fresh_seed", "paced"]
+__all__ = [
+    "FRAMES_A_SECOND",
+    "SEEDS",
+    "Frame",
+    "Task",
+    "first_frame",
+    "frames",
+    "fresh_seed",
+    "paced",
+]
 
 FRAMES_A_SECOND = 6
 STEPS_A_ROW = 8  # how often a row is looked at, so that Stop works within it
-SEEDS = 2**31
+SEEDS = 1_000_000  # short enough to be copied by hand
 
 T = TypeVar("T")
 
@@ -84,13 +93,11 @@ class Frame:
 
 
 def frames(task: Task) -> Iterator[Frame]:
-    """Draws, and yields what there is: first what is given, last what is complete."""
+    """Draws, and yields what there is; what is yielded last is complete."""
     scan = task.model.scan
     sites = torch.arange(scan.sites, device=scan.index.device)[None, :, None]
     turn = scan.scatter(sites.expand(1, -1, scan.symbols).contiguous())[0].amax(0).cpu()  # (H, W)
     unknown = ~task.known[0]
-    given = task.model.quantizer.decode(task.model.encode(task.images)).cpu()
-    yield Frame(given, unknown, 0.0, None)
     every = max(1, scan.sites // scan.shape[1] // STEPS_A_ROW)
     start = int(turn[unknown].min())
     with closing(_canvases(task, every)) as canvases:
@@ -98,6 +105,12 @@ def frames(task: Task) -> Iterator[Frame]:
             site = min(start + count * every, scan.sites)
             done = (site - start) / (scan.sites - start)
             yield Frame(images, unknown & (turn >= site), done, found)
+
+
+def first_frame(model: PixelModel, images: Tensor, known: Tensor) -> Frame:
+    """Returns what is given before anything is drawn, as the model sees it."""
+    given = model.quantizer.decode(model.encode(images)).cpu()
+    return Frame(given, ~known[0], 0.0, None)
 
 
 def _canvases(task: Task, every: int) -> Generator[tuple[Tensor, Posterior | None], None, None]:
