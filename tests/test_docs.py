@@ -16,30 +16,40 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import sysconfig
 import venv
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
+import httpx
 import pytest
 import torch
 from fixtures import write_mnist
 from PIL import Image
+from served import serving
+from served import serving
 from sklearn.datasets import load_sample_image
+
+from pixelar.cli import main
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FOR_PEOPLE = {"text", "bibtex"}
 SHORT = ["--trainer.max_steps", "3", "--trainer.val_check_interval", "2", "--samples", "1"]
+HOME = "http://127.0.0.1:7860"  # of the demo, which runs elsewhere here
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 # commands that make the folder in which the others are run: the fixture `checkout` stands for them
 SETTING_UP = re.compile(r"\./scripts/(quickstart|test)\.sh|source \.venv/bin/activate|cd ")
 
 FENCED = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
-CODE = re.compile(r"^\s*(>>>|\$ |pixelar [a-z]+ |import |from \w+ import )", flags=re.MULTILINE)
+CODE = re.compile(
+    r"^ *(>>>|\$ |pixelar (fit|demo|info|list)\b|pixelar \w+ .*-|import |from \w+ import )",
+    flags=re.MULTILINE,
+)
 
 
 class Block(NamedTuple):
@@ -120,10 +130,21 @@ def test_quickstart_again_trains_nothing(checkout: Path) -> None:
 def test_python(document: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(checkout)
     names: dict[str, Any] = {}
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), asked_for(document, checkout) as url:
         for block in blocks(document):
             if block.language == "python":
+                block = block._replace(text=block.text.replace(HOME, url))
                 run_python(block, document.name, names)
+
+
+@contextmanager
+def asked_for(document: Path, folder: Path) -> Iterator[str]:
+    """Runs the demo where a document asks for it, and gives its address."""
+    if HOME not in document.read_text():
+        yield HOME
+        return
+    with serving(folder, "digits-gated-pixelcnn") as server:
+        yield server.url
 
 
 def run_python(block: Block, name: str, names: dict[str, Any]) -> None:
@@ -140,9 +161,18 @@ def run_python(block: Block, name: str, names: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("document", with_blocks("bash", "console"))
-def test_shell(document: Path, shell: Path) -> None:
+def test_shell(document: Path, shell: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shell)
     for command in commands(document):
-        run([sys.executable, "-m", *shortened(command)], shell)
+        if command[1] == "demo":
+            with serving(shell, *command[2:]) as server:
+                assert httpx.get(server.url, timeout=60).status_code == 200, command
+            continue
+        if command[1] == "demo":
+            with serving(shell, *command[2:]) as server:
+                assert httpx.get(server.url, timeout=60).status_code == 200
+            continue
+        assert main(shortened(command)[1:]) == 0, command
         if "-o" in command:
             assert (shell / command[command.index("-o") + 1]).exists(), command
 
