@@ -176,6 +176,24 @@ def test_known_values_stay_and_seeds_repeat(
     assert torch.allclose(found.log_weights.exp().sum(-1), torch.ones(2, 3, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("classes", [0, 3])
+def test_cached_and_naive_populations_are_the_same(net: str, classes: int) -> None:
+    """Resampled at every known pixel, the caches follow their canvases."""
+    model = randomise(zoo.tiny(net, shape=(1, 4, 4), classes=classes), scale=0.7)
+    generator = torch.Generator().manual_seed(0)
+    images = model.quantizer.decode(torch.randint(3, (2, 1, 4, 4), generator=generator))
+    known = torch.arange(16).view(4, 4) % 3 != 1
+    labels = torch.tensor([1, 2]) if classes else None
+    options = {"particles": 6, "populations": 2, "resample_below": 1.0, "seed": 3}
+    cached = posterior(model, images, known, labels, **options)  # type: ignore[arg-type]
+    model.net = zoo.Naive(model.net)
+    naive = posterior(model, images, known, labels, **options)  # type: ignore[arg-type]
+    assert torch.equal(cached.images, naive.images)
+    assert torch.allclose(cached.log_known, naive.log_known)
+    assert cached.resampled.any(2).all()
+
+
 def test_a_completion_does_not_depend_on_its_batch() -> None:
     model = zoo.tiny("GatedPixelCNN", shape=(1, 4, 4))
     images = model.quantizer.decode(torch.randint(3, (4, 1, 4, 4)))

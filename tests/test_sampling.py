@@ -91,23 +91,10 @@ def test_an_image_does_not_depend_on_its_batch(net: str) -> None:
 
 
 def test_cached_and_naive_sampling_draw_the_same_images() -> None:
-    from pixelar.nets import Net
-
     for net in NETS:
         model = zoo.tiny(net, shape=(3, 4, 4), scan="subpixel")
         images = sample(model, 2, seed=4)
-
-        class Naive(Net):
-            """The same net without its cache."""
-
-            def __init__(self, inner: Net) -> None:
-                super().__init__(inner.scan, inner.levels, inner.out_features)
-                self.inner = inner
-
-            def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-                return self.inner(x, labels)
-
-        model.net = Naive(model.net)
+        model.net = zoo.Naive(model.net)
         assert torch.equal(sample(model, 2, seed=4), images)
 
 

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
+from torch import Tensor
+
 from pixelar.errors import PixelarError
 from pixelar.heads import HEADS
 from pixelar.model import PixelModel, build_model
-from pixelar.nets import NETS
+from pixelar.nets import NETS, Net
 from pixelar.scan import SCANS
 from pixelar.testing import randomise
 
@@ -55,6 +57,17 @@ def tiny(
         }
     )
     return randomise(model).eval()
+
+
+class Naive(Net):
+    """A net without its cache: every step runs the whole network."""
+
+    def __init__(self, inner: Net) -> None:
+        super().__init__(inner.scan, inner.levels, inner.out_features, inner.classes)
+        self.inner = inner
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.inner(x, labels)
 
 
 def scans_of(net: str) -> tuple[str, ...]:
