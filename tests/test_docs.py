@@ -24,12 +24,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
-import httpx
 import pytest
 import torch
 from fixtures import write_mnist
 from PIL import Image
-from served import serving
 from served import serving
 from sklearn.datasets import load_sample_image
 
@@ -167,10 +165,6 @@ def test_shell(document: Path, shell: Path, monkeypatch: pytest.MonkeyPatch) -> 
         if command[1] == "demo":
             with serving(shell, *command[2:]) as server:
                 assert httpx.get(server.url, timeout=60).status_code == 200, command
-            continue
-        if command[1] == "demo":
-            with serving(shell, *command[2:]) as server:
-                assert httpx.get(server.url, timeout=60).status_code == 200
             continue
         assert main(shortened(command)[1:]) == 0, command
         if "-o" in command:
