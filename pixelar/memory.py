@@ -38,8 +38,9 @@ def memory_of_row(model: PixelModel) -> int:
     """Returns the bytes that each canvas of a walk takes: cache, noise, weights of all levels.
 
     The caches of one and of two canvases are compared, so that what all canvases share does not
-    count. It is taken twice, since a cache and its successor exist at once while canvases are
-    resampled.
+    count. Twice as much again is added for what exists for a moment only: a layer's cache beside
+    its successor while canvases are resampled, and the layers' results (measured by
+    scripts/benchmark_particles.py).
     """
     sizes = []
     for rows in (1, 2):
@@ -49,7 +50,7 @@ def memory_of_row(model: PixelModel) -> int:
         model.net.step(x, 0, cache)
         sizes.append(sum(t.nbytes for t in {id(t): t for t in _tensors(cache)}.values()))
     symbols = model.scan.dims * (8 * 3 + 1)  # canvas, given and noise, and whether it is known
-    return 2 * (sizes[1] - sizes[0]) + symbols + 8 * 6 * model.net.levels
+    return 3 * (sizes[1] - sizes[0]) + symbols + 8 * 6 * model.net.levels
 
 
 def available_memory(device: torch.device) -> int | None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pixelar.errors import PixelarError
 from pixelar.scan import Scan
 
-__all__ = ["Cache", "Net", "require_positive", "require_scan"]
+__all__ = ["Cache", "Net", "keep_rows", "require_positive", "require_scan"]
 
 Cache: TypeAlias = Any  # opaque to everyone but the net that made it
 
@@ -83,6 +83,16 @@ class Net(nn.Module, abc.ABC):
             rows: Numbers of rows of the batch with shape (B',); any may occur often, or never.
         """
         return None if cache is None else cache[rows]
+
+
+def keep_rows(tensors: list[Tensor], rows: Tensor, dim: int = 0) -> list[Tensor]:
+    """Replaces tensors of a list by some of their rows, and returns the list.
+
+    One after another, so that a large cache and its successor never exist at once.
+    """
+    for k, tensor in enumerate(tensors):
+        tensors[k] = tensor.index_select(dim, rows)
+    return tensors
 
 
 def require_scan(net: Net, accepted: Collection[str]) -> None:

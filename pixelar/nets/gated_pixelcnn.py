@@ -27,7 +27,7 @@ from pixelar.errors import PixelarError
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.masked import MaskedConv2d, RowsAboveConv2d
 from pixelar.layers.readout import Readout, colours_of, read_pixel
-from pixelar.nets.base import Net, require_positive, require_scan
+from pixelar.nets.base import Net, keep_rows, require_positive, require_scan
 from pixelar.scan import Scan
 
 __all__ = ["GatedPixelCNN"]
@@ -231,9 +231,9 @@ class GatedPixelCNN(Net):
         return replace(
             cache,
             labels=None if cache.labels is None else cache.labels[rows],
-            above=[maps[rows] for maps in cache.above],
-            left=[inputs[rows] for inputs in cache.left],
-            links=[link[:, rows] for link in cache.links],
+            above=keep_rows(cache.above, rows),
+            left=keep_rows(cache.left, rows),
+            links=keep_rows(cache.links, rows, dim=1),
         )
 
     def _placed(self, v: Tensor, i: int) -> Tensor:

@@ -16,7 +16,7 @@ References:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -164,13 +164,11 @@ class ImageGPT(Net):
             h = block.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
     def select(self, cache: ImageGPTCache, rows: Tensor) -> ImageGPTCache:
-        def of_rows(kept: Tensor) -> Tensor:
-            selected = kept.new_empty(len(rows), *kept.shape[1:])
-            selected[:, :, : cache.filled] = kept[rows, :, : cache.filled]
-            return selected
-
-        keys, values = map(of_rows, cache.keys), map(of_rows, cache.values)
-        return ImageGPTCache(cache.start[rows], [*keys], [*values], cache.filled)
+        for kept in (cache.keys, cache.values):
+            for k, tensor in enumerate(kept):  # one after another, to free what is left behind
+                kept[k] = tensor.new_empty(len(rows), *tensor.shape[1:])
+                kept[k][:, :, : cache.filled] = tensor[rows, :, : cache.filled]
+        return replace(cache, start=cache.start[rows])
 
     def _start(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Returns the vector before the first site, with shape (B, D)."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.masked import MaskedConv2d
 from pixelar.layers.readout import Readout, colours_of, read_pixel
-from pixelar.nets.base import Net, require_positive, require_scan
+from pixelar.nets.base import Net, keep_rows, require_positive, require_scan
 from pixelar.scan import Scan
 
 __all__ = ["PixelCNN"]
@@ -166,8 +166,8 @@ class PixelCNN(Net):
         return replace(
             cache,
             labels=None if cache.labels is None else cache.labels[rows],
-            maps=[maps[rows] for maps in cache.maps],
-            biases=[bias[rows] for bias in cache.biases],
+            maps=keep_rows(cache.maps, rows),
+            biases=keep_rows(cache.biases, rows),
         )
 
     def _padded(self, conv: MaskedConv2d, x: Tensor) -> Tensor:
