@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import torch
 from gradio.components.image_editor import EditorValue
-from PIL import Image
+from PIL import Image, ImageChops
 
 from pixelar.completion import Method
 from pixelar.demo import parts
@@ -17,9 +17,9 @@ from pixelar.demo.editor import Editor
 from pixelar.demo.examples import blank, examples
 from pixelar.demo.labels import LIKELIEST, label_choice, label_of, label_update
 from pixelar.demo.regions import CHOICES, PAINTED, known_pixels
-from pixelar.demo.seen import CANVAS, INKS, MARKER, Canvas, read_canvas
+from pixelar.demo.seen import CANVAS, INKS, MARKER, Canvas, read_canvas, without_marks
 from pixelar.demo.told import told
-from pixelar.demo.walks import Task, first_frame, fresh_seed
+from pixelar.demo.walks import Task, first_frame, read_seed
 from pixelar.model import PixelModel
 
 __all__ = ["CompleteTab"]
@@ -93,7 +93,6 @@ class CompleteTab:
             self.n = gr.Slider(1, MOST, 4, step=1, label="Completions")
             self.particles = gr.Slider(2, 256, 32, step=1, label="Particles of each completion")
             self.options = parts.drawing_options()
-        self.taken = gr.State(0)  # the number of the example that is shown, None if it was changed
 
     def _lay_out_outputs(self) -> None:
         first = next(iter(self.models))
@@ -123,25 +122,28 @@ class CompleteTab:
         shape = [self.canvas, self.region, self.name]
         view: dict[str, Any] = {"fn": self.look, "inputs": shape, "queue": False, **parts.PRIVATE}
         view["outputs"] = [self.seen, self.caption]
-        self.canvas.change(
+        gr.on(  # not on "change", which comes late, or not at all after an example was taken
+            [self.canvas.input, self.canvas.clear],
             self.look_at_paint,
             shape,
-            [self.seen, self.caption, self.region, self.taken],
+            [self.seen, self.caption, self.region],
             queue=False,
             trigger_mode="always_last",
             **parts.PRIVATE,
         )
-        self.region.input(trigger_mode="always_last", **view)
+        self.region.input(
+            self.choose, [self.canvas, self.region], self.canvas, queue=False, **parts.PRIVATE
+        ).then(**view)
         self.shelf.select(
             self.take,
             self.name,
-            [self.canvas, self.taken, self.shelf],
+            [self.canvas, self.shelf],
             queue=False,
             **parts.PRIVATE,
         ).then(**view)
         self.name.change(
             self.switch,
-            [self.name, self.taken],
+            [self.name, self.canvas],
             [self.shelf, self.label, self.canvas],
             queue=False,
             **parts.PRIVATE,
@@ -157,6 +159,7 @@ class CompleteTab:
             show_progress="hidden",
             **parts.MODEL,
         )
+        parts.reveal(run, [self.command, *self.files])
         self.stop.click(None, cancels=[run], api_visibility="private")
 
     def look(self, canvas: Canvas, region: str, name: str) -> tuple[Image.Image | None, str]:
@@ -167,22 +170,40 @@ class CompleteTab:
             return preview(canvas, region, self.models[name])
 
     def look_at_paint(self, canvas: Canvas, region: str, name: str) -> tuple[Any, ...]:
-        """Shows what the model sees; whoever paints with the marker means to redraw that."""
+        """Shows what the model sees; where the marker was used, that is the region."""
         with told():
             if canvas and canvas.get("layers") and read_canvas(canvas, self.models[name])[1].any():
                 region = PAINTED
-        return *self.look(canvas, region, name), region, None
+        return *self.look(canvas, region, name), region
+
+    def choose(self, canvas: Canvas, region: str) -> Any:  # noqa: ANN401
+        """Takes the marks off the canvas when a ready-made region is chosen in their place."""
+        if region == PAINTED or not (canvas and canvas.get("layers")):
+            return gr.skip()
+        with told():
+            return fresh(without_marks(canvas))
 
     def take(self, name: str, event: gr.SelectData) -> tuple[Any, ...]:
         """Puts an example on the canvas."""
-        picture = self.pictures[name][event.index][0]
-        return fresh(picture), event.index, gr.update(selected_index=None)
+        return fresh(self.pictures[name][event.index][0]), gr.update(selected_index=None)
 
-    def switch(self, name: str, taken: int | None) -> tuple[Any, ...]:
+    def switch(self, name: str, canvas: Canvas) -> tuple[Any, ...]:
         """Shows another model's examples, also in the place of one that was left as it was."""
-        shown = self.pictures[name]
-        swap = gr.skip() if taken is None else fresh(shown[min(taken, len(shown) - 1)][0])
+        shown, number = self.pictures[name], self._example_on(canvas)
+        swap = gr.skip() if number is None else fresh(shown[min(number, len(shown) - 1)][0])
         return parts.thumbnails(shown), label_update(self.models[name], LIKELIEST), swap
+
+    def _example_on(self, canvas: Canvas) -> int | None:
+        """Returns the number of the example that a canvas shows, None if it was painted on."""
+        value = canvas or {}
+        background, layers = value.get("background"), value.get("layers") or ()
+        if background is None or any(layer.getchannel("A").getbbox() for layer in layers):
+            return None
+        for pictures in self.pictures.values():
+            for number, (picture, _) in enumerate(pictures):
+                if ImageChops.difference(background.convert("RGB"), picture).getbbox() is None:
+                    return number
+        return None
 
     def complete(
         self,
@@ -195,23 +216,22 @@ class CompleteTab:
         particles: int,
         temperature: float,
         top_p: float,
-        seed: float | None,
+        seed: str,
     ) -> Iterator[tuple[Any, ...]]:
         """Completes a picture; every frame shows what is drawn so far.
 
         The canvas is a dict of background, layers and composite. Strokes in its layers that are
-        #ff2e93 mark what is redrawn where the region is "Painted"; white, black and the other inks
+        #ff2e93 mark what is redrawn, in the place of the region; white, black and the other inks
         belong to the picture. The label matters to models that know classes only. An empty seed is
         a new one. Returns the completions as one picture, an empty text when all is done, how they
         were made, the command that gives the same, and two files: the picture, and a ZIP of all.
         """
         with told(), tempfile.TemporaryDirectory() as folder:
             net, count = self.models[model], int(completions)
-            gone = gr.update(visible=False)
             picture, paint = read_canvas(canvas, net)
             images, known = picture.repeat(count, 1, 1, 1), known_pixels(region, paint)
             # before anything is computed, so that there is something to see at once
-            yield sheet(first_frame(net, images, known)), parts.progress(0), "", gone, gone, gone
+            yield sheet(first_frame(net, images, known)), parts.progress(0), "", "", None, None
             chosen = label_of(net, label, picture)
             task = Task(
                 model=net,
@@ -222,12 +242,11 @@ class CompleteTab:
                 particles=int(particles),
                 temperature=temperature,
                 top_p=top_p,
-                seed=fresh_seed(seed),
+                seed=read_seed(seed),
             )
             for frame, text, words in complete_picture(task, model, chosen):
                 if words:
                     files = write_files(Path(folder), task, frame, words)
-                    there = [gr.update(value=str(v), visible=True) for v in (words, *files)]
-                    yield sheet(frame), "", text, *there
+                    yield sheet(frame), "", text, words, *map(str, files)
                 else:
                     yield sheet(frame), parts.progress(frame.done), *[gr.skip()] * 4

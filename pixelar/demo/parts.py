@@ -1,12 +1,13 @@
 """Parts that several tabs of the page have."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
 from PIL import Image
 
-from pixelar.demo.walks import SEEDS
 from pixelar.model import PixelModel
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "model_choice",
     "picture",
     "progress",
+    "reveal",
 ]
 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
@@ -51,13 +53,18 @@ def downloads() -> tuple[gr.DownloadButton, gr.DownloadButton]:
     return picture, everything
 
 
-def drawing_options() -> tuple[gr.Slider, gr.Slider, gr.Number]:
+def reveal(run: Dependency, results: Sequence[Component]) -> None:
+    """Shows what holds results, once a run has ended well."""
+    seen = [gr.update(visible=True)] * len(results)
+    run.success(lambda: seen, None, [*results], queue=False, **PRIVATE)
+
+
+def drawing_options() -> tuple[gr.Slider, gr.Slider, gr.Textbox]:
     """Returns the choices of temperature, top-p and seed."""
     temperature = gr.Slider(0, 2, 1, step=0.05, label="Temperature", info="below 1: less varied")
     top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="below 1: no unlikely levels")
-    seed = gr.Number(
-        None, label="Seed", info="empty: a new one", precision=0, minimum=0, maximum=SEEDS
-    )
+    # a field for numbers would turn into 0 when it is first seen
+    seed = gr.Textbox("", label="Seed", info="a whole number; empty: a new one", max_lines=1)
     return temperature, top_p, seed
 
 

@@ -80,7 +80,7 @@ def _take(lock: TextIO) -> bool:
 @contextmanager
 def sweeping(folder: Path) -> Iterator[None]:
     """Keeps a folder within its limits while the context lasts; what is there already stays."""
-    kept = {path for path in folder.rglob("*") if path.is_file()}
+    kept = set(folder.rglob("*"))
     done = threading.Event()
 
     def watch() -> None:

@@ -22,14 +22,14 @@ def known_pixels(region: str, paint: Tensor) -> Tensor:
     """Returns which pixels are known, bool with shape (1, H, W).
 
     Arguments:
-        region: One of `CHOICES`, the part that is to be redrawn.
+        region: One of `CHOICES`, the part that is to be redrawn unless something was painted over.
         paint: Which pixels were painted over, with shape (1, H, W).
 
     Example:
         >>> known_pixels("Right half", torch.zeros(1, 1, 4, dtype=torch.bool))
         tensor([[[ True,  True, False, False]]])
     """
-    if region == PAINTED:
+    if region == PAINTED or bool(paint.any()):
         return ~paint
     if region not in KEPT:
         raise PixelarError(f"region: {did_you_mean(str(region), CHOICES)}")

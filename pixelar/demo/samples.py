@@ -16,7 +16,7 @@ from pixelar.demo import parts
 from pixelar.demo.labels import TURNS, label_choice, label_update, read_label
 from pixelar.demo.show import GAP, show, to_picture
 from pixelar.demo.told import told
-from pixelar.demo.walks import Frame, Task, first_frame, frames, fresh_seed, paced
+from pixelar.demo.walks import Frame, Task, first_frame, frames, paced, read_seed
 from pixelar.model import PixelModel
 
 __all__ = ["SampleTab", "labels_of", "sheet", "write_files"]
@@ -55,6 +55,7 @@ class SampleTab:
             show_progress="hidden",
             **parts.MODEL,
         )
+        parts.reveal(run, files)
         stop.click(None, cancels=[run], api_visibility="private")
         self.name.change(self.switch, self.name, self.label, queue=False, **parts.PRIVATE)
 
@@ -69,7 +70,7 @@ class SampleTab:
         samples: int,
         temperature: float,
         top_p: float,
-        seed: float | None,
+        seed: str,
     ) -> Iterator[tuple[Any, ...]]:
         """Draws pictures from nothing; every frame shows what is drawn so far.
 
@@ -88,17 +89,15 @@ class SampleTab:
                 particles=1,
                 temperature=temperature,
                 top_p=top_p,
-                seed=fresh_seed(seed),
+                seed=read_seed(seed),
             )
-            gone = gr.update(visible=False)
             start = first_frame(net, task.images, task.known)
-            yield sheet(start), parts.progress(0), "", gone, gone
+            yield sheet(start), parts.progress(0), "", None, None
             for frame in paced(frames(task)):
                 if frame.done >= 1:
                     seconds = time.monotonic() - begin
                     files = write_files(Path(folder), frame)
-                    there = [gr.update(value=str(path), visible=True) for path in files]
-                    yield sheet(frame), "", summary(task, seconds), *there
+                    yield sheet(frame), "", summary(task, seconds), *map(str, files)
                 else:
                     yield sheet(frame), parts.progress(frame.done), *[gr.skip()] * 3
 

@@ -13,7 +13,7 @@ from pixelar.demo.intake import painted, read_picture
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 
-__all__ = ["CANVAS", "INKS", "MARKER", "Canvas", "read_canvas", "settle"]
+__all__ = ["CANVAS", "INKS", "MARKER", "Canvas", "read_canvas", "settle", "without_marks"]
 
 CANVAS = 448  # pixels: whole blocks for models of 8, 14, 16, 28, 32, 56 or 64 pixels
 MARKER = "#ff2e93"
@@ -28,15 +28,16 @@ def read_canvas(canvas: Canvas, model: PixelModel) -> tuple[Tensor, Tensor]:
     Returns:
         The picture, uint8 with shape (1, C, H, W), and a bool mask with shape (1, H, W).
     """
-    picture, layers = _parts(canvas)
+    picture, marks = _separated(canvas)
+    # a canvas is transparent beside a picture that is no square
     box = picture.getchannel("A").getbbox() or (0, 0, *picture.size)
-    marked = []
-    for layer in layers:
-        marker = _is_marker(layer)
-        picture.alpha_composite(_keep(layer, ~marker))
-        marked.append(_keep(layer, marker).crop(box))
-    picture = picture.crop(box)  # a canvas is transparent beside a picture that is no square
-    return settle(picture, model), painted({"background": picture, "layers": marked}, model)
+    picture, marks = picture.crop(box), [layer.crop(box) for layer in marks]
+    return settle(picture, model), painted({"background": picture, "layers": marks}, model)
+
+
+def without_marks(canvas: Canvas) -> Image.Image:
+    """Returns the picture on a canvas with all that was drawn, and without the marker's strokes."""
+    return _separated(canvas)[0]
 
 
 def settle(picture: Image.Image, model: PixelModel) -> Tensor:
@@ -52,6 +53,17 @@ def settle(picture: Image.Image, model: PixelModel) -> Tensor:
         white.alpha_composite(backed)
         picture = white.convert("RGB").resize((width, height), Image.Resampling.BOX)
     return read_picture(picture, model)
+
+
+def _separated(canvas: Canvas) -> tuple[Image.Image, list[Image.Image]]:
+    """Returns the picture of a canvas, what was drawn included, and the layers of its marks."""
+    picture, layers = _parts(canvas)
+    marks = []
+    for layer in layers:
+        marker = _is_marker(layer)
+        picture.alpha_composite(_keep(layer, ~marker))
+        marks.append(_keep(layer, marker))
+    return picture, marks
 
 
 def _parts(canvas: Canvas) -> tuple[Image.Image, list[Image.Image]]:

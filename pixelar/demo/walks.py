@@ -19,18 +19,18 @@ from pixelar.particles import Posterior, follow
 
 __all__ = [
     "FRAMES_A_SECOND",
-    "SEEDS",
     "Frame",
     "Task",
     "first_frame",
     "frames",
-    "fresh_seed",
     "paced",
+    "read_seed",
 ]
 
 FRAMES_A_SECOND = 6
 STEPS_A_ROW = 8  # how often a row is looked at, so that Stop works within it
-SEEDS = 1_000_000  # short enough to be copied by hand
+NEW_SEEDS = 1_000_000  # short enough to be copied by hand
+LONGEST_SEED = 18  # digits
 
 T = TypeVar("T")
 
@@ -140,6 +140,13 @@ def paced(items: Iterator[T]) -> Iterator[T]:
         yield held
 
 
-def fresh_seed(seed: float | None) -> int:
-    """Returns a seed, a new one if None is given."""
-    return secrets.randbelow(SEEDS) if seed is None else int(seed)
+def read_seed(text: str | None) -> int:
+    """Returns the seed that someone wrote, a new one if there is none."""
+    text = (text or "").strip()
+    if not text:
+        return secrets.randbelow(NEW_SEEDS)
+    if not (text.isascii() and text.isdecimal() and len(text) <= LONGEST_SEED):
+        raise PixelarError(
+            f"a seed is a whole number of at most {LONGEST_SEED} digits; got {text!r:.30}"
+        )
+    return int(text)
