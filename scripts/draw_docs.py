@@ -107,7 +107,9 @@ def draw_masks() -> None:
         conv(x)[0, 0, 3, 3].backward()
         assert x.grad is not None
         cells(axes, (x.grad[0, 0] != 0).int(), [PALE, READ])
-        axes.add_patch(Rectangle((2.5, 2.5), 1, 1, fill=False, edgecolor=WRITTEN, linewidth=2.5))
+        axes.add_patch(
+            Rectangle((2.5, 2.5), 1, 1, fill=False, edgecolor=WRITTEN, linewidth=2.5, zorder=3)
+        )
         title(axes, name)
     legend(fig, seen=READ, not_seen=PALE, place_that_is_computed=WRITTEN)
     save(fig, "masks")
@@ -192,7 +194,7 @@ def draw_pixelcnn_cache() -> None:
         filled[top + t // SIDE, side : side + t % SIDE] = 1
         cells(axes, torch.where(codes > 0, codes + 1, filled), [PALE, KEPT, READ, WRITTEN])
         axes.add_patch(
-            Rectangle((side - 0.5, top - 0.5), SIDE, SIDE, fill=False, edgecolor=INK, linewidth=1.2)
+            Rectangle((side - 0.5, top - 0.5), SIDE, SIDE, fill=False, edgecolor=INK, zorder=3)
         )
         title(axes, name)
     legend(fig, read=READ, written=WRITTEN, kept_from_earlier_steps=KEPT, empty_or_margin=PALE)

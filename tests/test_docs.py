@@ -236,3 +236,17 @@ def test_scripts_that_are_named_exist() -> None:
     for script in named:
         assert (ROOT / script).exists(), script
         assert script.endswith(".py") or (ROOT / script).stat().st_mode & 0o111, script
+
+
+def test_pictures_are_drawn_by_scripts(checkout: Path) -> None:
+    python = str(checkout / ".venv" / "bin" / "python")
+    for script in ("draw_docs.py", "draw_examples.py"):
+        for drawn in run([python, f"scripts/{script}"], checkout).split():
+            assert Path(drawn).is_relative_to(checkout)
+            assert (ROOT / "docs" / "images" / Path(drawn).name).exists(), drawn
+
+
+def test_every_picture_is_shown() -> None:
+    text = "".join(document.read_text() for document in DOCUMENTS)
+    for picture in (ROOT / "docs" / "images").iterdir():
+        assert f"images/{picture.name}" in text, picture.name
