@@ -41,14 +41,16 @@ def list_lines(folders: Mapping[str, Path]) -> list[str]:
     ]
 
 
-def render_card(card: Card, config: str) -> str:
+def render_card(card: Card, folder: Path) -> str:
     """Returns a card in Markdown.
 
     Arguments:
         card: The card as plain values.
-        config: The text of the config that trains the model.
+        folder: The folder with the configs that train the model.
     """
+    configs = {file: (folder / file).read_text(encoding="utf-8") for file in card["configs"]}
     where = ", where `DIR` is the folder of the images" if "DIR" in card["evaluate"] else ""
+    retrain = card["retrain"].replace(" && ", "\n")
     sections = [
         f"# {card['title']}",
         f"`{card['name']}`: {card['parameters']:,} parameters, "
@@ -70,8 +72,8 @@ def render_card(card: Card, config: str) -> str:
         _course(card),
         "## Again",
         f"The figure{where}:\n\n```bash\n{card['evaluate']}\n```\n\n"
-        f"The model, in a checkout:\n\n```bash\n{card['retrain']}\n```",
-        f"The config, `{card['config']}`:\n\n```yaml\n{config.rstrip()}\n```",
+        f"The model, in a checkout:\n\n```bash\n{retrain}\n```",
+        *(f"`{file}`:\n\n```yaml\n{text.rstrip()}\n```" for file, text in configs.items()),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -120,7 +122,7 @@ def _table(cards: Sequence[Card]) -> str:
             f"{card['figure']['images']:,} {card['figure']['split']}",
             f"{card['parameters']:,}",
             f"{card['bytes'] / 1e6:.2f} MB",
-            f"{training['steps']:,} steps of {training['batch_size']}, "
+            f"{training['steps']:,} steps, {training['images']:,} images, "
             f"{duration(training['seconds'])}, {training['hardware']}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -181,18 +183,26 @@ def _data(card: Card) -> dict[str, str]:
 
 def _training(card: Card) -> dict[str, str]:
     training = card["training"]
-    early = training["steps"] < training["planned"]
-    stopped = f" (stopped early: {training['planned']:,} were planned)" if early else ""
     return {
         "net": f"`{_part(card['model']['net'])}`",
         "head": f"`{_part(card['model']['head'])}`",
-        "steps": f"{training['steps']:,} of {training['batch_size']} images{stopped}",
+        "steps": _steps(training),
         "images seen": f"{training['images']:,}",
         "time": f"{duration(training['seconds'])} in steps; validation and pictures left out",
         "hardware": training["hardware"],
         "precision": training["precision"],
         "seed": str(training["seed"]),
     }
+
+
+def _steps(training: Mapping[str, Any]) -> str:
+    """Returns the steps of each part of a training in words."""
+    parts = []
+    for part in training["parts"]:
+        early = part["steps"] < part["planned"]
+        stopped = f" (stopped early: {part['planned']:,} were planned)" if early else ""
+        parts.append(f"{part['steps']:,} of {part['batch_size']} images{stopped}")
+    return ", then ".join(parts)
 
 
 def _course(card: Card) -> str:

@@ -72,7 +72,7 @@ FORM: dict[str, Any] = {
         "images": int,
     },
     "protocol": {"images_sha256": _TEXT, "weights": _TEXT, "dtype": _TEXT},
-    "training": {"hardware": _TEXT, **dict.fromkeys(("steps", "batch_size", "seconds"), int)},
+    "training": {"hardware": _TEXT, **dict.fromkeys(("steps", "images", "seconds"), int)},
     "histogram": {"edges": list, "counts": list},
     "curve": list,
 }

@@ -3,24 +3,21 @@
 run ── newest checkpoint ──► model.safetensors ── load ──► evaluate, sample ──► card, picture
 """
 
-import inspect
 import json
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 import yaml
 
 import pixelar
 from pixelar.cards import headline, render_card
-from pixelar.cli.fit import TRAINER_DEFAULTS
 from pixelar.data import ImageData
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.evaluation import EvaluationReport, evaluate
@@ -28,10 +25,9 @@ from pixelar.folders import Weights, load, load_checkpoint, save
 from pixelar.model import PixelModel
 from pixelar.packaged import MODELS
 from pixelar.pictures import grid, save_picture
-from pixelar.training.checkpoints import newest_checkpoint, read_checkpoint
-from pixelar.training.curves import read_curve
+from pixelar.runs import Run
 
-__all__ = ["SOURCES", "Run", "package"]
+__all__ = ["SOURCES", "About", "package"]
 
 MOST_BYTES, MOST_BYTES_IN_ALL = 3_000_000, 12_000_000
 BINS = 60
@@ -64,143 +60,122 @@ SOURCES: dict[str, dict[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Run:
-    """A training run on disk.
+class About:
+    """What nobody but the one who trained a model knows of it.
 
     Arguments:
-        folder: The run's folder.
-        checkpoint: The checkpoint to package; the newest if not given.
+        title: The model in a few words, as "Gated PixelCNN on binarised MNIST".
+        source: Where the images come from, of `SOURCES`.
         hardware: What it was trained on, in words.
-        seconds: How long it trained; read from the run's curves if not given.
-        notes: What else is to be known of it, such as that it was resumed.
+        seconds: How long it trained; read from the runs' curves if not given.
+        published: Figures in papers, and how comparable they are.
+        notes: What else is to be known, such as that a run was resumed.
     """
 
-    folder: Path
+    title: str
+    source: str
     hardware: str
-    checkpoint: Path | None = None
     seconds: float | None = None
-    notes: tuple[str, ...] = field(default=())
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What was asked for, with nothing of the machine that ran it."""
-        file = self.folder / "config.yaml"
-        if not file.is_file():
-            raise PixelarError(f"{self.folder} is no folder of a run: it has no file config.yaml")
-        config = {key: value for key, value in _read_yaml(file).items() if value is not None}
-        for machine in ("run", "resume"):
-            config.pop(machine, None)
-        config["trainer"] = {
-            key: value for key, value in config["trainer"].items() if value != _default(key)
-        }
-        arguments = config["data"]["dataset"].get("init_args", {})
-        if "root" in arguments:
-            arguments |= {"root": "data"}
-        return config
-
-    def newest(self) -> Path:
-        """Returns the checkpoint to package."""
-        if self.checkpoint:
-            return self.checkpoint
-        found, complaints = newest_checkpoint(self.folder / "checkpoints")
-        if found is None:
-            raise PixelarError("; ".join(complaints) or f"{self.folder} has no checkpoint")
-        return found
-
-    def describe(self, unit: str) -> dict[str, Any]:
-        """Returns the cost and the course of the training, as plain values.
-
-        Arguments:
-            unit: What the model's symbols are called: "dim" or "token".
-        """
-        config = self.config
-        steps = int(read_checkpoint(self.newest())["global_step"])
-        batch = config["data"]["batch_size"] * config["trainer"].get("accumulate_grad_batches", 1)
-        seconds = self._seconds(batch, steps) if self.seconds is None else self.seconds
-        at, values = read_curve(self.folder, f"val/bits_per_{unit}")
-        curve = [[int(s), round(v, 5)] for s, v in zip(at, values, strict=True) if s <= steps]
-        return {
-            "training": {
-                "steps": steps,
-                "planned": config["trainer"].get("max_steps", TRAINER_DEFAULTS["max_steps"]),
-                "batch_size": batch,
-                "images": steps * batch,
-                "seconds": round(seconds),
-                "seed": config["seed_everything"],
-                "precision": str(config["trainer"].get("precision", "32-true")),
-                "hardware": self.hardware,
-                "notes": [*self.notes],
-            },
-            "curve": curve,
-        }
-
-    def _seconds(self, batch: int, steps: int) -> float:
-        """Returns the time that the steps took, from the rates in the run's curves."""
-        at, rates = read_curve(self.folder, "train/images_per_s")
-        spans = zip([0.0, *at], at, rates, strict=False)
-        return sum((end - start) * batch / rate for start, end, rate in spans if end <= steps)
+    published: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def package(
-    run: Run,
+    runs: Sequence[Run],
     name: str,
     data: ImageData,
+    about: About,
     *,
-    source: str,
-    title: str,
     weights: Weights = "ema",
-    published: str = "",
     models: Path = MODELS,
 ) -> dict[str, Any]:
     """Makes the folder of a packaged model, and returns its card.
 
     Arguments:
-        run: The training that made it.
+        runs: The training that made it: a run, after those whose weights it began with, if any.
         name: The model's name.
         data: What its figure is measured on.
-        source: Where the images come from, of `SOURCES`.
-        title: The model in a few words, as "Gated PixelCNN on binarised MNIST".
+        about: What else is to be known of it.
         weights: The averaged weights or the last step's.
-        published: Figures in papers, and how comparable they are.
         models: The folder that it is put into.
     """
-    if source not in SOURCES:
-        raise PixelarError(f"source: {did_you_mean(source, SOURCES)}")
+    _check(runs, about)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / name
-        save(
-            load_checkpoint(run.newest(), weights=weights),
-            folder,
-            weights=weights,
-            storage=torch.float16,
-        )
+        trained = load_checkpoint(runs[-1].checkpoint, weights=weights)
+        save(trained, folder, weights=weights, storage=torch.float16)
         model = load(folder)  # what is measured and drawn from is what was stored
         report = evaluate(model, data, weights=weights, progress=True)
         card = {
             "name": name,
-            "title": title,
-            "summary": _summary(title, model),
+            "title": about.title,
+            "summary": _summary(about.title, model),
             **_measured(report, model),
-            "data": {"name": data.name, "source": source, **SOURCES[source]},
-            "published": published,
+            "data": {"name": data.name, "source": about.source, **SOURCES[about.source]},
+            "published": about.published,
             "bytes": (folder / "model.safetensors").stat().st_size,
-            **run.describe(model.quantizer.unit),
-            **_commands(name, data.name),
+            **_trained(runs, about, model.quantizer.unit),
+            **_commands(name, data.name, len(runs)),
             "versions": report.card["versions"],
         }
-        config = yaml.safe_dump(run.config, sort_keys=False)
-        texts = {
-            "card.json": json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-            "train.yaml": config,
-            "README.md": render_card(card, config),
-        }
-        for file, text in texts.items():
+        for run, file in zip(runs, _configs(len(runs)), strict=True):
+            text = yaml.safe_dump(run.config(), sort_keys=False)
             (folder / file).write_text(text, encoding="utf-8")
+        text = json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / "card.json").write_text(text + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(render_card(card, folder), encoding="utf-8")
         save_picture(_samples(model), folder / "samples.png")
         _check_sizes(folder, models)
         shutil.rmtree(models / name, ignore_errors=True)
         shutil.copytree(folder, models / name)
     return card
+
+
+def _check(runs: Sequence[Run], about: About) -> None:
+    """Raises PixelarError, before hours are spent on measuring, for what cannot be packaged."""
+    if about.source not in SOURCES:
+        raise PixelarError(f"source: {did_you_mean(about.source, SOURCES)}")
+    if runs[0].began_with:
+        raise PixelarError(
+            f"the run in {runs[0].folder} began with the weights of {runs[0].began_with}; "
+            "name the run that made those with --before"
+        )
+    for run in runs[1:]:
+        if not run.began_with:
+            raise PixelarError(f"the run in {run.folder} began with no other run's weights")
+
+
+def _trained(runs: Sequence[Run], about: About, unit: str) -> dict[str, Any]:
+    """Returns the cost and the course of a training, as plain values.
+
+    Arguments:
+        runs: The runs, one after the other.
+        about: What else is known of them.
+        unit: What the model's symbols are called: "dim" or "token".
+    """
+    curve: list[tuple[int, float]] = []
+    done = 0
+    for run in runs:
+        curve += [(done + step, round(value, 5)) for step, value in run.curve(unit)]
+        done += run.steps
+    parts = [
+        {"steps": run.steps, "planned": run.planned, "batch_size": run.batch_size} for run in runs
+    ]
+    seconds = sum(run.seconds() for run in runs) if about.seconds is None else about.seconds
+    last = runs[-1].asked
+    return {
+        "training": {
+            "steps": done,
+            "images": sum(run.steps * run.batch_size for run in runs),
+            "seconds": round(seconds),
+            "parts": parts,
+            "seed": last["seed_everything"],
+            "precision": str(last["trainer"].get("precision", "32-true")),
+            "hardware": about.hardware,
+            "notes": [*about.notes],
+        },
+        "curve": curve,
+    }
 
 
 def _summary(title: str, model: PixelModel) -> str:
@@ -243,13 +218,23 @@ def _measured(report: EvaluationReport, model: PixelModel) -> dict[str, Any]:
     }
 
 
-def _commands(name: str, data: str) -> dict[str, str]:
+def _configs(number: int) -> list[str]:
+    """Returns the names of the config files of so many runs, that of the last one last."""
+    return [*(f"train-{k}.yaml" for k in range(1, number)), "train.yaml"]
+
+
+def _commands(name: str, data: str, runs: int) -> dict[str, Any]:
     """Returns the commands that make the model and its figure again, in a checkout."""
     where = {"digits": "", "folder": " -d DIR --split test"}.get(data, " --root DIR")
     root = " --data.dataset.root DIR" if where else ""
+    files, fits = _configs(runs), []
+    for k, file in enumerate(files):
+        begin = f" --init runs/{name}-{k}/model" if k else ""
+        run = f"runs/{name}" + (f"-{k + 1}" if k + 1 < runs else "")
+        fits.append(f"pixelar fit -c pixelar/models/{name}/{file}{root}{begin} --run {run}")
     return {
-        "config": "train.yaml",
-        "retrain": f"pixelar fit -c pixelar/models/{name}/train.yaml{root} --run runs/{name}",
+        "configs": files,
+        "retrain": " && ".join(fits),
         "evaluate": f"pixelar evaluate {name}{where}",
     }
 
@@ -279,18 +264,3 @@ def _check_sizes(folder: Path, models: Path) -> None:
 
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _default(option: str) -> Any:  # noqa: ANN401
-    """Returns what a run's trainer takes where its config does not say."""
-    of_lightning = inspect.signature(L.Trainer).parameters
-    return TRAINER_DEFAULTS.get(
-        option, of_lightning[option].default if option in of_lightning else None
-    )
-
-
-def _read_yaml(file: Path) -> Mapping[str, Any]:
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise PixelarError(f"{file} is no config of a run")
-    return content

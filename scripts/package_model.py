@@ -10,14 +10,15 @@ from pathlib import Path
 from pixelar.cards import render_models
 from pixelar.data import DATASETS, Folder, ImageData
 from pixelar.packaged import packaged
-from pixelar.packaging import SOURCES, Run, package
+from pixelar.packaging import SOURCES, About, package
+from pixelar.runs import Run
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 option = parser.add_argument
 option("--table", action="store_true", help="only write docs/models.md")
-option("run", nargs="?", type=Path, help="the run's folder")
+option("run", nargs="?", type=Path, help="the run's folder, or one of its checkpoints")
 option("name", nargs="?", help="the model's name")
-option("--checkpoint", type=Path, help="default: the run's newest")
+option("--before", type=Path, action="append", default=[], help="a run whose weights it began with")
 option("--weights", choices=("ema", "raw"), default="ema", help="default: ema")
 option("--source", choices=SOURCES, default="mnist", help="where the images come from")
 option("--root", default="data", help="the folder of the images (default: data)")
@@ -36,10 +37,10 @@ if not options.table:
     else:
         root = {} if options.source == "digits" else {"root": options.root}
         data = DATASETS[options.source](**root)
-    notes = tuple(options.note)
-    run = Run(options.run, options.hardware, options.checkpoint, options.seconds, notes)
-    words = {key: getattr(options, key) for key in ("source", "title", "weights", "published")}
-    card = package(run, options.name, data, **words)
+    words = {key: getattr(options, key) for key in ("title", "source", "hardware", "seconds")}
+    about = About(**words, published=options.published, notes=tuple(options.note))
+    runs = [Run.at(path) for path in (*options.before, options.run)]
+    card = package(runs, options.name, data, about, weights=options.weights)
     print(f"{card['name']}: {card['headline']}, {card['bytes'] / 1e6:.2f} MB")
 Path("docs/models.md").write_text(render_models([*packaged().values()]), encoding="utf-8")
 print("docs/models.md")

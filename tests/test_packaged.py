@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from pixelar.errors import PixelarError
 from pixelar.folders import fingerprint
 from pixelar.model import describe_model
 from pixelar.packaged import find, packaged, read_card
-from pixelar.packaging import MOST_BYTES, MOST_BYTES_IN_ALL, SOURCES, Run, package
+from pixelar.packaging import MOST_BYTES, MOST_BYTES_IN_ALL, SOURCES, About, package
+from pixelar.runs import Run
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -101,7 +103,8 @@ def test_a_card_is_complete(name: str) -> None:
     assert data["licence"] == SOURCES[data["source"]]["licence"]
     for key in ("steps", "images", "seconds"):
         assert training[key] > 0
-    assert training["images"] == training["steps"] * training["batch_size"]
+    assert training["steps"] == sum(part["steps"] for part in training["parts"])
+    assert training["images"] == sum(p["steps"] * p["batch_size"] for p in training["parts"])
     assert training["hardware"] and isinstance(training["seed"], int)
     assert len(card["curve"]) >= 2 and card["curve"][-1][0] <= training["steps"]
     dims = next(v for k, v in card["protocol"].items() if k.endswith("per_image"))
@@ -116,7 +119,7 @@ def test_a_card_is_complete(name: str) -> None:
 @every_model
 def test_the_readable_card_says_what_the_other_says(name: str) -> None:
     text = (MODELS[name] / "README.md").read_text()
-    assert text == render_card(card_of(name), (MODELS[name] / "train.yaml").read_text())
+    assert text == render_card(card_of(name), MODELS[name])
     with Image.open(MODELS[name] / "samples.png") as picture:
         assert min(picture.size) > 300
 
@@ -315,16 +318,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder / "tiny"
 
 
-WORDS = {"source": "digits", "title": "A tiny ImageGPT"}
+ABOUT = About("A tiny ImageGPT", source="digits", hardware="a laptop")
 
 
 def test_a_model_is_made_from_a_run(run: Path, tmp_path: Path) -> None:
-    card = package(Run(run, "a laptop"), "tiny", Digits(), models=tmp_path, **WORDS)  # type: ignore[arg-type]
+    card = package([Run.at(run)], "tiny", Digits(), ABOUT, models=tmp_path)
     assert read_card(tmp_path / "tiny") == json.loads(json.dumps(card))
     assert card["model_sha256"] == fingerprint(pixelar.load(tmp_path / "tiny"))
     assert [step for step, _ in card["curve"]] == [2, 4, 6, 8]
     training = card["training"]
-    assert (training["steps"], training["images"], training["planned"]) == (8, 512, 8)
+    assert (training["steps"], training["images"]) == (8, 512)
     report = pixelar.evaluate(pixelar.load(tmp_path / "tiny"), Digits())
     assert report.mean == card["figure"]["mean"]
     assert str(run) not in "".join(f.read_text() for f in (tmp_path / "tiny").glob("*.[jmy]*"))
@@ -333,14 +336,35 @@ def test_a_model_is_made_from_a_run(run: Path, tmp_path: Path) -> None:
 
 
 def test_an_earlier_checkpoint_of_a_run_can_be_taken(run: Path, tmp_path: Path) -> None:
-    checkpoint = run / "checkpoints" / "step-00000006.ckpt"
-    of_run = Run(run, "a laptop", checkpoint=checkpoint, seconds=7.4, notes=("Cut short.",))
-    card = package(of_run, "tiny", Digits(), weights="raw", models=tmp_path, **WORDS)  # type: ignore[arg-type]
+    part = Run.at(run / "checkpoints" / "step-00000006.ckpt")
+    about = replace(ABOUT, seconds=7.4, notes=("Cut short.",), published="As in papers.")
+    card = package([part], "tiny", Digits(), about, weights="raw", models=tmp_path)
     assert [step for step, _ in card["curve"]] == [2, 4, 6]
     assert (card["training"]["steps"], card["training"]["seconds"]) == (6, 7)
     text = (tmp_path / "tiny" / "README.md").read_text()
-    for words in ("stopped early: 8 were planned", "of the last step (raw)", "Cut short."):
+    for words in ("early: 8 were planned", "of the last step (raw)", "Cut short.", "As in papers."):
         assert words in text
+
+
+def test_a_model_is_made_from_runs_that_follow_each_other(run: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    command = f"fit -c {run / 'config.yaml'} --run {second} --init {run / 'model'}"
+    assert main(f"{command} --trainer.max_steps 4 --data.batch_size 32".split()) == 0
+    parts = [Run.at(run), Run.at(second)]
+    card = package(parts, "tiny", Digits(), ABOUT, models=tmp_path)
+    training = card["training"]
+    assert (training["steps"], training["images"]) == (12, 8 * 64 + 4 * 32)
+    assert [step for step, _ in card["curve"]] == [2, 4, 6, 8, 10, 12]
+    assert card["retrain"].split(" && ") == [
+        "pixelar fit -c pixelar/models/tiny/train-1.yaml --run runs/tiny-1",
+        "pixelar fit -c pixelar/models/tiny/train.yaml --init runs/tiny-1/model --run runs/tiny",
+    ]
+    text = (tmp_path / "tiny" / "README.md").read_text()
+    assert str(tmp_path) not in text and "8 of 64 images, then 4 of 32 images" in text
+    with pytest.raises(PixelarError, match="name the run that made those with --before"):
+        package(parts[1:], "tiny", Digits(), ABOUT, models=tmp_path)
+    with pytest.raises(PixelarError, match="began with no other run's weights"):
+        package([parts[0], parts[0]], "tiny", Digits(), ABOUT, models=tmp_path)
 
 
 def test_more_than_fits_is_refused(run: Path, tmp_path: Path) -> None:
@@ -349,12 +373,12 @@ def test_more_than_fits_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(
         PixelarError, match=r"all models together would take .* may take 12,000,000"
     ):
-        package(Run(run, "a laptop"), "tiny", Digits(), models=tmp_path, **WORDS)  # type: ignore[arg-type]
+        package([Run.at(run)], "tiny", Digits(), ABOUT, models=tmp_path)
     assert not (tmp_path / "tiny").exists()
 
 
 def test_what_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(PixelarError, match=r"has no checkpoint"):
-        package(Run(tmp_path, "a laptop"), "tiny", Digits(), models=tmp_path, **WORDS)  # type: ignore[arg-type]
+    with pytest.raises(PixelarError, match=r"has no checkpoint: it is no run"):
+        Run.at(tmp_path)
     with pytest.raises(PixelarError, match=r"unknown 'digit'; did you mean 'digits'\?"):
-        package(Run(run, "a laptop"), "tiny", Digits(), source="digit", title="", models=tmp_path)
+        package([Run.at(run)], "tiny", Digits(), replace(ABOUT, source="digit"), models=tmp_path)

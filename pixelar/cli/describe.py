@@ -98,7 +98,7 @@ def _from_card(card: Mapping[str, Any]) -> dict[str, str]:
     return {
         "figure": f"{bits} = {nats}, all {figure['images']:,} {figure['split']} images",
         "data": f"{data['about']} ({data['licence']})",
-        "trained": f"{training['steps']:,} steps of {training['batch_size']} images, "
+        "trained": f"{training['steps']:,} steps, {training['images']:,} images, "
         f"{duration(training['seconds'])}, {training['hardware']}",
         "again": card["evaluate"],
         "": card["retrain"],
