@@ -274,7 +274,7 @@ def _last_rows(maps: Tensor, rows: int) -> Tensor:
 
 def _scroll(above: Tensor, row: Tensor) -> Tensor:
     """Returns the rows above, one further down."""
-    return torch.cat((above, row), 2)[:, :, 1:]
+    return torch.cat((above[:, :, 1:], row), 2) if above.shape[2] else above
 
 
 def _columns(left: Tensor, conv: MaskedConv2d, j: int) -> Tensor:
