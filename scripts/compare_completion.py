@@ -2,8 +2,9 @@
 
     python scripts/compare_completion.py MODEL -d DATA [--root DIR] [-o FILE.png]
 
-Prints, for each mask, the mean negative log-likelihood of the finished images in bits/dim, and
-draws the first images: the original, what is kept, completions by clamping and by particles.
+Prints, for each mask, the mean negative log-likelihood of the finished images in bits/dim, alone
+and against that of the originals, with standard errors over the images. Draws the first images:
+the original, what is kept, completions by clamping and by particles.
 """
 
 import argparse
@@ -40,16 +41,18 @@ again = None if labels is None else labels.repeat_interleave(options.draws)
 _, height, width = model.image_shape
 
 
-def score(finished: torch.Tensor) -> str:
-    """Returns the mean bits/dim of finished images, and its standard error over the originals."""
-    bits = pixelar.bits_per_dim(model, finished, again).view(options.n, -1).mean(1)
-    return f"{float(bits.mean()):.4f} ± {float(bits.std() / math.sqrt(len(bits))):.4f}"
+def score(finished: torch.Tensor) -> torch.Tensor:
+    """Returns the bits/dim of finished images, mean over the draws of each: (N,)."""
+    return pixelar.bits_per_dim(model, finished, again).view(options.n, -1).mean(1)
 
 
-print(
-    f"{options.model}, first {options.n} test images of {options.data}, {options.draws} draws each"
-)
-print(f"originals: {score(repeated)} bits/dim")
+def mean(values: torch.Tensor) -> str:
+    return f"{float(values.mean()):+.4f} ± {float(values.std() / math.sqrt(len(values))):.4f}"
+
+
+print(f"{options.model}: first {options.n} test images, {options.draws} completions of each")
+originals = score(repeated)
+print(f"originals             {mean(originals)} bits/dim")
 rows = []
 for missing, kept in MASKS.items():
     known = REGIONS[kept](height, width)
@@ -66,7 +69,12 @@ for missing, kept in MASKS.items():
             seed=0,
             progress=True,
         )
-        print(f"{missing:12s}{method:10s}{score(drawn)} bits/dim", flush=True)
+        bits = score(drawn)
+        print(
+            f"{missing:12s}{method:10s}{mean(bits)} bits/dim, "
+            f"{mean(bits - originals)} against the original",
+            flush=True,
+        )
         parts.append(drawn.view(options.n, -1, *drawn.shape[1:]).expand(-1, -1, 3, -1, -1))
     rows.append(torch.cat(parts, 1)[:4])
 picture = torch.cat(rows)
