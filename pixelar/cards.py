@@ -6,7 +6,7 @@ from typing import Any
 
 from pixelar.packaged import read_card
 
-__all__ = ["duration", "headline", "list_lines", "render_card", "render_models"]
+__all__ = ["duration", "headline", "in_full", "list_lines", "render_card", "render_models"]
 
 Card = Mapping[str, Any]
 
@@ -21,6 +21,14 @@ def headline(figure: Mapping[str, Any], levels: int) -> str:
     if levels == 2:
         return f"{figure['nats_mean']:.2f} ± {figure['nats_standard_error']:.2f} nats"
     return f"{figure['mean']:.4f} ± {figure['standard_error']:.4f} {figure['unit']}"
+
+
+def in_full(figure: Mapping[str, Any]) -> str:
+    """Returns a figure per dimension or token, and in nats per image."""
+    bits = f"{figure['mean']:.4f} ± {figure['standard_error']:.4f} {figure['unit']}"
+    return (
+        f"{bits} = {figure['nats_mean']:.2f} ± {figure['nats_standard_error']:.2f} nats per image"
+    )
 
 
 def list_lines(folders: Mapping[str, Path]) -> list[str]:
@@ -215,7 +223,7 @@ def _course(card: Card) -> str:
     values = " | ".join(f"{curve[i][1]:.4f}" for i in chosen)
     (before, high), (last, low) = curve[-2:]
     end = (
-        f"From step {before:,} to {last:,} it fell by {high - low:.4f}."
+        f"From step {before:,} to {last:,} it fell by {high - low:.5f}."
         if low < high
         else f"From step {before:,} to {last:,} it fell no more."
     )

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pixelar.cards import list_lines
+from pixelar.cards import in_full, list_lines
 from pixelar.cli.describe import cards_beside, describe, render
 from pixelar.cli.inputs import (
     check_writable,
@@ -77,7 +77,7 @@ def compare(report: EvaluationReport, card: Mapping[str, Any] | None) -> None:
     """Prints the figure on a model's card beside the same figure measured now."""
     measured = report.card["data"]["fingerprint"], report.card["model_sha256"]
     if card and (card["protocol"]["images_sha256"], card["model_sha256"]) == measured:
-        print(f"  its card says: {card['headline']}")
+        print(f"  its card says: {in_full(card['figure'])}")
 
 
 def publish(report: EvaluationReport, folder: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pixelar.cards import duration
+from pixelar.cards import duration, in_full
 from pixelar.folders import fingerprint
 from pixelar.model import PixelModel, describe_model
 from pixelar.packaged import is_packaged, read_card
@@ -93,10 +93,8 @@ def render(name: str, description: Mapping[str, Any]) -> str:
 def _from_card(card: Mapping[str, Any]) -> dict[str, str]:
     """Returns what the card of a model adds to its description."""
     data, training, figure = card["data"], card["training"], card["figure"]
-    nats = f"{figure['nats_mean']:.2f} ± {figure['nats_standard_error']:.2f} nats per image"
-    bits = f"{figure['mean']:.4f} ± {figure['standard_error']:.4f} {figure['unit']}"
     return {
-        "figure": f"{bits} = {nats}, all {figure['images']:,} {figure['split']} images",
+        "figure": f"{in_full(figure)}, all {figure['images']:,} {figure['split']} images",
         "data": f"{data['about']} ({data['licence']})",
         "trained": f"{training['steps']:,} steps, {training['images']:,} images, "
         f"{duration(training['seconds'])}, {training['hardware']}",
