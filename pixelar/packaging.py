@@ -180,7 +180,8 @@ def _trained(runs: Sequence[Run], about: About, unit: str) -> dict[str, Any]:
 
 def _summary(title: str, model: PixelModel) -> str:
     _, height, width = model.image_shape
-    return f"{title}, {height}×{width}" + (", by class" if model.classes else "")
+    by_class = ", by class" if model.classes and "class" not in title else ""
+    return f"{title}, {height}×{width}{by_class}"
 
 
 def _measured(report: EvaluationReport, model: PixelModel) -> dict[str, Any]:
