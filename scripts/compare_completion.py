@@ -46,8 +46,8 @@ def score(finished: torch.Tensor) -> torch.Tensor:
     return pixelar.bits_per_dim(model, finished, again).view(options.n, -1).mean(1)
 
 
-def mean(values: torch.Tensor) -> str:
-    return f"{float(values.mean()):+.4f} ± {float(values.std() / math.sqrt(len(values))):.4f}"
+def mean(values: torch.Tensor, sign: str = "-") -> str:
+    return f"{float(values.mean()):{sign}.4f} ± {float(values.std() / math.sqrt(len(values))):.4f}"
 
 
 print(f"{options.model}: first {options.n} test images, {options.draws} completions of each")
@@ -72,7 +72,7 @@ for missing, kept in MASKS.items():
         bits = score(drawn)
         print(
             f"{missing:12s}{method:10s}{mean(bits)} bits/dim, "
-            f"{mean(bits - originals)} against the original",
+            f"{mean(bits - originals, "+")} against the original",
             flush=True,
         )
         parts.append(drawn.view(options.n, -1, *drawn.shape[1:]).expand(-1, -1, 3, -1, -1))
