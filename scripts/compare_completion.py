@@ -72,7 +72,7 @@ for missing, kept in MASKS.items():
         bits = score(drawn)
         print(
             f"{missing:12s}{method:10s}{mean(bits)} bits/dim, "
-            f"{mean(bits - originals, "+")} against the original",
+            f"{mean(bits - originals, '+')} against the original",
             flush=True,
         )
         parts.append(drawn.view(options.n, -1, *drawn.shape[1:]).expand(-1, -1, 3, -1, -1))
