@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from pixelar.demo.seen import CANVAS
@@ -54,19 +55,32 @@ def tiles(file: Path, size: tuple[int, int]) -> list[Image.Image]:
     Returns:
         The images at their own size; none if there is no such file or it is no such grid.
     """
-    height, width = size
-    k = -(-64 // min(size))
-    step_x, step_y = k * width + GAP, k * height + GAP
     try:
         with Image.open(file) as opened:
-            sheet = opened.convert("RGB")
+            sheet = np.asarray(opened.convert("RGB"))
     except OSError:
         return []
-    if (sheet.width - GAP) % step_x or (sheet.height - GAP) % step_y:
+    for k in range(max(sheet.shape) // max(size), 0, -1):
+        found = _cut(sheet, k, size)
+        if found:
+            return found
+    return []
+
+
+def _cut(sheet: np.ndarray, k: int, size: tuple[int, int]) -> list[Image.Image]:
+    """Returns the first row of a grid whose images have blocks of k pixels; none if it has not."""
+    height, width = size
+    step_y, step_x = k * height + GAP, k * width + GAP
+    if (sheet.shape[0] - GAP) % step_y or (sheet.shape[1] - GAP) % step_x:
         return []
-    corners = range(GAP, sheet.width - GAP, step_x)
-    boxes = [(x, GAP, x + k * width, GAP + k * height) for x in corners]
-    return [sheet.crop(box).resize((width, height), Image.Resampling.NEAREST) for box in boxes]
+    images = []
+    for x in range(GAP, sheet.shape[1] - GAP, step_x):
+        tile = sheet[GAP:step_y, x : x + k * width]
+        small = tile[::k, ::k]
+        if not np.array_equal(small.repeat(k, 0).repeat(k, 1), tile):
+            return []
+        images.append(Image.fromarray(small))
+    return images
 
 
 def _digits() -> list[tuple[Image.Image, str]]:

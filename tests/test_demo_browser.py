@@ -1,0 +1,389 @@
+"""The demo as people meet it: a real browser, driven by pointer and by keyboard."""
+
+import io
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from served import Server, serving
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+MODELS = ("digits-gated-pixelcnn", "digits-imagegpt")
+AXE = "axe-core@4.14.1"
+QUIET = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+DARK = {"color_scheme": "dark"}
+WATCH = """name => { window.seen = new Set(); setInterval(() => {
+    const image = document.querySelector(name + ' img'); if (image) window.seen.add(image.src);
+}, 20) }"""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("browser"), *MODELS) as server:
+        yield server
+        assert not server.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+class User:
+    """Someone with the demo open, and what their browser asked for and complained of."""
+
+    def __init__(self, browser: Any, url: str, **options: Any) -> None:  # noqa: ANN401
+        self.url = url
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(60_000)
+        self.requests: list[str] = []
+        self.faults: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.goto(url)
+        self.page.wait_for_selector("#complete-go")
+        # the canvas is there some time after the page
+        self.page.wait_for_selector("#complete-canvas canvas")
+        self.page.wait_for_timeout(1500)
+
+    def close(self) -> None:
+        own = (f"{self.url}/", "data:", "blob:")
+        outside = [url for url in self.requests if not url.startswith(own)]
+        self.context.close()
+        assert not outside, "something left the machine"
+        assert not self.faults
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name).click()
+
+    def options(self) -> None:
+        self.page.get_by_role("button", name="Options").locator("visible=true").click()
+
+    def fill(self, label: str, value: object) -> None:
+        """Writes into the field of that name that is to be seen."""
+        field = self.page.get_by_label(label).locator("visible=true").first
+        field.fill(str(value))
+        field.press("Tab")
+
+    def choose(self, label: str, value: str) -> None:
+        box = self.page.get_by_label(label, exact=True).locator("visible=true").first
+        box.click()
+        self.page.get_by_role("option", name=value, exact=True).locator("visible=true").click()
+
+    def wait(self, name: str, text: str) -> str:
+        """Waits until a part of the page says something, and returns all that it says."""
+        self.page.wait_for_function(
+            "([name, text]) => document.querySelector(name)?.innerText.includes(text)",
+            arg=[name, text],
+        )
+        return str(self.page.locator(name).inner_text())
+
+    def picture(self, name: str) -> np.ndarray:
+        """Returns the picture that a part of the page shows, RGB."""
+        self.page.wait_for_selector(f"{name} img")
+        address = self.page.locator(f"{name} img").get_attribute("src")
+        return np.asarray(Image.open(io.BytesIO(self.page.request.get(address).body())))[..., :3]
+
+    def until(self, name: str, shape: tuple[int, int], test: Any) -> np.ndarray:  # noqa: ANN401
+        """Waits until the pixels of a shape (H, W) that a picture shows are as they should be."""
+        for _ in range(120):
+            picture = self.picture(name)
+            k = picture.shape[0] // shape[0]
+            pixels = picture[k // 2 :: k, k // 2 :: k][: shape[0], : shape[1]].astype(int)
+            if test(pixels):
+                return pixels
+            self.page.wait_for_timeout(250)
+        raise AssertionError(f"{name} does not show what it should: {pixels[..., 0]}")
+
+    def stroke(self, *points: tuple[float, float]) -> None:
+        """Paints from point to point, given in parts of the canvas's picture."""
+        canvas = self.page.locator("#complete-canvas canvas").first
+        canvas.scroll_into_view_if_needed()
+        self.page.locator("#complete-canvas button[aria-label='Brush']").first.click()
+        box = canvas.bounding_box()
+        side, mouse = min(box["width"], 448), self.page.mouse
+        left = box["x"] + (box["width"] - side) / 2
+        top = box["y"] + (box["height"] - side) / 2
+        places = [(left + x * side, top + y * side) for x, y in points]
+        mouse.move(*places[0])
+        mouse.down()
+        for place in places:
+            mouse.move(*place, steps=6)
+        mouse.up()
+
+
+@pytest.fixture
+def user(browser: Any, demo: Server) -> Iterator[User]:  # noqa: ANN401
+    user = User(browser, demo.url, viewport={"width": 1280, "height": 900})
+    yield user
+    user.close()
+
+
+def hatched(pixels: np.ndarray) -> np.ndarray:
+    """Returns which pixels are shown as unknown: they alone are coloured, and blue."""
+    return pixels[..., 2] > pixels[..., 0] + 40
+
+
+def test_upload_paint_complete_and_download(user: User, tmp_path: Path) -> None:
+    half = np.zeros((90, 120), np.uint8)
+    half[:, 60:] = 255
+    Image.fromarray(half).save(tmp_path / "half.png")
+    page = user.page
+    canvas, own = (page.locator(f"#complete-canvas{part}").first for part in (" canvas", ""))
+    assert canvas.bounding_box()["width"] <= own.bounding_box()["width"]
+    page.locator("#complete-canvas input[type=file]").first.set_input_files(tmp_path / "half.png")
+    seen = user.until("#complete-seen", (8, 8), lambda p: (p[0, 4:] == 255).all())
+    assert not seen[0, :4].any() and hatched(seen)[4:].all() and not hatched(seen)[:4].any()
+    user.stroke((0.3, 0.5), (0.5, 0.5))
+    user.until(
+        "#complete-seen", (8, 8), lambda p: hatched(p)[3:5].any() and not hatched(p)[7].any()
+    )
+    assert page.get_by_label("Painted").is_checked()
+    user.options()
+    user.fill("Seed", 7)
+    page.evaluate(WATCH, "#complete-result")
+    page.click("#complete-go")
+    text = user.wait("#complete-status", "seed 7")
+    assert text.startswith("Particles · 4 completions in") and "log p(known)" in text
+    assert page.evaluate("() => window.seen.size") >= 3, "fewer than three different frames"
+    assert "--method particles --particles 32 -n 4 --seed 7" in " ".join(
+        user.wait("#complete-command", "--seed").split()
+    )
+    with page.expect_download() as download:
+        page.get_by_text("All files (ZIP)").locator("visible=true").click()
+    assert Path(download.value.path()).stat().st_size > 1000
+
+
+def test_choosing_a_region_takes_the_marks_away(user: User) -> None:
+    user.stroke((0.3, 0.3), (0.7, 0.3))
+    user.until("#complete-seen", (8, 8), lambda p: hatched(p)[2].any() and not hatched(p)[7].any())
+    user.page.get_by_label("Right half").check()
+    user.until("#complete-seen", (8, 8), lambda p: hatched(p)[:, 4:].all())
+    user.page.wait_for_timeout(1000)
+    assert not hatched(user.until("#complete-seen", (8, 8), lambda p: True))[:, :4].any()
+
+
+def test_draw_from_nothing(user: User) -> None:
+    user.page.locator(".thumbnails button").locator("visible=true").last.click()
+    user.until("#complete-seen", (8, 8), lambda p: not p[:4].any())
+    user.page.locator("#complete-canvas button[aria-label='Brush']").first.click()
+    user.page.locator("#complete-canvas button[aria-label='Color']").first.click()
+    user.page.locator("#complete-canvas button[aria-label*='ffffff']").first.click()
+    user.stroke((0.2, 0.2), (0.8, 0.2))
+    seen = user.until("#complete-seen", (8, 8), lambda p: (p[1, 2:6] > 100).all())
+    assert hatched(seen)[4:].all() and user.page.get_by_label("Bottom half").is_checked()
+
+
+def test_paste(browser: Any, demo: Server) -> None:  # noqa: ANN401
+    user = User(browser, demo.url, permissions=["clipboard-read", "clipboard-write"])
+    user.page.evaluate("""async () => {
+        const canvas = Object.assign(document.createElement('canvas'), {width: 80, height: 80});
+        const pen = canvas.getContext('2d');
+        pen.fillStyle = 'white'; pen.fillRect(0, 0, 80, 80);
+        const blob = await new Promise(done => canvas.toBlob(done, 'image/png'));
+        await navigator.clipboard.write([new ClipboardItem({'image/png': blob})]);
+    }""")
+    user.page.locator("#complete-canvas button[aria-label='Image']").first.click()
+    user.page.locator("#complete-canvas button[aria-label*='lipboard']").first.click()
+    user.until("#complete-seen", (8, 8), lambda p: (p[:4] == 255).all())
+    user.close()
+
+
+def test_stop(user: User) -> None:
+    page = user.page
+    user.choose("Model", MODELS[1])
+    page.get_by_label("Every other row").check()
+    user.options()
+    page.get_by_label("particles", exact=True).check()
+    user.fill("number input for Particles of each completion", 256)
+    user.fill("number input for Completions", 8)
+    page.click("#complete-go")
+    page.wait_for_function("() => document.querySelector('progress')?.value > 0")
+    page.click("#complete-stop")
+    page.wait_for_timeout(2000)
+    before = page.evaluate("() => document.querySelector('progress').value")
+    page.wait_for_timeout(1500)
+    assert page.evaluate("() => document.querySelector('progress').value") == before < 1
+    assert page.locator("#complete-status").inner_text() == ""
+    user.tab("Sample")
+    page.click("#sample-go")  # the model is free again
+    user.wait("#sample-status", "20 samples in")
+
+
+def test_understand_a_pixel(user: User) -> None:
+    user.tab("Understand")
+    page = user.page
+    page.locator(".thumbnails button").locator("visible=true").nth(2).click()
+    before = user.wait("#understand-headline", "bits/dim")
+    user.choose("Model", MODELS[1])
+    page.wait_for_function(
+        "before => document.querySelector('#understand-headline').innerText != before", arg=before
+    )
+    assert "test set" in user.wait("#understand-headline", "bits in all")
+    assert page.locator("#understand-plots svg").count() == 2
+    image = page.locator("#understand-seen img")
+    image.scroll_into_view_if_needed()
+    box = image.bounding_box()
+    page.mouse.click(box["x"] + 5.5 / 8 * box["width"], box["y"] + 2.5 / 8 * box["height"])
+    assert "It had seen 21 pixels" in user.wait("#pixel-text", "Row 2, column 5:")
+    assert page.locator("#pixel-row input").input_value() == "2"
+    assert page.locator("#pixel-column input").input_value() == "5"
+    seen = user.until("#pixel-looked", (8, 8), lambda p: p[1, 5].any())
+    assert not seen[3:].any(), "later rows are not seen"
+    assert "The true level" in page.locator("#pixel-chart svg").get_attribute("aria-label")
+
+
+def test_sample_grows(user: User) -> None:
+    user.tab("Sample")
+    user.choose("Model", MODELS[1])
+    user.fill("number input for Samples", 32)
+    user.page.evaluate(WATCH, "#sample-result")
+    user.page.click("#sample-go")
+    user.wait("#sample-status", "32 samples in")
+    assert user.page.evaluate("() => window.seen.size") >= 3
+
+
+def test_keyboard_alone(user: User) -> None:
+    page, keys = user.page, user.page.keyboard
+
+    def go_to(name: str) -> None:
+        for _ in range(80):
+            keys.press("Tab")
+            if page.evaluate("name => !!document.activeElement?.closest(name)", name):
+                return
+        raise AssertionError(f"{name} cannot be reached with Tab")
+
+    page.locator(".thumbnails button").locator("visible=true").first.focus()
+    keys.press("Tab")
+    keys.press("Enter")  # the second example
+    go_to("input[type=radio]")
+    keys.press("ArrowDown")
+    user.until("#complete-seen", (8, 8), lambda p: hatched(p)[:, 4:].all())
+    go_to("#complete-go")
+    keys.press("Enter")
+    user.wait("#complete-status", "seed")
+    page.get_by_role("tab", name="Complete").focus()
+    keys.press("Tab")
+    page.get_by_role("tab", name="Understand").focus()
+    keys.press("Enter")
+    go_to("#pixel-row input")
+    keys.press("Control+a")
+    keys.type("1")
+    go_to("#pixel-column input")
+    keys.press("Control+a")
+    keys.type("6")
+    go_to("#pixel-look")
+    keys.press("Space")
+    user.wait("#pixel-text", "Row 1, column 6:")
+
+
+def test_two_users_at_once(browser: Any, demo: Server) -> None:  # noqa: ANN401
+    """What two people get while both work is what each gets alone."""
+    users = [User(browser, demo.url) for _ in range(2)]
+    for user, model, seed in zip(users, MODELS, (1, 2), strict=True):
+        user.choose("Model", model)
+        user.page.get_by_label("Centre box").check()
+        user.options()
+        user.fill("Seed", seed)
+    together, alone = [], []
+    for user in users:
+        user.page.click("#complete-go")
+    for user, seed in zip(users, (1, 2), strict=True):
+        user.wait("#complete-status", f"seed {seed}")
+        together.append(user.picture("#complete-result"))
+    for user, seed in zip(users, (1, 2), strict=True):
+        user.page.click("#complete-go")
+        user.page.wait_for_function(
+            "() => document.querySelector('#complete-status').innerText == ''"
+        )
+        user.wait("#complete-status", f"seed {seed}")
+        alone.append(user.picture("#complete-result"))
+    assert all(np.array_equal(a, b) for a, b in zip(together, alone, strict=True))
+    assert not np.array_equal(*together)
+    for user in users:
+        user.close()
+
+
+def test_a_phone(browser: Any, demo: Server) -> None:  # noqa: ANN401
+    user = User(browser, demo.url, **PHONE)
+    for name in ("Complete", "Understand", "Sample"):
+        user.tab(name)
+        user.page.wait_for_timeout(700)
+        assert user.page.evaluate("document.documentElement.scrollWidth") <= 390, name
+    user.page.click("#sample-go")
+    user.wait("#sample-status", "samples in")
+    user.tab("Complete")
+    user.stroke((0.3, 0.3), (0.6, 0.6))
+    user.until("#complete-seen", (8, 8), lambda p: hatched(p)[3].any() and not hatched(p)[7].any())
+    user.page.click("#complete-go")
+    user.wait("#complete-status", "completions in")
+    assert user.page.evaluate("document.documentElement.scrollWidth") <= 390
+    user.close()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe, which npm's client brings."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed, which brings axe")
+    folder = tmp_path_factory.mktemp("axe")
+    done = subprocess.run(
+        ["npm", "pack", "--silent", AXE], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    if done.returncode:
+        pytest.skip(f"npm could not fetch {AXE}: {done.stderr.strip()[-200:]}")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        content = archive.extractfile("package/axe.min.js")
+        assert content is not None
+        return content.read().decode()
+
+
+@pytest.mark.parametrize("look", [{}, DARK, PHONE], ids=["light", "dark", "phone"])
+def test_axe_finds_no_violation(browser: Any, demo: Server, axe: str, look: dict[str, Any]) -> None:  # noqa: ANN401
+    user = User(browser, demo.url, **look)
+    page = user.page
+    assert page.evaluate("document.body.classList.contains('dark')") == (look is DARK)
+    user.options()
+    page.click("#complete-go")
+    user.wait("#complete-command", "--seed")
+    found = {}
+    page.evaluate(axe)
+    for name in ("Complete", "Understand", "Sample"):
+        user.tab(name)
+        page.wait_for_timeout(800)
+        result = page.evaluate("tags => axe.run({runOnly: {type: 'tag', values: tags}})", TAGS)
+        for fault in result["violations"]:
+            for node in fault["nodes"]:
+                found[name, fault["id"], str(node["target"])] = node["html"][:160]
+    user.close()
+    assert not found, "\n".join(f"{key}: {html}" for key, html in found.items())
+
+
+def test_the_api_page_opens(user: User) -> None:
+    user.page.get_by_text("Use it from a program").click()
+    user.page.wait_for_selector("text=/complete")
+
+
+def test_a_mistake_is_told(user: User) -> None:
+    user.page.get_by_label("Painted").check()
+    user.wait("#component-0, .gradio-container", "Nothing is painted yet")
+    user.page.click("#complete-go")
+    user.page.wait_for_selector("text=There is nothing to redraw")
