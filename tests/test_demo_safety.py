@@ -292,11 +292,11 @@ def test_large_requests_are_refused(demo: Server) -> None:
     before = demo.rss()
     six = demo.post("upload", files=[("files", ("six.png", bytes(6_000_000)))])
     assert six.status_code == 413
-    many = [("files", (f"{k}.png", bytes(4_900_000))) for k in range(7)]
+    many = [("files", (f"{k}.png", bytes(4_900_000))) for k in range(2)]
     assert demo.post("upload", files=many).status_code == 413
     for path in ("queue/join", "call/complete", "component_server"):
-        assert demo.post(path, content=bytes(33_000_000)).status_code == 413
-        chunks = (bytes(1_000_000) for _ in range(40))
+        assert demo.post(path, content=bytes(9_000_000)).status_code == 413
+        chunks = (bytes(1_000_000) for _ in range(10))
         kind = {"content-type": "application/json"}  # of no announced length
         assert demo.post(path, content=chunks, headers=kind).status_code in (400, 413)
     assert demo.rss() < before + 100
@@ -328,10 +328,15 @@ def test_wrong_arguments_are_told(demo: Server) -> None:
 
 
 def test_only_this_machine_can_connect(demo: Server) -> None:
+    assert demo.url.startswith("http://127.0.0.1:")
+    assert [address.partition(":")[0] for address in listening(demo)] == ["0100007F"]
+
+
+def listening(demo: Server) -> list[str]:
+    """Returns the addresses and ports that a demo listens at, in hexadecimal digits."""
     port = int(demo.url.rpartition(":")[2])
     table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    listening = [row[1] for row in table if row[3] == "0A" and row[1].endswith(f":{port:04X}")]
-    assert listening == [f"0100007F:{port:04X}"]
+    return [row[1] for row in table if row[3] == "0A" and row[1].endswith(f":{port:04X}")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -342,6 +347,12 @@ def test_it_ends_at_once_and_leaves_nothing(tmp_path: Path, number: signal.Signa
         assert demo.process.wait(10) == 0
         assert not demo.folder.exists()
         assert demo.log.read_text() == ""
+
+
+def test_a_public_demo_warns(tmp_path: Path) -> None:
+    with serving(tmp_path, served.small_model(tmp_path), "--public") as demo:
+        assert [address.partition(":")[0] for address in listening(demo)] == ["00000000"]
+        assert "without a password or encryption" in demo.log.read_text()
 
 
 def begin_work(demo: Server) -> None:

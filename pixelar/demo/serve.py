@@ -32,9 +32,9 @@ PORT = 7860
 MORE_PORTS = 100  # that are tried after PORT, where the user named none
 EVERYWHERE = "0.0.0.0"
 MOST_WAITING = 16  # events in the queue
-MOST_SESSIONS = 1000
+MOST_SESSIONS = 200  # whose state is kept, of some 0.2 MB each
 LARGEST_FILE = "5mb"
-LARGEST_REQUEST = 32_000_000  # bytes
+LARGEST_REQUEST = 8_000_000  # bytes
 DIRECT_AT_ONCE = 2  # events that are not queued
 
 
@@ -68,7 +68,7 @@ def serve(
         _refuse_addresses()
         try:
             app.queue(max_size=MOST_WAITING, api_open=False).launch(
-                server_name=host,
+                server_name=f"[{host}]" if ":" in host else host,  # an IPv6 address
                 server_port=port,
                 share=False,
                 ssr_mode=False,
