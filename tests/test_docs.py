@@ -41,7 +41,7 @@ HOME = "http://127.0.0.1:7860"  # of the demo, which runs elsewhere here
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 # commands that make the folder in which the others are run: the fixture `checkout` stands for them
-SETTING_UP = re.compile(r"\./scripts/(quickstart|test)\.sh|source \.venv/bin/activate|cd ")
+SETTING_UP = re.compile(r"\./scripts/(install|quickstart|test)\.sh|source \.venv/bin/activate|cd ")
 
 FENCED = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 CODE = re.compile(
