@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from pixelar.demo.complete_tab import CompleteTab
-from pixelar.demo.look import CSS, FOOTER, HEADER, theme
+from pixelar.demo.look import CSS, FOOTER, HEADER, script, theme
 from pixelar.demo.samples import SampleTab
 from pixelar.demo.understand_tab import UnderstandTab
 from pixelar.model import PixelModel
@@ -22,7 +22,8 @@ class Page(gr.Blocks):
 
     def launch(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
         """Launches as `gr.Blocks` does, in the demo's own look."""
-        return super().launch(*arguments, **options | {"theme": theme(), "css": CSS})
+        look = {"theme": theme(), "css": CSS, "js": script(), "footer_links": ["api"]}
+        return super().launch(*arguments, **options | look)
 
 
 def build_demo(models: Mapping[str, PixelModel]) -> gr.Blocks:

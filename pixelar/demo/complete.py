@@ -16,7 +16,14 @@ from pixelar.demo.show import show, to_picture
 from pixelar.demo.walks import Frame, Task, frames, paced
 from pixelar.model import PixelModel
 
-__all__ = ["command_line", "complete_picture", "preview", "sheet", "summary", "write_files"]
+__all__ = [
+    "command_line",
+    "complete_picture",
+    "preview",
+    "sheet",
+    "summary",
+    "write_files",
+]
 
 SEEN = 280  # pixels of the page
 SIDES = {1: 448, 2: 336, 4: 168}  # of an image, by the number of columns

@@ -15,11 +15,13 @@ from pixelar.demo import parts
 from pixelar.demo.complete import complete_picture, preview, sheet, write_files
 from pixelar.demo.editor import Editor
 from pixelar.demo.examples import blank, examples
+from pixelar.demo.intake import LIMITS, open_picture
 from pixelar.demo.labels import LIKELIEST, label_choice, label_of, label_update
 from pixelar.demo.regions import CHOICES, PAINTED, known_pixels
 from pixelar.demo.seen import CANVAS, INKS, MARKER, Canvas, read_canvas, without_marks
+from pixelar.demo.show import faint
 from pixelar.demo.told import told
-from pixelar.demo.walks import Task, first_frame, read_seed
+from pixelar.demo.walks import Task, blank_frame, first_frame, read_seed
 from pixelar.model import PixelModel
 
 __all__ = ["CompleteTab"]
@@ -30,12 +32,13 @@ ABOUT_METHODS = (
     "exact as they grow in number. clamp: any region, quick and biased. auto: prefix, else "
     "particles."
 )
-ABOUT_BRUSH = (
-    "Take an example, or bring a picture: PNG, JPEG, WebP, GIF or BMP, at most 5 MB. The brush "
-    "marks in **pink** what should be redrawn; in its other colours it draws."
+ABOUT_CANVAS = (
+    f"{LIMITS}. The brush marks in **pink** what should be redrawn; in its other colours it draws. "
+    "Empty the canvas with its bin to paste a picture."
 )
 EMPTY = "No picture yet: upload one, paste one, draw one or take an example."
 MOST = 8
+LARGEST_SIDE = 1024  # pixels
 
 
 def fresh(picture: Image.Image) -> EditorValue:
@@ -83,7 +86,10 @@ class CompleteTab:
             elem_id="complete-canvas",
         )
         self.shelf = parts.gallery(self.pictures[first])
-        gr.Markdown(ABOUT_BRUSH, elem_classes="note")
+        self.upload = gr.UploadButton(
+            "Upload a picture", file_types=["image"], size="sm", elem_id="complete-upload"
+        )
+        gr.Markdown(ABOUT_CANVAS, elem_classes="note")
         self.region = gr.Radio([*CHOICES], value=CHOICES[0], label="Redraw")
         self.go, self.stop = parts.buttons("Complete", "complete")
         self.name = parts.model_choice(self.models)
@@ -103,13 +109,14 @@ class CompleteTab:
                 self.seen = parts.picture("What the model sees", "complete-seen", value=seen)
             with gr.Column(scale=2, min_width=120):
                 self.caption = gr.Markdown(caption, elem_classes="note")
-        self.result = parts.picture("Completions", "complete-result")
+        self.result = parts.picture(
+            "Completions", "complete-result", faint(sheet(blank_frame(self.models[first], 4)))
+        )
         self.bar = gr.HTML(elem_classes="done")
         self.status = gr.Markdown(elem_id="complete-status")
         self.files = parts.downloads()
         self.command = gr.Code(
             label="The same from the command line, given picture.png and mask.png of the ZIP",
-            language="shell",
             interactive=False,
             visible=False,
             lines=1,
@@ -122,8 +129,8 @@ class CompleteTab:
         shape = [self.canvas, self.region, self.name]
         view: dict[str, Any] = {"fn": self.look, "inputs": shape, "queue": False, **parts.PRIVATE}
         view["outputs"] = [self.seen, self.caption]
-        gr.on(  # not on "change", which comes late, or not at all after an example was taken
-            [self.canvas.input, self.canvas.clear],
+        gr.on(  # "input" comes after strokes, "change" also when an upload has arrived, but late
+            [self.canvas.input, self.canvas.change, self.canvas.clear],
             self.look_at_paint,
             shape,
             [self.seen, self.caption, self.region],
@@ -141,6 +148,9 @@ class CompleteTab:
             queue=False,
             **parts.PRIVATE,
         ).then(**view)
+        self.upload.upload(self.bring, self.upload, self.canvas, queue=False, **parts.PRIVATE).then(
+            **view
+        )
         self.name.change(
             self.switch,
             [self.name, self.canvas],
@@ -162,10 +172,10 @@ class CompleteTab:
         parts.reveal(run, [self.command, *self.files])
         self.stop.click(None, cancels=[run], api_visibility="private")
 
-    def look(self, canvas: Canvas, region: str, name: str) -> tuple[Image.Image | None, str]:
+    def look(self, canvas: Canvas, region: str, name: str) -> tuple[Image.Image, str]:
         """Shows what the model sees."""
         if not canvas or (canvas.get("background") is None and not canvas.get("layers")):
-            return None, EMPTY
+            return faint(sheet(blank_frame(self.models[name], 1))), EMPTY
         with told():
             return preview(canvas, region, self.models[name])
 
@@ -182,6 +192,13 @@ class CompleteTab:
             return gr.skip()
         with told():
             return fresh(without_marks(canvas))
+
+    def bring(self, path: str) -> EditorValue:
+        """Puts a file that was uploaded on the canvas, no larger than a page needs."""
+        with told():
+            picture = open_picture(Path(path))
+        picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+        return fresh(picture)
 
     def take(self, name: str, event: gr.SelectData) -> tuple[Any, ...]:
         """Puts an example on the canvas."""

@@ -1,8 +1,13 @@
 """How the page looks. Fonts are those of the machine: nothing is fetched."""
 
-import gradio as gr
+import json
 
-__all__ = ["CSS", "FOOTER", "HEADER", "theme"]
+import gradio as gr
+from PIL import ImageColor
+
+from pixelar.demo.seen import COLOURS
+
+__all__ = ["CSS", "FOOTER", "HEADER", "script", "theme"]
 
 HEADER = """
 <header class="masthead">
@@ -12,8 +17,7 @@ HEADER = """
 </header>
 """
 FOOTER = """
-<footer class="colophon">Everything is computed on the machine that serves this page.
-<a href="?view=api">Use it from a program</a></footer>
+<p class="colophon">Everything is computed on the machine that serves this page.</p>
 """
 
 
@@ -48,6 +52,24 @@ def theme() -> gr.themes.Base:
     )
 
 
+SCRIPT = """
+() => {  // the colours of the brush are buttons without names
+  const names = %s;
+  const name = () => document.querySelectorAll("button:not([aria-label])").forEach(button => {
+    const found = names[button.style.backgroundColor];
+    if (found) { button.setAttribute("aria-label", found); button.title = found; }
+  });
+  new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
+}
+"""
+
+
+def script() -> str:
+    """Returns what the page runs when it has loaded."""
+    names = {f"rgb{ImageColor.getrgb(code)}": name for code, name in COLOURS.items()}
+    return SCRIPT % json.dumps(names)
+
+
 CSS = """
 .gradio-container, .gradio-container > .main { width: 100%; max-width: 1240px !important;
   margin: 0 auto !important; }
@@ -56,7 +78,6 @@ CSS = """
 .masthead h1 { font-size: 2rem; font-weight: 700; letter-spacing: -0.02em; margin: 0; }
 .masthead p { margin: 4px 0 0; color: var(--body-text-color-subdued); }
 .colophon { padding: 12px 2px; font-size: 0.9rem; color: var(--body-text-color-subdued); }
-.colophon a { color: var(--body-text-color); text-decoration: underline; }
 .note, .note p { font-size: 0.88rem; color: var(--body-text-color-subdued); }
 .pixels img { image-rendering: pixelated; }
 .pixels .image-container { padding: 34px 10px 10px; }
@@ -64,6 +85,12 @@ CSS = """
 .thumbnails .grid-wrap { height: auto; min-height: 0; max-height: none; padding: 0;
   overflow: visible; }
 .thumbnails .gallery-container { height: auto; }
+#complete-canvas button[style*="background-color"] {
+  border: 1px solid var(--border-color-primary); }
+button[role="tab"].selected { color: var(--primary-600) !important; }
+.dark button[role="tab"].selected { color: var(--primary-300) !important; }
+footer { margin-top: 0 !important; }
+footer button { color: var(--body-text-color) !important; text-decoration: underline; }
 .thumbnails img { image-rendering: pixelated; }
 .thumbnails .grid-container { display: flex; flex-wrap: wrap; gap: 8px; padding: 2px; }
 .thumbnails .gallery-item, .thumbnails .thumbnail-item { width: 52px; height: 52px;

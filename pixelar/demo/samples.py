@@ -14,14 +14,14 @@ from torch import Tensor
 
 from pixelar.demo import parts
 from pixelar.demo.labels import TURNS, label_choice, label_update, read_label
-from pixelar.demo.show import GAP, show, to_picture
+from pixelar.demo.show import GAP, faint, show, to_picture
 from pixelar.demo.told import told
-from pixelar.demo.walks import Frame, Task, first_frame, frames, paced, read_seed
+from pixelar.demo.walks import Frame, Task, blank_frame, first_frame, frames, paced, read_seed
 from pixelar.model import PixelModel
 
 __all__ = ["SampleTab", "labels_of", "sheet", "write_files"]
 
-MOST = 32
+MOST, FIRST = 32, 20  # samples
 WIDTH, HEIGHT = 920, 560  # pixels of the page, at most, of all samples together
 
 
@@ -38,12 +38,15 @@ class SampleTab:
             with gr.Column(scale=3, min_width=280):
                 self.name = parts.model_choice(models)
                 self.label = label_choice(models, TURNS)
-                self.n = gr.Slider(1, MOST, 20, step=1, label="Samples")
+                self.n = gr.Slider(1, MOST, FIRST, step=1, label="Samples")
                 go, stop = parts.buttons("Sample", "sample")
                 with gr.Accordion("Options", open=False):
                     self.options = parts.drawing_options()
             with gr.Column(scale=8, min_width=320):
-                result = parts.picture("Samples", "sample-result")
+                first = next(iter(models.values()))
+                result = parts.picture(
+                    "Samples", "sample-result", faint(sheet(blank_frame(first, FIRST)))
+                )
                 bar = gr.HTML(elem_classes="done")
                 status = gr.Markdown(elem_id="sample-status")
                 files = parts.downloads()

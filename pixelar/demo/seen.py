@@ -13,11 +13,28 @@ from pixelar.demo.intake import painted, read_picture
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 
-__all__ = ["CANVAS", "INKS", "MARKER", "Canvas", "read_canvas", "settle", "without_marks"]
+__all__ = [
+    "CANVAS",
+    "COLOURS",
+    "INKS",
+    "MARKER",
+    "Canvas",
+    "read_canvas",
+    "settle",
+    "without_marks",
+]
 
 CANVAS = 448  # pixels: whole blocks for models of 8, 14, 16, 28, 32, 56 or 64 pixels
-MARKER = "#ff2e93"
-INKS = ("#ffffff", "#000000", "#facc15", "#ef4444", "#22c55e", "#3b82f6")
+COLOURS = {
+    "#ff2e93": "Pink: redraw this",
+    "#ffffff": "White ink",
+    "#000000": "Black ink",
+    "#facc15": "Yellow ink",
+    "#ef4444": "Red ink",
+    "#22c55e": "Green ink",
+    "#3b82f6": "Blue ink",
+}
+MARKER, *INKS = COLOURS
 
 Canvas: TypeAlias = Mapping[str, Any] | None
 

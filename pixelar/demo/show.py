@@ -4,7 +4,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-__all__ = ["GAP", "block", "heat", "ring", "show", "to_picture"]
+__all__ = ["GAP", "block", "faint", "heat", "ring", "show", "to_picture"]
 
 HATCHING = ((122, 132, 232), (150, 160, 246))
 RING = (255, 46, 147)
@@ -61,6 +61,13 @@ def ring(picture: Image.Image, row: int, column: int, k: int) -> Image.Image:
     box = (column * k - thick, row * k - thick, (column + 1) * k + thick, (row + 1) * k + thick)
     ImageDraw.Draw(marked).rectangle(box, outline=RING, width=thick)
     return marked
+
+
+def faint(picture: Image.Image) -> Image.Image:
+    """Returns a picture of which little is to be seen, for a place where there is none yet."""
+    faded = picture.convert("RGBA")
+    faded.putalpha(faded.getchannel("A").point(lambda alpha: alpha // 4))
+    return faded
 
 
 def to_picture(image: Tensor) -> Image.Image:

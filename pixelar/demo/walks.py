@@ -21,6 +21,7 @@ __all__ = [
     "FRAMES_A_SECOND",
     "Frame",
     "Task",
+    "blank_frame",
     "first_frame",
     "frames",
     "paced",
@@ -111,6 +112,12 @@ def first_frame(model: PixelModel, images: Tensor, known: Tensor) -> Frame:
     """Returns what is given before anything is drawn, as the model sees it."""
     given = model.quantizer.decode(model.encode(images)).cpu()
     return Frame(given, ~known[0], 0.0, None)
+
+
+def blank_frame(model: PixelModel, count: int) -> Frame:
+    """Returns so many images of which nothing is known."""
+    images = torch.zeros(count, *model.image_shape, dtype=torch.uint8)
+    return first_frame(model, images, torch.zeros(1, *model.image_shape[1:], dtype=torch.bool))
 
 
 def _canvases(task: Task, every: int) -> Generator[tuple[Tensor, Posterior | None], None, None]:
