@@ -114,6 +114,7 @@ class CompleteTab:
         )
         self.bar = gr.HTML(elem_classes="done")
         self.status = gr.Markdown(elem_id="complete-status")
+        self.note = gr.Markdown(elem_id="complete-note")
         self.files = parts.downloads()
         self.command = gr.Code(
             label="The same from the command line, given picture.png and mask.png of the ZIP",
@@ -161,6 +162,7 @@ class CompleteTab:
 
     def _connect_work(self) -> None:
         what = [self.canvas, self.region, self.name, self.label, self.method, self.n]
+        parts.begin(self.go, self.note)
         run = self.go.click(
             self.complete,
             [*what, self.particles, *self.options],
@@ -170,7 +172,7 @@ class CompleteTab:
             **parts.MODEL,
         )
         parts.reveal(run, [self.command, *self.files])
-        self.stop.click(None, cancels=[run], api_visibility="private")
+        parts.end(self.stop, run, self.note)
 
     def look(self, canvas: Canvas, region: str, name: str) -> tuple[Image.Image, str]:
         """Shows what the model sees."""

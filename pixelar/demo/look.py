@@ -91,6 +91,8 @@ button[role="tab"].selected { color: var(--primary-600) !important; }
 .dark button[role="tab"].selected { color: var(--primary-300) !important; }
 footer { margin-top: 0 !important; }
 footer button { color: var(--body-text-color) !important; text-decoration: underline; }
+/* mistakes are told in a message; work that was stopped is none, which Gradio does not know */
+[data-testid="status-tracker"]:has(.error) { display: none !important; }
 .thumbnails img { image-rendering: pixelated; }
 .thumbnails .grid-container { display: flex; flex-wrap: wrap; gap: 8px; padding: 2px; }
 .thumbnails .gallery-item, .thumbnails .thumbnail-item { width: 52px; height: 52px;

@@ -13,9 +13,11 @@ from pixelar.model import PixelModel
 __all__ = [
     "MODEL",
     "PRIVATE",
+    "begin",
     "buttons",
     "downloads",
     "drawing_options",
+    "end",
     "gallery",
     "model_choice",
     "picture",
@@ -57,6 +59,16 @@ def reveal(run: Dependency, results: Sequence[Component]) -> None:
     """Shows what holds results, once a run has ended well."""
     seen = [gr.update(visible=True)] * len(results)
     run.success(lambda: seen, None, [*results], queue=False, **PRIVATE)
+
+
+def begin(go: gr.Button, note: gr.Markdown) -> None:
+    """Clears the note on how the last run ended; to be connected before what the button runs."""
+    go.click(None, None, note, js="() => ''", **PRIVATE)
+
+
+def end(stop: gr.Button, run: Dependency, note: gr.Markdown) -> None:
+    """Lets a button stop a run, and says so where no frame that comes late can write."""
+    stop.click(None, None, note, js="() => 'Stopped.'", cancels=[run], **PRIVATE)
 
 
 def drawing_options() -> tuple[gr.Slider, gr.Slider, gr.Textbox]:

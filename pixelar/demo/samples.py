@@ -49,7 +49,9 @@ class SampleTab:
                 )
                 bar = gr.HTML(elem_classes="done")
                 status = gr.Markdown(elem_id="sample-status")
+                note = gr.Markdown(elem_id="sample-note")
                 files = parts.downloads()
+        parts.begin(go, note)
         run = go.click(
             self.sample,
             [self.name, self.label, self.n, *self.options],
@@ -59,7 +61,7 @@ class SampleTab:
             **parts.MODEL,
         )
         parts.reveal(run, files)
-        stop.click(None, cancels=[run], api_visibility="private")
+        parts.end(stop, run, note)
         self.name.change(self.switch, self.name, self.label, queue=False, **parts.PRIVATE)
 
     def switch(self, name: str) -> dict[str, Any]:
