@@ -20,7 +20,10 @@ from pixelar.regions import known_region
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
 
 MODELS = ("digits-gated-pixelcnn", "digits-imagegpt", "binary-mnist-gated-pixelcnn")
 AXE = "axe-core@4.14.1"
