@@ -9,5 +9,5 @@ ruff format --check .
 mypy
 # what drives a browser runs by itself, since a busy machine looks to it like a page that hangs;
 # 5 says that the arguments left no test of a kind
-pytest --numprocesses "$(nproc)" --dist loadscope -m "not alone" "$@" || [ $? = 5 ]
+pytest --numprocesses "$(env -u OMP_NUM_THREADS nproc)" --dist loadscope -m "not alone" "$@" || [ $? = 5 ]
 pytest -m alone "$@" || [ $? = 5 ]
