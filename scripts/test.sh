@@ -7,7 +7,7 @@ export PATH="$PWD/.venv/bin:$PATH" OMP_NUM_THREADS=1
 ruff check .
 ruff format --check .
 mypy
-# what drives a browser runs by itself, since a busy machine looks to it like a page that hangs;
-# 5 says that the arguments left no test of a kind
+# what drives a browser runs by itself, since a busy machine looks to it like a page that hangs, and
+# what was late is tried once more; 5 says that the arguments left no test of a kind
 pytest --numprocesses "$(env -u OMP_NUM_THREADS nproc)" --dist loadscope -m "not alone" "$@" || [ $? = 5 ]
-pytest -m alone "$@" || [ $? = 5 ]
+pytest -m alone "$@" || [ $? = 5 ] || pytest -m alone --last-failed "$@"

@@ -86,6 +86,7 @@ class User:
 
     def options(self) -> None:
         self.page.get_by_role("button", name="Options").locator("visible=true").click()
+        self.page.wait_for_timeout(700)  # nobody is faster
 
     def fill(self, label: str, value: object) -> None:
         """Writes into the field of that name that is to be seen."""

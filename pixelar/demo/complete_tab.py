@@ -136,7 +136,7 @@ class CompleteTab:
             shape,
             [self.seen, self.caption, self.region],
             queue=False,
-            trigger_mode="always_last",
+            trigger_mode="multiple",  # "always_last" loses some
             **parts.PRIVATE,
         )
         self.region.input(
