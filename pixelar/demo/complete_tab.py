@@ -39,6 +39,13 @@ ABOUT_CANVAS = (
 EMPTY = "No picture yet: upload one, paste one, draw one or take an example."
 MOST = 8
 LARGEST_SIDE = 1024  # pixels
+# One change of the canvas comes as several events, each of which may find it half done (the editor
+# tells of a picture before it has it); the last of them goes on when all is quiet.
+SETTLED = """async () => {
+    const mine = window.pixelarChange = (window.pixelarChange ?? 0) + 1;
+    await new Promise(done => setTimeout(done, 150));
+    if (mine !== window.pixelarChange) throw "another change came";
+}"""
 
 
 def fresh(picture: Image.Image) -> EditorValue:
@@ -130,13 +137,20 @@ class CompleteTab:
         shape = [self.canvas, self.region, self.name]
         view: dict[str, Any] = {"fn": self.look, "inputs": shape, "queue": False, **parts.PRIVATE}
         view["outputs"] = [self.seen, self.caption]
-        gr.on(  # "input" comes after strokes, "change" also when an upload has arrived, but late
-            [self.canvas.input, self.canvas.change, self.canvas.clear],
+        gr.on(
+            [self.canvas.input, self.canvas.change, self.canvas.clear, self.canvas.upload],
+            None,
+            self.canvas,  # asked for here, the editor drops what it kept of a canvas half done
+            None,
+            js=SETTLED,
+            trigger_mode="multiple",
+            **parts.PRIVATE,
+        ).success(
             self.look_at_paint,
             shape,
             [self.seen, self.caption, self.region],
             queue=False,
-            trigger_mode="multiple",  # "always_last" loses some
+            trigger_mode="always_last",
             **parts.PRIVATE,
         )
         self.region.input(
