@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,8 +69,10 @@ class Server:
             self.info = httpx.get(f"{self.url}/gradio_api/info", timeout=60).json()
         return self.info["named_endpoints"][f"/{name}"]["parameters"]
 
-    def ask(self, name: str, **given: object) -> "Answer":
-        """Calls an event as programs do, and waits for its end.
+    def events(self, name: str, **given: object) -> Iterator[tuple[str, Any]]:
+        """Calls an event as programs do, and yields what it says: its kind, and with what.
+
+        Closing the iterator is to leave: the connection is closed, whatever the event does.
 
         Arguments:
             name: The event's name in the API.
@@ -82,20 +85,38 @@ class Server:
         assert not given, f"{name} has no {list(given)}"
         answer = self.post(f"call/{name}", json={"data": values})
         if answer.status_code != 200:
-            return Answer("refused", answer.text, 0)
-        event = answer.json()["event_id"]
-        frames, kind = 0, ""
+            yield "refused", answer.text
+            return
+        kind, event = "", answer.json()["event_id"]
         address = f"{self.url}/gradio_api/call/{name}/{event}"
         with httpx.stream("GET", address, timeout=120) as stream:
+            yield "waiting", event
             for line in stream.iter_lines():
                 word, _, rest = line.partition(": ")
                 if word == "event":
                     kind = rest
-                elif word == "data" and kind == "generating":
-                    frames += 1
-                elif word == "data" and kind in ("complete", "error"):
-                    return Answer(kind, json.loads(rest), frames)
+                elif word == "data" and kind in ("generating", "complete", "error"):
+                    yield kind, json.loads(rest)
+
+    def ask(self, name: str, **given: object) -> "Answer":
+        """Calls an event as `events` does, and waits for its end."""
+        frames = 0
+        for kind, data in self.events(name, **given):
+            frames += kind == "generating"
+            if kind in ("complete", "error", "refused"):
+                return Answer(kind, data, frames)
         return Answer("lost", None, frames)
+
+    def cpu(self) -> float:
+        """Returns how many seconds it has computed."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def idle(self) -> bool:
+        """Whether it computes nothing, in the second that begins now."""
+        before = self.cpu()
+        time.sleep(1)
+        return self.cpu() - before < 0.3
 
 
 @dataclass
@@ -113,6 +134,14 @@ def canvas(background: str, *layers: str, **more: object) -> dict[str, Any]:
     return {"background": files[0], "layers": files[1:], "composite": None}
 
 
+def until(test: Callable[[], bool], seconds: float) -> None:
+    """Waits until something holds, and fails if it does not within so many seconds."""
+    end = time.monotonic() + seconds
+    while not test():
+        assert time.monotonic() < end, f"not within {seconds} seconds"
+        time.sleep(0.1)
+
+
 def small_model(folder: Path) -> Path:
     """Saves a model that draws in no time."""
     path = folder / "small"
@@ -120,17 +149,38 @@ def small_model(folder: Path) -> Path:
     return path
 
 
+LAUNCHER = "import sys; from pixelar.__main__ import main; sys.exit(main(sys.argv[1:]))"
+
+
 @contextmanager
 def serving(
-    folder: Path, *arguments: object, environment: Mapping[str, str] | None = None
+    folder: Path,
+    *arguments: object,
+    environment: Mapping[str, str] | None = None,
+    before: str = "",
 ) -> Iterator[Server]:
-    """Runs `pixelar demo` with these arguments at any free port until the context ends."""
+    """Runs `pixelar demo` with these arguments at any free port until the context ends.
+
+    Arguments:
+        folder: Where it runs, and keeps its files.
+        arguments: Arguments of the command.
+        environment: Settings beside those of the tests.
+        before: Python statements that its process begins with.
+    """
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     log = folder / "log.txt"
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pixelar", "demo", *map(str, arguments), "--port", "0"],
+            [
+                sys.executable,
+                "-c",
+                f"{before}\n{LAUNCHER}",
+                "demo",
+                *map(str, arguments),
+                "--port",
+                "0",
+            ],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -22,11 +22,12 @@ try:
 except ImportError:  # Windows, where the folder of a killed demo stays until the system clears it
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["private_folder", "sweep", "sweeping"]
+__all__ = ["MOST_FILES", "private_folder", "sweep", "sweeping"]
 
 PREFIX = "pixelar-demo-"
 LOCK = "lock"
 LARGEST = 256_000_000  # bytes of all files
+MOST_FILES = 3000
 OLDEST = 3600  # seconds
 EVERY = 10  # seconds
 FRESH = 60  # seconds in which a folder without files may be about to get one
@@ -96,24 +97,32 @@ def sweeping(folder: Path) -> Iterator[None]:
         watcher.join()
 
 
-def sweep(folder: Path, kept: set[Path], *, largest: int = LARGEST, oldest: float = OLDEST) -> None:
-    """Removes files that are too old and then, oldest first, until the rest is small enough.
+def sweep(
+    folder: Path,
+    kept: set[Path],
+    *,
+    largest: int = LARGEST,
+    most: int = MOST_FILES,
+    oldest: float = OLDEST,
+) -> None:
+    """Removes files that are too old and then, oldest first, until the rest is small and few.
 
     Arguments:
         folder: The folder, of which subfolders without files go as well.
         kept: Files that stay, and do not count.
         largest: The bytes that the others may have together.
+        most: How many others there may be.
         oldest: Their greatest age in seconds.
     """
-    now, total = time.time(), 0
+    now, total, count = time.time(), 0, 0
     for age, path, size, is_folder in sorted(_entries(folder, now)):
         if path in kept:
             continue
-        total += size
+        total, count = total + size, count + (not is_folder)
         try:
             if is_folder and age > FRESH:
                 path.rmdir()
-            elif not is_folder and (age > oldest or total > largest):
+            elif not is_folder and (age > oldest or total > largest or count > most):
                 path.unlink()
         except OSError:  # not empty, or gone already
             continue
