@@ -25,9 +25,10 @@ import served
 import torch
 from fixtures import noise
 from PIL import Image
-from served import Server, canvas, serving
+from served import Answer, Server, canvas, serving
 
 from pixelar.cli import main
+from pixelar.demo.intake import LIMITS
 from pixelar.demo.private import private_folder, sweep
 from pixelar.demo.serve import checked_host, free_port
 from pixelar.errors import PixelarError
@@ -129,22 +130,32 @@ ODD: dict[str, Callable[[], bytes]] = {
 }
 
 
+def ask_about(demo: Server, event: str, path: str) -> Answer:
+    """Has a picture that was uploaded completed, or understood."""
+    if event == "complete":
+        return demo.ask(event, canvas=canvas(path), completions=1, seed=0)
+    return demo.ask(event, picture={"path": path, "meta": served.META})
+
+
+@pytest.mark.parametrize("event", ["complete", "understand"])
 @pytest.mark.parametrize("name", GOOD)
-def test_unusual_pictures_are_completed(demo: Server, name: str) -> None:
+def test_unusual_pictures_are_taken(demo: Server, name: str, event: str) -> None:
     (path,) = demo.upload((name, GOOD[name]()))
-    answer = demo.ask("complete", canvas=canvas(path), completions=1, seed=0)
+    answer = ask_about(demo, event, path)
     assert answer.kind == "complete", answer
 
 
+@pytest.mark.parametrize("event", ["complete", "understand"])
 @pytest.mark.parametrize("name", ODD)
-def test_what_is_no_picture_is_refused_in_a_sentence(demo: Server, name: str) -> None:
+def test_what_is_no_picture_is_refused_in_a_sentence(demo: Server, name: str, event: str) -> None:
     content = ODD[name]()
     assert len(content) < 60_000
     (path,) = demo.upload((name, content))
     demo.forget_peak()
     before = demo.rss()
-    answer = demo.ask("complete", canvas=canvas(path), completions=1, seed=0)
+    answer = ask_about(demo, event, path)
     assert answer.kind == "error" and "picture cannot be read" in str(answer.data), answer
+    assert LIMITS in str(answer.data)
     assert "Traceback" not in str(answer.data) and str(demo.folder) not in str(answer.data)
     assert demo.peak() < before + 60, "a small file took much memory"
     if "large" in name:
@@ -403,6 +414,8 @@ def test_old_files_go_and_the_oldest_when_there_are_too_many(tmp_path: Path) -> 
         file.write_bytes(bytes(100))
         os.utime(file, (now - age, now - age))
         os.utime(file.parent, (now - 100, now - 100))
+    sweep(tmp_path, {tmp_path / "5" / "file"}, most=3)
+    assert sorted(path.parent.name for path in tmp_path.rglob("file")) == ["0", "1", "2", "5"]
     sweep(tmp_path, {tmp_path / "5" / "file"}, largest=250)
     assert sorted(path.parent.name for path in tmp_path.rglob("file")) == ["0", "1", "5"]
     for path in tmp_path.iterdir():  # which were touched just now

@@ -9,6 +9,7 @@ from PIL import Image
 
 from pixelar.demo import parts, plots
 from pixelar.demo.examples import examples
+from pixelar.demo.intake import LIMITS
 from pixelar.demo.labels import LIKELIEST, label_choice, label_of, label_update
 from pixelar.demo.picture import PictureBox
 from pixelar.demo.seen import settle
@@ -67,6 +68,7 @@ class UnderstandTab:
             elem_classes="pixels",
         )
         self.shelf = parts.gallery(self.pictures[first])
+        gr.Markdown(f"{LIMITS}.", elem_classes="note")
         self.name = parts.model_choice(self.models)
         self.label = label_choice(self.models, LIKELIEST)
 
