@@ -1,7 +1,4 @@
-"""The demo: `pixelar demo`. It needs the extra `pixelar[demo]`, and nothing leaves the machine."""
+"""The demo: `pixelar demo`, a web page of which nothing leaves the machine.
 
-import os
-
-# Gradio reads these when it is imported, which the modules of this package do
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "0"
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+`pixelar.demo.app` makes the page, `pixelar.demo.serve` serves it.
+"""
