@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from pixelar.drawing import Sites
 from pixelar.model import PixelModel, evaluating
 from pixelar.unroll import unroll
 
@@ -159,7 +160,7 @@ def sequential_log_prob(model: PixelModel, x: Tensor, labels: Tensor | None = No
     symbols = model.scan.gather(x)  # (B, T, S)
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
 
-    def score(log_pmf: Tensor, t: int, s: int) -> Tensor:
+    def score(log_pmf: Tensor, t: Sites, s: int) -> Tensor:
         total.add_(log_pmf.gather(-1, symbols[:, t, s, None])[:, 0])
         return symbols[:, t, s]
 

@@ -4,39 +4,47 @@ prefix      known pixels come first in the model's order: draw the rest. Exact.
 particles   any mask: sequential Monte Carlo, exact as the number of particles grows.
 clamp       any mask: known pixels are written over what was drawn, and that is all. Biased:
             what is drawn does not know of the known pixels that come after it.
+
+Prefix and clamp can walk in several ways, which all give the same images.
+
+sequential   site by site, with the net's cache.
+wavefront    many pixels at once, for nets whose dependence allows it; see `pixelar.parallel`.
+fixed_point  all sites at once, again and again, until nothing changes.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal, TypeAlias, Unpack, get_args
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pixelar.drawing import Drawing, check_options, invert, temper, uniforms
+from pixelar.drawing import Draw, Drawing, uniforms
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.known import is_prefix, known_symbols
 from pixelar.model import PixelModel, evaluating
+from pixelar.nets import Net
+from pixelar.parallel import fixed_point, wavefront, waves
 from pixelar.particles import follow
 from pixelar.seeds import mix
 from pixelar.unroll import unroll
 
-__all__ = ["Completing", "Method", "choose_method", "complete", "stream"]
+__all__ = [
+    "Drawn",
+    "Method",
+    "Walk",
+    "choose_method",
+    "choose_walk",
+    "complete",
+    "draw_unknown",
+    "stream",
+]
 
 Method: TypeAlias = Literal["auto", "prefix", "particles", "clamp"]
-
-
-class Completing(Drawing, total=False):
-    """How images are completed, beside how symbols are drawn.
-
-    Attributes:
-        method: "prefix", "particles" or "clamp"; "auto", the default, takes prefix where it
-            applies and particles elsewhere.
-        particles: The canvases of each image's population, for that method. Default: 64.
-    """
-
-    method: Method
-    particles: int
+Walk: TypeAlias = Literal["auto", "sequential", "wavefront", "fixed_point"]
+LARGEST_WAVES = 16  # images that are drawn in waves at once
+SITES_A_WAVE = 3  # on average, for waves to be worth it
 
 
 def complete(
@@ -44,7 +52,11 @@ def complete(
     images: Tensor,
     known: Tensor,
     labels: Tensor | None = None,
-    **options: Unpack[Completing],
+    *,
+    method: Method = "auto",
+    particles: int = 64,
+    walk: Walk = "auto",
+    **options: Unpack[Drawing],
 ) -> Tensor:
     """Draws the unknown part of images.
 
@@ -56,14 +68,24 @@ def complete(
         images: uint8 images with shape (B, C, H, W); what the unknown part holds is ignored.
         known: Which pixels are known, with a shape that broadcasts to (B, C, H, W).
         labels: Classes with shape (B,), for a model that is conditioned on them.
-        options: As in `Completing` and `Drawing`.
+        method: "prefix", "particles" or "clamp"; "auto" takes prefix where it applies and
+            particles elsewhere.
+        particles: The canvases of each image's population, for that method.
+        walk: How prefix and clamp walk; "auto" takes the quickest. The images are the same, but
+            for float32's rounding where two levels are almost equally far from being drawn.
+        options: As in `Drawing`.
 
     Returns:
         uint8 images with shape (B, C, H, W); known pixels are those of `images`, as the model sees
         them.
     """
-    *_, last = stream(model, images, known, labels, every=model.scan.sites, **options)
-    return last
+    if choose_method(model, known, images, method) != "particles":
+        return draw_unknown(model, images, known, labels, walk=walk, **options).images
+    if walk not in ("auto", "sequential"):
+        raise PixelarError(f"particles walk site by site, so walk: {walk} is not for them")
+    every = model.scan.sites
+    *_, last = follow(model, images, known, labels, every=every, particles=particles, **options)
+    return last.draw()[:, 0]
 
 
 def stream(
@@ -83,14 +105,77 @@ def stream(
     complete. With particles, an image on its way is the canvas that would be drawn now. Closing
     the iterator ends the work.
     """
-    chosen = choose_method(model, known, images, method)
-    if chosen == "particles":
+    if choose_method(model, known, images, method) == "particles":
         for found in follow(
             model, images, known, labels, every=every, particles=particles, **options
         ):
             yield found.draw()[:, 0]
     else:
-        yield from _clamped(model, images, known, labels, every=every, **options)
+        yield from _one_by_one(model, images, known, labels, every=every, **options)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Images, and how they were drawn.
+
+    Attributes:
+        images: uint8 with shape (B, C, H, W).
+        walk: "sequential", "wavefront" or "fixed_point".
+        evaluations: How many evaluations of the net followed each other: sites, waves or forwards.
+    """
+
+    images: Tensor
+    walk: Walk
+    evaluations: int
+
+
+@torch.no_grad()
+def draw_unknown(
+    model: PixelModel,
+    images: Tensor,
+    known: Tensor,
+    labels: Tensor | None = None,
+    *,
+    walk: Walk = "auto",
+    **options: Unpack[Drawing],
+) -> Drawn:
+    """Draws the unknown symbols and writes the known ones: exact where these come first.
+
+    Arguments as in `complete`.
+    """
+    with evaluating(model):
+        canvas, draw, start = _prepare(model, images, known, options)
+        chosen = choose_walk(model, walk, len(canvas), start)
+        steps: Iterator[int]
+        if chosen == "sequential":
+            steps = (t + 1 for t in unroll(model, canvas, draw, labels, start=start))
+        elif chosen == "wavefront":
+            steps = wavefront(model, canvas, draw, labels)
+        else:
+            steps = fixed_point(model, canvas, draw, labels, start=start)
+        evaluations, before = 0, 0 if chosen == "wavefront" else start
+        with _bar(model.scan.sites - before, options) as bar:
+            for done in steps:
+                evaluations += 1
+                bar.update(done - before)
+                before = done
+        return Drawn(model.quantizer.decode(canvas).cpu(), chosen, evaluations)
+
+
+def choose_walk(model: PixelModel, walk: Walk, batch: int, start: int = 0) -> Walk:
+    """Returns how to walk: "auto" settled, the others checked.
+
+    Waves are taken where they are the quicker way, by the measurements in docs/performance.md: for
+    small batches, whose sites are too little work one by one, and from the first site on, since a
+    known beginning is quicker filled in one pass.
+    """
+    if walk not in get_args(Walk):
+        raise PixelarError(f"walk: {did_you_mean(str(walk), get_args(Walk))}")
+    if walk != "auto":
+        return walk
+    able = type(model.net).wave is not Net.wave and start == 0 and batch <= LARGEST_WAVES
+    found = waves(model.net) if able else None
+    return "wavefront" if found and SITES_A_WAVE * len(found) <= model.scan.sites else "sequential"
 
 
 def choose_method(
@@ -113,41 +198,50 @@ def choose_method(
 
 
 @torch.no_grad()
-def _clamped(
+def _one_by_one(
     model: PixelModel,
     images: Tensor,
     known: Tensor,
     labels: Tensor | None,
     *,
     every: int,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
-    progress: bool = False,
+    **options: Unpack[Drawing],
 ) -> Iterator[Tensor]:
-    """Draws the unknown symbols and writes the known ones: exact where these come first."""
-    check_options(temperature, top_k, top_p)
+    """Draws as `draw_unknown` does, and yields the images on their way."""
     if every < 1:
         raise PixelarError(f"every must be at least 1; got {every}")
-    seed = int(torch.randint(2**62, ())) if seed is None else seed
     with evaluating(model):
-        given = model.encode(images)
-        mask = known_symbols(model, known, given)
-        keep, kept = model.scan.gather(mask), model.scan.gather(given)  # (B, T, S)
-        numbers = uniforms(kept.shape[1:], [mix(seed, k) for k in range(len(images))])
-        noise = numbers.to(model.device)
-
-        def choose(log_pmf: Tensor, t: int, s: int) -> Tensor:
-            drawn = invert(temper(log_pmf, temperature, top_k, top_p), noise[:, t, s])
-            return torch.where(keep[:, t, s], kept[:, t, s], drawn)
-
-        canvas, start = given.clone(), model.scan.prefix(mask)
-        walk = unroll(model, canvas, choose, labels, start=start)
+        canvas, draw, start = _prepare(model, images, known, options)
         total = model.scan.sites - start
-        for count, _ in enumerate(
-            tqdm(walk, total=total, unit="site", desc="drawing", disable=not progress), 1
-        ):
-            if count % every == 0 and count < total:
-                yield model.quantizer.decode(canvas).cpu()
+        with _bar(total, options) as bar:
+            for count, _ in enumerate(unroll(model, canvas, draw, labels, start=start), 1):
+                bar.update()
+                if count % every == 0 and count < total:
+                    yield model.quantizer.decode(canvas).cpu()
         yield model.quantizer.decode(canvas).cpu()
+
+
+def _prepare(
+    model: PixelModel, images: Tensor, known: Tensor, options: Drawing
+) -> tuple[Tensor, Draw, int]:
+    """Returns the canvas, what chooses its symbols, and the first site that is not known."""
+    seed = options.get("seed")
+    seed = int(torch.randint(2**62, ())) if seed is None else seed
+    given = model.encode(images)
+    mask = known_symbols(model, known, given)
+    numbers = uniforms(
+        (model.scan.sites, model.scan.symbols), [mix(seed, k) for k in range(len(given))]
+    )
+    draw = Draw(
+        model.scan.gather(given),
+        model.scan.gather(mask),
+        numbers.to(model.device),
+        options.get("temperature", 1.0),
+        options.get("top_k"),
+        options.get("top_p"),
+    )
+    return given.clone(), draw, model.scan.prefix(mask)
+
+
+def _bar(total: int, options: Drawing) -> tqdm:
+    return tqdm(total=total, unit="site", desc="drawing", disable=not options.get("progress"))

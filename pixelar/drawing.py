@@ -1,19 +1,21 @@
 """How a symbol is drawn: by inverting its distribution function at one uniform number.
 
 The numbers of an image depend on the seed and on the image's number alone, so a seed and a number
-give one image, in whatever batch it is drawn.
+give one image, in whatever batch and by whatever method it is drawn.
 """
 
 import math
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
 
 from pixelar.errors import PixelarError
 
-__all__ = ["Drawing", "check_options", "invert", "temper", "uniforms"]
+__all__ = ["Draw", "Drawing", "Sites", "check_options", "invert", "temper", "uniforms"]
+
+Sites: TypeAlias = int | Tensor  # one site, or the numbers (n,) of several
 
 
 class Drawing(TypedDict, total=False):
@@ -34,6 +36,47 @@ class Drawing(TypedDict, total=False):
     progress: bool
 
 
+class Draw:
+    """Chooses symbols: known ones as they are, the others by their own uniform number each.
+
+    Arguments:
+        given: The symbols of the images in scan order, with shape (B, T, S).
+        keep: Which of them are known, with the same shape.
+        noise: A uniform number for each, float64 with the same shape.
+        temperature: As in `Drawing`, and so are the others.
+    """
+
+    def __init__(
+        self,
+        given: Tensor,
+        keep: Tensor,
+        noise: Tensor,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+    ) -> None:
+        check_options(temperature, top_k, top_p)
+        self.options = (temperature, top_k, top_p)
+        # the batch comes last, so that the numbers of a site lie beside each other
+        self.given, self.keep, self.noise = (
+            values.permute(1, 2, 0).contiguous() for values in (given, keep, noise)
+        )
+        self.some_known: list[list[bool]] = keep.any(0).tolist()
+
+    def __call__(self, log_pmf: Tensor, sites: Sites, s: int) -> Tensor:
+        """Returns symbols (B,) or (B, n) of sites with log-probabilities (B, V) or (B, n, V)."""
+        pmf = temper(log_pmf, *self.options)
+        if isinstance(sites, int):
+            drawn = invert(pmf, self.noise[sites, s])
+            if not self.some_known[sites][s]:
+                return drawn
+            return torch.where(self.keep[sites, s], self.given[sites, s], drawn)
+        noise, keep, given = (
+            v[sites, s].T.contiguous() for v in (self.noise, self.keep, self.given)
+        )
+        return torch.where(keep, given, invert(pmf, noise))
+
+
 def check_options(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raises PixelarError for options that describe no distribution."""
     if not 0 <= temperature < math.inf:
@@ -47,8 +90,10 @@ def check_options(temperature: float, top_k: int | None, top_p: float | None) ->
 def temper(
     log_pmf: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
 ) -> Tensor:
-    """Returns the probabilities, in float64 with shape (B, V), that symbols are drawn from."""
+    """Returns the masses, float64 with the shape (*, V) of log_pmf, that symbols are drawn by."""
     logits = log_pmf.double()
+    if temperature == 1 and top_k is None and top_p is None:
+        return logits.exp()
     if temperature == 0:
         top_k = 1
     else:
@@ -67,12 +112,13 @@ def temper(
     return probabilities
 
 
-def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """Returns the levels (B,) at which the cumulative masses of (B, V) pass uniforms (B,)."""
-    cumulative = probabilities.cumsum(-1)
-    target = uniform[:, None] * cumulative[:, -1:]
-    # the first level whose cumulative mass exceeds the target: never one of probability zero
-    return (cumulative <= target).sum(-1).clamp_max(probabilities.shape[-1] - 1)
+def invert(masses: Tensor, uniform: Tensor) -> Tensor:
+    """Returns the levels at which the cumulative masses of (*, V) pass uniform numbers (*)."""
+    cumulative = masses.cumsum(-1)
+    target = uniform[..., None] * cumulative[..., -1:]
+    # the first level whose cumulative mass exceeds the target: never one of mass zero
+    found = torch.searchsorted(cumulative, target, right=True)[..., 0]
+    return found.clamp_max_(masses.shape[-1] - 1)
 
 
 def uniforms(shape: Sequence[int], seeds: Sequence[int]) -> Tensor:

@@ -1,6 +1,5 @@
 """How much memory a walk needs, measured before it begins, and how much there is."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 
-__all__ = ["available_memory", "memory_of_row", "require_memory"]
+__all__ = ["available_memory", "bytes_of", "memory_of_row", "require_memory"]
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
@@ -48,9 +47,15 @@ def memory_of_row(model: PixelModel) -> int:
         labels = torch.zeros(rows, dtype=torch.long, device=model.device) if model.classes else None
         cache = model.net.init_cache(x, labels)
         model.net.step(x, 0, cache)
-        sizes.append(sum(t.nbytes for t in {id(t): t for t in _tensors(cache)}.values()))
+        sizes.append(bytes_of(cache))
     symbols = model.scan.dims * (8 * 3 + 1)  # canvas, given and noise, and whether it is known
     return 3 * (sizes[1] - sizes[0]) + symbols + 8 * 6 * model.net.levels
+
+
+def bytes_of(cache: Any) -> int:  # noqa: ANN401
+    """Returns the bytes of all tensors in a cache; what several views show counts once."""
+    storages = (tensor.untyped_storage() for tensor in _tensors(cache))
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def available_memory(device: torch.device) -> int | None:
@@ -83,14 +88,13 @@ def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401
     """Yields the tensors in a cache of any make."""
     if isinstance(value, Tensor):
         yield value
-    elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield from _tensors(getattr(value, field.name))
     elif isinstance(value, Mapping):
         yield from _tensors(list(value.values()))
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _tensors(item)
+    elif hasattr(value, "__dict__"):
+        yield from _tensors(vars(value))
 
 
 def _gigabytes(count: int) -> str:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pixelar.drawing import Drawing, check_options, invert, temper, uniforms
+from pixelar.drawing import Draw, Drawing, Sites, check_options, invert, uniforms
 from pixelar.errors import PixelarError
 from pixelar.known import known_symbols
 from pixelar.memory import require_memory
@@ -160,16 +160,19 @@ def follow(
         mask = known_symbols(model, known, given)
         swarm = _Swarm(model, given, populations, particles, seed)
         canvas, keep = swarm.copies_of(given), swarm.copies_of(model.scan.gather(mask))  # (R, T, S)
+        draw = Draw(
+            swarm.copies_of(model.scan.gather(given)), keep, swarm.noise, temperature, top_k, top_p
+        )
         start = model.scan.prefix(mask)
         if start:
             prefix = model.log_prob_sites(given, labels)[:, :start].sum(1)  # (B,)
             swarm.log_known += prefix.repeat_interleave(populations)
 
-        def choose(log_pmf: Tensor, t: int, s: int) -> Tensor:
-            drawn = invert(temper(log_pmf, temperature, top_k, top_p), swarm.noise[:, t, s])
-            symbol = torch.where(keep[:, t, s], swarm.given[:, t, s], drawn)
-            log_p = log_pmf.gather(-1, symbol[:, None])[:, 0]
-            swarm.weigh(torch.where(keep[:, t, s], log_p, 0))
+        def choose(log_pmf: Tensor, t: Sites, s: int) -> Tensor:
+            symbol = draw(log_pmf, t, s)
+            if draw.some_known[int(t)][s]:
+                log_p = log_pmf.gather(-1, symbol[:, None])[:, 0]
+                swarm.weigh(torch.where(draw.keep[t, s], log_p, 0))
             return symbol
 
         walk = unroll(
@@ -201,7 +204,6 @@ class _Swarm:
     ) -> None:
         self.model, self.populations, self.particles = model, populations, particles
         count, sites, device = len(given) * populations, model.scan.sites, model.device
-        self.given = self.copies_of(model.scan.gather(given))  # (R, T, S)
         self.log_weights = torch.zeros(count, particles, dtype=torch.float64, device=device)
         self.log_known = torch.zeros(count, dtype=torch.float64, device=device)
         self.ess = torch.full((count, sites), math.nan, dtype=torch.float64)

@@ -5,15 +5,20 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from pixelar.completion import complete
+from pixelar.completion import Drawn, Walk, draw_unknown
 from pixelar.drawing import Drawing
 from pixelar.model import PixelModel
 
-__all__ = ["sample"]
+__all__ = ["draw_images", "sample"]
 
 
 def sample(
-    model: PixelModel, n: int, labels: Tensor | None = None, **options: Unpack[Drawing]
+    model: PixelModel,
+    n: int,
+    labels: Tensor | None = None,
+    *,
+    method: Walk = "auto",
+    **options: Unpack[Drawing],
 ) -> Tensor:
     """Draws images from the model.
 
@@ -21,10 +26,28 @@ def sample(
         model: The model.
         n: The number of images.
         labels: Classes with shape (n,), for a model that is conditioned on them.
+        method: "sequential": site by site, with the net's cache; "wavefront": many pixels at once,
+            for nets whose dependence allows it; "fixed_point": all sites at once, again and again
+            until nothing changes; "auto": the quickest. All draw the same images, but for
+            float32's rounding where two levels are almost equally far from being drawn.
         options: As in `Drawing`.
 
     Returns:
         uint8 images with shape (n, C, H, W).
     """
+    return draw_images(model, n, labels, method=method, **options).images
+
+
+def draw_images(
+    model: PixelModel,
+    n: int,
+    labels: Tensor | None = None,
+    *,
+    method: Walk = "auto",
+    **options: Unpack[Drawing],
+) -> Drawn:
+    """Draws images as `sample` does, and tells how: by which method, in how many evaluations of the
+    net.
+    """
     blank = torch.zeros(n, *model.image_shape, dtype=torch.uint8)
-    return complete(model, blank, torch.zeros(1, 1, 1), labels, method="prefix", **options)
+    return draw_unknown(model, blank, torch.zeros(1, 1, 1), labels, walk=method, **options)

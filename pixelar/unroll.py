@@ -10,11 +10,12 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from pixelar.drawing import Sites
 from pixelar.model import PixelModel
 
-__all__ = ["Choose", "unroll"]
+__all__ = ["Choose", "unroll", "write_sites"]
 
-Choose: TypeAlias = Callable[[Tensor, int, int], Tensor]
+Choose: TypeAlias = Callable[[Tensor, Sites, int], Tensor]
 
 
 def unroll(
@@ -54,11 +55,32 @@ def unroll(
     if copies > 1:
         cache = net.select(cache, torch.arange(len(x), device=x.device) // copies)
     for t in range(start, model.scan.sites):
-        params = net.step(x, t, cache)  # (B, P)
+        params, chosen = net.step(x, t, cache), flat[:, :0]
         for s, position in enumerate(order[t]):
-            log_pmf = model.head.log_pmf(params, flat[:, order[t][:s]])  # (B, V)
-            flat[:, position] = choose(log_pmf, t, s)
+            symbol = choose(model.head.log_pmf(params, chosen), t, s)
+            flat[:, position] = symbol
+            if s + 1 < len(order[t]):
+                chosen = torch.cat((chosen, symbol[:, None]), 1)
         rows = yield t
         if rows is not None:
             x.copy_(x[rows])
             cache = net.select(cache, rows)
+
+
+def write_sites(
+    model: PixelModel, x: Tensor, params: Tensor, choose: Choose, sites: Tensor
+) -> None:
+    """Lets `choose` write several sites of a canvas at once.
+
+    Arguments:
+        model: The model.
+        x: The canvas of symbols with shape (B, C, H, W), written in place.
+        params: The parameters of the sites, with shape (B, n, P).
+        choose: Takes log-probabilities with shape (B, n, V), the sites and the symbol s; returns
+            symbols (B, n).
+        sites: The numbers of the sites, with shape (n,).
+    """
+    flat, at = x.view(len(x), -1), model.scan.index[sites]  # at: (n, S)
+    for s in range(model.scan.symbols):
+        log_pmf = model.head.log_pmf(params, flat[:, at[:, :s]])
+        flat[:, at[:, s]] = choose(log_pmf, sites, s)

@@ -34,5 +34,5 @@ class Categorical(Head):
         return (chosen - torch.logsumexp(logits, -1)).sum(-1)
 
     def log_pmf(self, params: Tensor, prefix: Tensor) -> Tensor:
-        logits = at_least_float32(params).unflatten(-1, (self.symbols, self.levels))
-        return logits[..., prefix.shape[-1], :].log_softmax(-1)  # (*, V)
+        first = prefix.shape[-1] * self.levels
+        return at_least_float32(params)[..., first : first + self.levels].log_softmax(-1)  # (*, V)

@@ -26,6 +26,20 @@ class PixelValues(nn.Module):
         """Returns values with the shape of x."""
         return x.to(self.unit.dtype) * (2 / (self.levels - 1)) - self.unit
 
+    @property
+    def zero(self) -> float:
+        """The symbol, between two levels perhaps, whose value is zero: what padding stands for."""
+        return (self.levels - 1) / 2
+
+    def folded(self, matrix: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the matrix and bias that do to symbols what these do to their values.
+
+        Arguments:
+            matrix: Takes values, with shape (in, out).
+            bias: With shape (out,).
+        """
+        return matrix * (2 / (self.levels - 1)), bias - matrix.sum(0)
+
 
 class TokenEmbedding(nn.Module):
     """One learned vector per level and place in the site; a site's vector is the sum over its

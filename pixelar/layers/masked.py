@@ -97,11 +97,14 @@ class MaskedConv2d(nn.Conv2d):
         """Returns the kernel without its dead taps, with shape (out, in, *taps)."""
         return self.weight[:, :, : self.taps[0], : self.taps[1]] * self.mask
 
-    def patch_matrix(self) -> Tensor:
-        """Returns the kernel as a matrix for flattened patches (taps, taps, in): (taps·taps·in,
-        out).
-        """
-        return self.masked_weight().permute(2, 3, 1, 0).flatten(0, 2)
+    def above(self) -> Tensor:
+        """Returns the kernel's rows above the centre, with shape (out, in, rows, taps)."""
+        return self.masked_weight()[:, :, :-1].contiguous(memory_format=torch.channels_last)
+
+    def left_matrix(self) -> Tensor:
+        """Returns its centre row, up to the centre, as a matrix (taps·in, out)."""
+        row = self.masked_weight()[:, :, -1, : self.kernel_size[1] // 2 + 1]
+        return row.permute(2, 1, 0).flatten(0, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns maps with shape (B, out, H, W)."""
@@ -123,6 +126,8 @@ class RowsAboveConv2d(nn.Conv2d):
         dilation: The distance between taps.
     """
 
+    bias: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -135,18 +140,18 @@ class RowsAboveConv2d(nn.Conv2d):
         check_kernel(kernel_size)
         super().__init__(in_channels, out_channels, kernel_size, dilation=dilation)
         self.rows = kernel_size // 2 + own_row
-        self.reach = dilation * (self.rows - 1)  # rows above that a row needs
+        side = dilation * (kernel_size // 2)
+        self.margin = (side, side, dilation * (self.rows - 1), 0)
 
-    def forward(self, x: Tensor, above: Tensor | None = None) -> Tensor:
-        """Returns maps with shape (B, out, R, W).
+    def above(self) -> Tensor:
+        """Returns the rows of the kernel that are used, with shape (out, in, rows, taps)."""
+        return self.weight[:, :, : self.rows].contiguous(memory_format=torch.channels_last)
 
-        Arguments:
-            x: Consecutive rows with shape (B, in, R, W).
-            above: The `reach` rows before them; zeros if not given.
-        """
-        side = self.dilation[1] * (self.kernel_size[1] // 2)
-        if above is None:
-            x = F.pad(x, (side, side, self.reach, 0))
-        else:
-            x = F.pad(torch.cat((above, x), 2), (side, side))
-        return F.conv2d(x, self.weight[:, :, : self.rows], self.bias, dilation=self.dilation)
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns maps with shape (B, out, H, W)."""
+        return F.conv2d(
+            F.pad(x, self.margin),
+            self.weight[:, :, : self.rows],
+            self.bias,
+            dilation=self.dilation,
+        )

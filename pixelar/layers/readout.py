@@ -1,15 +1,16 @@
 """The last layers of a convolutional net: from maps to the parameters of every site."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from pixelar.layers.masked import MaskedConv2d
 from pixelar.scan import Scan
 
-__all__ = ["Readout", "colours_of"]
+__all__ = ["PixelReadout", "Readout", "colours_of"]
 
 
 def colours_of(scan: Scan) -> int:
@@ -43,15 +44,22 @@ class Readout(nn.Module):
         by_site = h.unflatten(1, (self.colours, -1)).permute(0, 3, 4, 1, 2)  # (B, H, W, C, P)
         return by_site.reshape(len(h), self.sites, -1)
 
-    def matrices(self) -> list[tuple[Tensor, Tensor]]:
-        """Returns the layers as (weight, bias) for one pixel's features."""
-        return [(layer.patch_matrix(), layer.bias) for layer in self.layers]
+    def by_pixel(self) -> "PixelReadout":
+        """Returns the same for the features of one pixel."""
+        *hidden, (matrix, bias) = [(layer.left_matrix(), layer.bias) for layer in self.layers]
+        by_colour = zip(matrix.chunk(self.colours, 1), bias.chunk(self.colours), strict=True)
+        return PixelReadout(hidden, list(by_colour))
 
 
-def read_pixel(
-    h: Tensor, matrices: list[tuple[Tensor, Tensor]], colour: int, colours: int
-) -> Tensor:
-    """Returns the parameters of one site, with shape (B, P), from its pixel's features (B, D)."""
-    for weight, bias in matrices:
-        h = F.linear(h.relu(), weight.T, bias)
-    return h.unflatten(1, (colours, -1))[:, colour]
+@dataclass(frozen=True)
+class PixelReadout:
+    """A readout as matrices with their biases: the layers between, and the last for each colour."""
+
+    hidden: list[tuple[Tensor, Tensor]]
+    last: list[tuple[Tensor, Tensor]]
+
+    def __call__(self, h: Tensor, colour: int = 0) -> Tensor:
+        """Returns the parameters (B, P) of a pixel's colour from its features (B, D)."""
+        for matrix, bias in (*self.hidden, self.last[colour]):
+            h = torch.addmm(bias, h.relu(), matrix)
+        return h

@@ -84,6 +84,27 @@ class Net(nn.Module, abc.ABC):
         """
         return None if cache is None else cache[rows]
 
+    def reach(self) -> int | None:
+        """Returns how many columns to the right a site looks, at most, for each row that it looks
+        up: r where a site at (i, j) sees of row i - d nothing right of column j + r·d. None where
+        there is no bound.
+
+        With a bound, pixels with the same j + (r + 1)·i do not see each other, and waves of them
+        can be computed at once; see `pixelar.parallel`.
+        """
+        return None
+
+    def init_waves(self, x: Tensor, labels: Tensor | None = None) -> Cache:
+        """Returns what `wave` needs to remember of a canvas like x (B, C, H, W)."""
+        return labels
+
+    def wave(self, x: Tensor, sites: Tensor, cache: Cache) -> Tensor:
+        """Returns the parameters of the sites (n,) of a wave of the canvas x: (B, n, P).
+
+        It is called with all waves in turn, once each; the sites of earlier waves are final.
+        """
+        return self(x, cache)[:, sites]
+
 
 def keep_rows(tensors: list[Tensor], rows: Tensor, dim: int = 0) -> list[Tensor]:
     """Replaces tensors of a list by some of their rows, and returns the list.

@@ -18,6 +18,7 @@ References:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +26,9 @@ from torch import Tensor, nn
 
 from pixelar.errors import PixelarError
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
+from pixelar.layers.incremental import ColumnsLeft, RowsAbove
 from pixelar.layers.masked import MaskedConv2d, RowsAboveConv2d
-from pixelar.layers.readout import Readout, colours_of, read_pixel
+from pixelar.layers.readout import PixelReadout, Readout, colours_of
 from pixelar.nets.base import Net, keep_rows, require_positive, require_scan
 from pixelar.scan import Scan
 
@@ -62,11 +64,9 @@ class GatedLayer(nn.Module):
         self.horizontal_label = LabelEmbedding(classes, 2 * width)
         self.dropout = nn.Dropout(dropout)
 
-    def look_up(
-        self, v: Tensor, labels: Tensor | None, above: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Returns the vertical stack's output (B, D, R, W) and its link to h (B, 2D, R, W)."""
-        maps = self.vertical(v, above) + self.vertical_label(labels)[..., None, None]
+    def look_up(self, v: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns the vertical stack's output (B, D, H, W) and its link to h (B, 2D, H, W)."""
+        maps = self.vertical(v) + self.vertical_label(labels)[..., None, None]
         return gate(maps), self.link(maps) + self.horizontal_label(labels)[..., None, None]
 
     def look_left(self, h: Tensor, link: Tensor) -> Tensor:
@@ -75,22 +75,41 @@ class GatedLayer(nn.Module):
 
 
 @dataclass
-class GatedPixelCNNCache:
-    """The rows and columns that the next pixel looks at.
+class Matrices:
+    """The weights of a walk: kernels, and matrices from inputs to outputs. All rows of the batch
+    share them.
 
-    A gate is tanh(a) σ(b) = 2 σ(2a) σ(b) - σ(b): with the factor 2 inside the matrices that make a
-    and the sign inside the one that reads the gate, it costs one sigmoid and one fused
-    multiplication.
+    A gate is tanh(a) σ(b) = 2 σ(2a) σ(b) - σ(b): with the factor 2 inside the matrices that make a,
+    it costs one sigmoid and one fused multiplication. That gives minus the gate, and the sign is
+    inside the matrices that read it.
     """
 
+    vertical_stem: tuple[Tensor, Tensor]  # kernel, bias
+    vertical: list[tuple[Tensor, Tensor]]
+    links: list[tuple[Tensor, Tensor]]
+    horizontal_stem: tuple[Tensor, Tensor]  # matrix, bias; for symbols, not their values
+    horizontal: list[Tensor]
+    out: list[Tensor]  # the last row is the bias
+    readout: PixelReadout
+    double: Tensor  # 2 for the maps of a, 1 for those of b: (2D,)
+
+
+Column: TypeAlias = list[tuple[Tensor, ...]]
+
+
+@dataclass
+class GatedPixelCNNCache:
+    """The rows and columns that the next pixel looks at."""
+
+    matrices: Matrices
     labels: Tensor | None
-    double: Tensor  # 2 for the maps of a, 1 for those of b, (2D,)
-    above: list[Tensor]  # input rows that the vertical convolutions still need: (B, D, reach, W)
-    left: list[Tensor]  # the row of inputs of each horizontal convolution: (B, margin + W, D)
-    stem: Tensor  # the first horizontal layer as a matrix
-    layers: list[tuple[Tensor, Tensor, Tensor]]  # horizontal, out, out's bias
-    readout: list[tuple[Tensor, Tensor]]
-    links: list[Tensor] = field(default_factory=list)  # what v tells h in this row: (W, B, 2D)
+    above: list[RowsAbove]  # of the vertical convolutions: values of pixels, then maps
+    left: list[ColumnsLeft]  # of the horizontal convolutions: symbols, then maps
+    links: list[Tensor]  # what v tells h in this row, bias included: (B, W, 2D) of each layer
+    maps: Tensor  # room for the maps of a pixel, (B, 2D)
+    gate: Tensor  # and for minus their gate, beside a one: (B, D + 1)
+    last: Tensor  # and for what the last layer puts out, (B, D)
+    columns: dict[int, Column] = field(default_factory=dict)  # views of all these, by column
 
 
 class GatedPixelCNN(Net):
@@ -113,6 +132,8 @@ class GatedPixelCNN(Net):
         >>> net(torch.zeros(5, 1, 8, 8, dtype=torch.long)).shape
         torch.Size([5, 64, 17])
     """
+
+    embed: PixelValues
 
     def __init__(
         self,
@@ -172,111 +193,158 @@ class GatedPixelCNN(Net):
             h = layer.look_left(h, link)
         return self.out(h)  # (B, T, P)
 
+    def reach(self) -> int:
+        """Columns of the first layer, in its one row, and of all kernels of the vertical stack."""
+        sides = [self.dilations[k % len(self.dilations)] for k in range(self.depth)]
+        return self.first_kernel_size // 2 + sum(sides) * (self.kernel_size // 2)
+
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> GatedPixelCNNCache:
-        width, weight = self.scan.shape[2], self.horizontal_stem.weight
-        double = torch.ones(2 * self.width, device=weight.device, dtype=weight.dtype)
-        double[: self.width] = 2
-        vertical = [self.vertical_stem, *(layer.vertical for layer in self.layers)]
-        horizontal = [self.horizontal_stem, *(layer.horizontal for layer in self.layers)]
+        batch, columns, width = len(x), self.scan.shape[2], self.width
+        like = self.horizontal_stem.weight.detach()
+        above = [
+            RowsAbove(
+                c.rows, c.kernel_size[1], c.dilation[0], (batch, columns, c.in_channels), like
+            )
+            for c in (self.vertical_stem, *(layer.vertical for layer in self.layers))
+        ]
+        left = [
+            ColumnsLeft(
+                c.kernel_size[1] // 2 + 1, c.dilation[1], (batch, columns, c.in_channels), like
+            )
+            for c in (self.horizontal_stem, *(layer.horizontal for layer in self.layers))
+        ]
+        left[0].buffer.fill_(self.embed.zero)
         return GatedPixelCNNCache(
+            matrices=self._matrices(),
             labels=labels,
-            double=double,
-            above=[weight.new_zeros(len(x), c.in_channels, c.reach, width) for c in vertical],
-            left=[weight.new_zeros(len(x), c.margin[0] + width, c.in_channels) for c in horizontal],
-            stem=self.horizontal_stem.patch_matrix(),
-            layers=[
-                (la.horizontal.patch_matrix() * double, -la.out.patch_matrix(), la.out.bias)
-                for la in self.layers
-            ],
-            readout=self.out.matrices(),
+            above=above,
+            left=left,
+            links=[like.new_zeros(batch, columns, 2 * width) for _ in self.layers],
+            maps=like.new_zeros(batch, 2 * width),
+            gate=like.new_ones(batch, width + 1),
+            last=like.new_zeros(batch, width),
         )
 
     def step(self, x: Tensor, t: int, cache: GatedPixelCNNCache) -> Tensor:
-        pixel, colour = divmod(t, self.colours)
-        i, j = divmod(pixel, x.shape[3])
-        if j == 0 and colour == 0:
-            self._begin_row(x, i, cache)
-        self._show_pixels(x, i, j, cache)
-        h = torch.addmm(
-            self.horizontal_stem.bias, _columns(cache.left[0], self.horizontal_stem, j), cache.stem
-        )
-        for layer, left, link, (matrix, out, bias) in zip(
-            self.layers, cache.left[1:], cache.links, cache.layers, strict=True
-        ):
-            left[:, j + layer.horizontal.margin[0]] = h
-            maps = torch.addmm(link[j], _columns(left, layer.horizontal, j), matrix).sigmoid_()
-            a, b = maps[:, : self.width], maps[:, self.width :]
-            h = h + torch.addmm(bias, torch.addcmul(b, a, b, value=-2), out)
-        return read_pixel(h, cache.readout, colour, self.colours)
+        self._advance(x, t, cache)
+        return cache.matrices.readout(cache.last, t % self.colours)
 
     def prefill(self, x: Tensor, stop: int, cache: GatedPixelCNNCache) -> None:
-        i, rest = divmod(stop, self.colours * x.shape[3])
+        per_row = self.colours * x.shape[3]
+        i = stop // per_row
         if i:
-            v = shift_down(self.embed(x[:, :, :i]))
-            cache.above[0] = _last_rows(v, cache.above[0].shape[2])
-            v = self._placed(self.vertical_stem(v), 0)
-            for k, layer in enumerate(self.layers, 1):
-                cache.above[k] = _last_rows(v, cache.above[k].shape[2])
+            pixels = self.embed(x[:, :, :i])
+            cache.above[0].fill(pixels[:, :, :-1])  # the last is taken in when row i begins
+            v = self._placed(self.vertical_stem(shift_down(pixels)), 0)
+            for k, (layer, above) in enumerate(zip(self.layers, cache.above[1:], strict=True)):
+                above.fill(-v if k else v)  # the sign of a gate, as in Matrices
                 v, _ = layer.look_up(v, cache.labels)
-        if rest:  # columns of row i that are not known yet are overwritten before they are read
-            links = self._begin_row(x, i, cache)
-            h = self.horizontal_stem(self.embed(x[:, :, i, None]))
-            for layer, left, link in zip(self.layers, cache.left[1:], links, strict=True):
-                left[:, layer.horizontal.margin[0] :] = h[:, :, 0].mT
-                h = layer.look_left(h, link)
-            margin = self.horizontal_stem.margin[0]
-            cache.left[0][:, margin:] = self.embed(x[:, :, i]).mT
+        for t in range(i * per_row, stop):
+            self._advance(x, t, cache)
 
     def select(self, cache: GatedPixelCNNCache, rows: Tensor) -> GatedPixelCNNCache:
+        kept: Sequence[RowsAbove | ColumnsLeft] = [*cache.above, *cache.left]
+        for each in kept:
+            each.select(rows)
         return replace(
             cache,
             labels=None if cache.labels is None else cache.labels[rows],
-            above=keep_rows(cache.above, rows),
-            left=keep_rows(cache.left, rows),
-            links=keep_rows(cache.links, rows, dim=1),
+            links=keep_rows(cache.links, rows),
+            maps=cache.maps[rows],
+            gate=cache.gate[rows],
+            last=cache.last[rows],
+            columns={},
+        )
+
+    @torch.no_grad()
+    def _matrices(self) -> Matrices:
+        like = self.horizontal_stem.weight
+        double = torch.ones(2 * self.width, device=like.device, dtype=like.dtype)
+        double[: self.width] = 2
+        by_output = double[:, None, None, None]
+        vertical, links = [], []
+        for k, layer in enumerate(self.layers):
+            kernel = layer.vertical.above() * by_output
+            vertical.append((-kernel if k else kernel, layer.vertical.bias * double))
+            assert layer.link.bias is not None
+            bias = (layer.link.bias + layer.horizontal.bias) * double
+            links.append((layer.link.weight / double[:, None, None] * by_output, bias))
+        return Matrices(
+            vertical_stem=(self.vertical_stem.above(), self.vertical_stem.bias),
+            vertical=vertical,
+            links=links,
+            horizontal_stem=self.embed.folded(
+                self.horizontal_stem.left_matrix(), self.horizontal_stem.bias
+            ),
+            horizontal=[layer.horizontal.left_matrix() * double for layer in self.layers],
+            out=[
+                torch.cat((-layer.out.left_matrix(), layer.out.bias[None])) for layer in self.layers
+            ],
+            readout=self.out.by_pixel(),
+            double=double,
         )
 
     def _placed(self, v: Tensor, i: int) -> Tensor:
         """Adds the vectors of their places to rows of v (B, D, R, W) that begin with row i."""
         return v + self.places[:, i : i + v.shape[2]] if self.position else v
 
-    def _begin_row(self, x: Tensor, i: int, cache: GatedPixelCNNCache) -> list[Tensor]:
-        """Runs the vertical stack for all of row i; returns the links, each (B, 2D, 1, W)."""
-        row = self.embed(x[:, :, i - 1, None]) if i else torch.zeros_like(self.embed(x[:, :, :1]))
-        v = self._placed(self.vertical_stem(row, cache.above[0]), i)
-        cache.above[0] = _scroll(cache.above[0], row)
-        links = []
-        cache.links = []
-        for k, layer in enumerate(self.layers, 1):
-            above, cache.above[k] = cache.above[k], _scroll(cache.above[k], v)
-            v, link = layer.look_up(v, cache.labels, above)
-            links.append(link)
-            link = (link[:, :, 0] + layer.horizontal.bias[:, None]) * cache.double[:, None]
-            cache.links.append(link.permute(2, 0, 1).contiguous())  # (W, B, 2D)
-        return links
+    @torch.no_grad()
+    def _advance(self, x: Tensor, t: int, cache: GatedPixelCNNCache) -> None:
+        """Runs both stacks for the pixel of site t, up to the readout."""
+        pixel, colour = divmod(t, self.colours)
+        i, j = divmod(pixel, x.shape[3])
+        if j == 0 and colour == 0:
+            self._begin_row(x, i, cache)
+        else:  # the pixel of the site before is the only one that has changed
+            last = j if colour else j - 1
+            self._column(cache, last)[0][0].copy_(x[:, :, i, last])
+        (_, pixels, h), *layers = self._column(cache, j)
+        matrix, bias = cache.matrices.horizontal_stem
+        torch.addmm(bias, pixels, matrix, out=h)
+        maps, gate = cache.maps, cache.gate
+        a, b, inner = maps[:, : self.width], maps[:, self.width :], gate[:, : self.width]
+        for h, window, link, matrix, out, output in layers:
+            torch.addmm(link, window, matrix, out=maps).sigmoid_()
+            torch.addcmul(b, a, b, value=-2, out=inner)
+            torch.addmm(h, gate, out, out=output)
 
-    def _show_pixels(self, x: Tensor, i: int, j: int, cache: GatedPixelCNNCache) -> None:
-        """Shows the first horizontal layer pixel (i, j) and the one on its left."""
-        margin = self.horizontal_stem.margin[0]
-        for column in (j - 1, j) if j else (j,):
-            cache.left[0][:, column + margin] = self.embed(x[:, :, i, column])
+    @torch.no_grad()
+    def _begin_row(self, x: Tensor, i: int, cache: GatedPixelCNNCache) -> None:
+        """Runs the vertical stack for all of row i, which tells the horizontal one what it saw."""
+        weights, width, double = cache.matrices, self.width, cache.matrices.double
+        if i:
+            cache.above[0].push(self.embed(x[:, :, i - 1]).mT)
+        v = cache.above[0].convolve(*weights.vertical_stem)  # (B, W, D)
+        if self.position:
+            v = v + self.places[:, i].T
+        layers = zip(
+            self.layers, cache.above[1:], weights.vertical, weights.links, cache.links, strict=True
+        )
+        for layer, above, vertical, link, told in layers:
+            above.push(v)
+            maps = above.convolve(*vertical)  # (B, W, 2D)
+            if self.classes:
+                maps += layer.vertical_label(cache.labels)[:, None] * double
+            told.copy_(F.conv2d(maps.mT[:, :, None], *link)[:, :, 0].mT)
+            if self.classes:
+                told += layer.horizontal_label(cache.labels)[:, None] * double
+            b = maps.sigmoid_()[..., width:]
+            v = torch.addcmul(b, maps[..., :width], b, value=-2)
+
+    def _column(self, cache: GatedPixelCNNCache, j: int) -> Column:
+        """Returns the views of column j that a step reads and writes, made once for all rows."""
+        if j not in cache.columns:
+            left, weights = cache.left, cache.matrices
+            outputs = [*(columns.at(j) for columns in left[2:]), cache.last]
+            found: Column = [(left[0].at(j), left[0].seen(j), left[1].at(j))]
+            for inputs, link, horizontal, out, output in zip(
+                left[1:], cache.links, weights.horizontal, weights.out, outputs, strict=True
+            ):
+                found.append((inputs.at(j), inputs.seen(j), link[:, j], horizontal, out, output))
+            cache.columns[j] = found
+        return cache.columns[j]
 
 
 def shift_down(maps: Tensor) -> Tensor:
     """Returns maps whose row i is row i - 1 of the input; the first row is zero."""
     return F.pad(maps, (0, 0, 1, 0))[:, :, :-1]
-
-
-def _last_rows(maps: Tensor, rows: int) -> Tensor:
-    """Returns the last rows of maps, with zeros above where there are fewer."""
-    return F.pad(maps, (0, 0, rows, 0))[:, :, maps.shape[2] :]
-
-
-def _scroll(above: Tensor, row: Tensor) -> Tensor:
-    """Returns the rows above, one further down."""
-    return torch.cat((above[:, :, 1:], row), 2) if above.shape[2] else above
-
-
-def _columns(left: Tensor, conv: MaskedConv2d, j: int) -> Tensor:
-    """Returns what a horizontal convolution sees at column j, flattened."""
-    return left[:, j : j + conv.margin[0] + 1 : conv.dilation[0]].flatten(1)

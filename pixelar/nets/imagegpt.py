@@ -29,6 +29,8 @@ from pixelar.scan import Scan
 
 __all__ = ["ImageGPT"]
 
+EPSILON = 1e-5  # beside the mean square, where a vector is normalised
+
 
 class Block(nn.Module):
     """One pre-norm Transformer block."""
@@ -36,10 +38,10 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.attention_norm = nn.RMSNorm(width, eps=1e-5)
+        self.attention_norm = nn.RMSNorm(width, eps=EPSILON)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.project = nn.Linear(width, width, bias=False)
-        self.mlp_norm = nn.RMSNorm(width, eps=1e-5)
+        self.mlp_norm = nn.RMSNorm(width, eps=EPSILON)
         self.expand = nn.Linear(width, 4 * width, bias=False)
         self.contract = nn.Linear(4 * width, width, bias=False)
         self.dropout = nn.Dropout(dropout)
@@ -61,13 +63,34 @@ class Block(nn.Module):
         return self.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
 
+def normalise(h: Tensor) -> Tensor:
+    """Returns vectors (*, D) with a root mean square of one, as `Block`'s norms before scaling."""
+    return h * (h.square().mean(-1, keepdim=True) + EPSILON).rsqrt()
+
+
+@dataclass(frozen=True)
+class BlockMatrices:
+    """The weights of a block as matrices from inputs to outputs.
+
+    The scales of norms and of attention are inside them, and so is the factor of the quick GELU:
+    x σ(1.702 x) = SiLU(1.702 x) / 1.702.
+    """
+
+    qkv: Tensor
+    project: Tensor
+    expand: Tensor
+    contract: Tensor
+
+
 @dataclass
 class ImageGPTCache:
     """Keys and values of the positions so far."""
 
     start: Tensor  # the first position's vector, (B, D)
-    keys: list[Tensor]  # one per block, (B, heads, T, D / heads)
-    values: list[Tensor]
+    matrices: list[BlockMatrices]
+    out: Tensor  # (D, P)
+    keys: list[Tensor]  # one per block, (B, heads, D / heads, T): as the product with q reads them
+    values: list[Tensor]  # (B, heads, T, D / heads)
     filled: int = 0  # positions that have keys and values
 
 
@@ -117,7 +140,7 @@ class ImageGPT(Net):
         self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
             Block(width, heads, dropout) for _ in range(depth)
         )
-        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.norm = nn.RMSNorm(width, eps=EPSILON)
         self.out = nn.Linear(width, out_features, bias=False)
         self._initialise()
 
@@ -139,20 +162,35 @@ class ImageGPT(Net):
         return self.out(self.norm(h))  # (B, T, P)
 
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> ImageGPTCache:
-        shape = (len(x), self.heads, self.scan.sites, self.width // self.heads)
-        keys, values = ([self.start.new_empty(shape) for _ in self.blocks] for _ in range(2))
-        return ImageGPTCache(self._start(x, labels), keys, values)
+        batch, each, sites = len(x), self.width // self.heads, self.scan.sites
+        keys, values = (
+            [self.start.new_empty(batch, self.heads, *shape) for _ in self.blocks]
+            for shape in ((each, sites), (sites, each))
+        )
+        with torch.no_grad():
+            matrices = [self._matrices(block) for block in self.blocks]
+            out = self.out.weight.T * self.norm.weight[:, None]
+        return ImageGPTCache(self._start(x, labels), matrices, out, keys, values)
 
+    @torch.no_grad()
     def step(self, x: Tensor, t: int, cache: ImageGPTCache) -> Tensor:
         before = self.embed.sites(x.flatten(1)[:, self.scan.index[t - 1]]) if t else cache.start
-        h = (before + self.position[t])[:, None]  # (B, 1, D)
-        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-            q, keys[:, :, t : t + 1], values[:, :, t : t + 1] = block.queries_keys_values(h)
-            attended = F.scaled_dot_product_attention(q, keys[:, :, : t + 1], values[:, :, : t + 1])
-            h = block.finish(h, attended)
+        h = before + self.position[t]  # (B, D)
+        of_heads = (len(x), self.heads, -1)
+        for weights, keys, values in zip(cache.matrices, cache.keys, cache.values, strict=True):
+            q, k, v = (normalise(h) @ weights.qkv).chunk(3, -1)
+            keys[..., t] = k.view(of_heads)
+            values[:, :, t] = v.view(of_heads)
+            q = q.reshape(-1, 1, keys.shape[2])  # (B · heads, 1, D / heads)
+            scores = torch.bmm(q, keys.flatten(0, 1)[..., : t + 1])
+            attended = torch.bmm(scores.softmax(-1), values.flatten(0, 1)[:, : t + 1])
+            h = torch.addmm(h, attended.view_as(h), weights.project)
+            inner = F.silu(normalise(h) @ weights.expand, inplace=True)
+            h = torch.addmm(h, inner, weights.contract)
         cache.filled = t + 1
-        return self.out(self.norm(h))[:, 0]  # (B, P)
+        return normalise(h) @ cache.out  # (B, P)
 
+    @torch.no_grad()
     def prefill(self, x: Tensor, stop: int, cache: ImageGPTCache) -> None:
         if stop == 0:
             return
@@ -160,15 +198,29 @@ class ImageGPT(Net):
         h = self._inputs(self.embed(x)[:, : stop - 1], cache.start)  # (B, stop, D)
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
             q, k, v = block.queries_keys_values(h)
-            keys[:, :, :stop], values[:, :, :stop] = k, v
+            keys[..., :stop], values[:, :, :stop] = k.mT, v
             h = block.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
     def select(self, cache: ImageGPTCache, rows: Tensor) -> ImageGPTCache:
-        for kept in (cache.keys, cache.values):
+        filled = slice(cache.filled)
+        for kept, places in (
+            (cache.keys, (..., filled)),
+            (cache.values, (slice(None),) * 2 + (filled,)),
+        ):
             for k, tensor in enumerate(kept):  # one after another, to free what is left behind
                 kept[k] = tensor.new_empty(len(rows), *tensor.shape[1:])
-                kept[k][:, :, : cache.filled] = tensor[rows, :, : cache.filled]
+                kept[k][places] = tensor[places][rows]
         return replace(cache, start=cache.start[rows])
+
+    def _matrices(self, block: Block) -> BlockMatrices:
+        qkv = block.qkv.weight.T * block.attention_norm.weight[:, None]
+        qkv[:, : self.width] /= math.sqrt(self.width // self.heads)
+        return BlockMatrices(
+            qkv=qkv,
+            project=block.project.weight.T.contiguous(),
+            expand=block.expand.weight.T * (1.702 * block.mlp_norm.weight[:, None]),
+            contract=block.contract.weight.T / 1.702,
+        )
 
     def _start(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Returns the vector before the first site, with shape (B, D)."""

@@ -13,14 +13,16 @@ References:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
+from pixelar.layers.incremental import ColumnsLeft, Diagonals, RowsAbove
 from pixelar.layers.masked import MaskedConv2d
-from pixelar.layers.readout import Readout, colours_of, read_pixel
+from pixelar.layers.readout import PixelReadout, Readout, colours_of
 from pixelar.nets.base import Net, keep_rows, require_positive, require_scan
 from pixelar.scan import Scan
 
@@ -50,16 +52,53 @@ class Block(nn.Module):
         return h + self.up(self.dropout(inner.relu()))
 
 
+@dataclass(frozen=True)
+class BlockMatrices:
+    """The weights of a block: matrices from inputs to outputs, and the kernel's rows above."""
+
+    down: tuple[Tensor, Tensor]  # matrix, bias
+    above: tuple[Tensor, Tensor]  # kernel, bias
+    left: Tensor  # matrix
+    up: Tensor  # matrix, whose last row is the bias
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """The weights of a walk; all rows of the batch share them."""
+
+    stem_above: tuple[Tensor, Tensor]  # kernel, bias
+    stem_left: Tensor  # matrix
+    blocks: list[BlockMatrices]
+    readout: PixelReadout
+
+
+Column: TypeAlias = list[tuple[Tensor, ...]]
+
+
 @dataclass
 class PixelCNNCache:
-    """The inputs of all k×k convolutions, padded, with the weights as matrices."""
+    """The inputs of all k×k convolutions: some rows, the columns of the pixel's own row, and what
+    the rows tell it.
+    """
 
-    maps: list[Tensor]  # (B, H + top, W + left + right, D) of each convolution
+    matrices: Matrices
     labels: Tensor | None
-    biases: list[Tensor]  # of each block's convolution, with what its label adds: (B, D)
-    stem: Tensor
-    blocks: list[tuple[Tensor, Tensor, Tensor]]  # down, conv, up
-    readout: list[tuple[Tensor, Tensor]]
+    above: list[RowsAbove]  # of the first convolution and of each block's
+    left: list[ColumnsLeft]
+    links: list[Tensor]  # what the rows above add to every column, bias included: (B, W, ·)
+    inner: Tensor  # room for a block's inner features, beside a one: (B, D + 1)
+    columns: dict[int, Column] = field(default_factory=dict)  # views of all these, by column
+
+
+@dataclass
+class PixelCNNWaves:
+    """The inputs of all k×k convolutions along a wavefront."""
+
+    matrices: Matrices
+    labels: Tensor | None
+    diagonals: list[Diagonals]
+    kernels: list[Tensor]  # each as a matrix, for patches of all alive taps
+    count: int = 0  # of the waves so far
 
 
 class PixelCNN(Net):
@@ -84,6 +123,8 @@ class PixelCNN(Net):
         >>> net(torch.zeros(5, 3, 8, 8, dtype=torch.long)).shape
         torch.Size([5, 192, 256])
     """
+
+    embed: PixelValues
 
     def __init__(
         self,
@@ -121,76 +162,180 @@ class PixelCNN(Net):
             h = block.expand(h, block.squeeze(h), labels)
         return self.out(h)  # (B, T, P)
 
+    def reach(self) -> int:
+        """One column per row in the blocks, and those of the first layer in its one row."""
+        return max(self.first_kernel_size // 2, self.kernel_size // 2)
+
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> PixelCNNCache:
-        convs = [self.stem, *(block.conv for block in self.blocks)]
+        batch, columns = len(x), self.scan.shape[2]
+        like = self.stem.weight.detach()
+        above, left, links = [], [], []
+        for conv in self._convolutions():
+            size, taps = (batch, columns, conv.in_channels), conv.kernel_size[1]
+            above.append(RowsAbove(taps // 2, taps, 1, size, like))
+            left.append(ColumnsLeft(taps // 2 + 1, 1, size, like))
+            links.append(like.new_zeros(batch, columns, conv.out_channels))
         return PixelCNNCache(
-            maps=[self._padded(conv, x) for conv in convs],
+            matrices=self._matrices(),
             labels=labels,
-            biases=[
-                (block.label(labels) + block.conv.bias).expand(len(x), -1) for block in self.blocks
-            ],
-            stem=self.stem.patch_matrix(),
-            blocks=[
-                (b.down.patch_matrix(), b.conv.patch_matrix(), b.up.patch_matrix())
-                for b in self.blocks
-            ],
-            readout=self.out.matrices(),
+            above=above,
+            left=left,
+            links=links,
+            inner=like.new_ones(batch, self.width + 1),
         )
 
+    @torch.no_grad()
     def step(self, x: Tensor, t: int, cache: PixelCNNCache) -> Tensor:
-        pixel, colour = divmod(t, self.colours)
-        i, j = divmod(pixel, x.shape[3])
-        self._show_pixels(x, t, cache)
-        seen = _patch(cache.maps[0], self.stem, i, j)
-        h = F.linear(seen, cache.stem.T, self.stem.bias)  # (B, 2D)
-        layers = zip(self.blocks, cache.maps[1:], cache.biases, cache.blocks, strict=True)
-        for block, inputs, bias, (down, conv, up) in layers:
-            squeezed = F.linear(h.relu(), down.T, block.down.bias).relu()
-            left, _, top, _ = block.conv.margin
-            inputs[:, i + top, j + left] = squeezed
-            inner = (_patch(inputs, block.conv, i, j) @ conv).add_(bias).relu_()
-            h = h + F.linear(inner, up.T, block.up.bias)
-        return read_pixel(h, cache.readout, colour, self.colours)
+        return cache.matrices.readout(self._advance(x, t, cache), t % self.colours)
 
+    @torch.no_grad()
     def prefill(self, x: Tensor, stop: int, cache: PixelCNNCache) -> None:
-        rows = stop // (self.colours * x.shape[3]) + 1
-        pixels = self.embed(x[:, :, :rows])
-        _fill(cache.maps[0], self.stem, pixels)
-        h = self.stem(pixels)
-        for block, inputs in zip(self.blocks, cache.maps[1:], strict=True):
-            squeezed = block.squeeze(h)
-            _fill(inputs, block.conv, squeezed)
-            h = block.expand(h, squeezed, cache.labels)
+        per_row = self.colours * x.shape[3]
+        i = stop // per_row
+        if i:
+            inputs = self.embed(x[:, :, :i])
+            h = self.stem(inputs)
+            for block, above, left in zip(
+                (None, *self.blocks), cache.above, cache.left, strict=True
+            ):
+                if block is not None:
+                    inputs = block.squeeze(h)
+                    h = block.expand(h, inputs, cache.labels)
+                above.fill(inputs[:, :, :-1])  # the last row is taken in when row i begins
+                left.fill(inputs[:, :, -1].mT)
+        for t in range(i * per_row, stop):
+            self._advance(x, t, cache)
 
     def select(self, cache: PixelCNNCache, rows: Tensor) -> PixelCNNCache:
+        kept: Sequence[RowsAbove | ColumnsLeft] = [*cache.above, *cache.left]
+        for each in kept:
+            each.select(rows)
         return replace(
             cache,
             labels=None if cache.labels is None else cache.labels[rows],
-            maps=keep_rows(cache.maps, rows),
-            biases=keep_rows(cache.biases, rows),
+            links=keep_rows(cache.links, rows),
+            inner=cache.inner[rows],
+            columns={},
         )
 
-    def _padded(self, conv: MaskedConv2d, x: Tensor) -> Tensor:
-        """Returns an empty map of a convolution's inputs, with room for its margins."""
-        left, right, top, _ = conv.margin
+    def init_waves(self, x: Tensor, labels: Tensor | None = None) -> PixelCNNWaves:
+        like, skew = self.stem.weight.detach(), self.reach() + 1
+        diagonals = [
+            Diagonals(c.kernel_size[0], skew, (len(x), self.scan.shape[1], c.in_channels), like)
+            for c in self._convolutions()
+        ]
+        with torch.no_grad():
+            kernels = [
+                torch.cat((conv.above().permute(2, 3, 1, 0).flatten(0, 2), conv.left_matrix()))
+                for conv in self._convolutions()
+            ]
+        return PixelCNNWaves(self._matrices(), labels, diagonals, kernels)
+
+    @torch.no_grad()
+    def wave(self, x: Tensor, sites: Tensor, cache: PixelCNNWaves) -> Tensor:
+        number, colour = divmod(cache.count, self.colours)
+        cache.count += 1
+        pixels, *inner = cache.diagonals
+        if colour == 0:
+            self._show_wave(x, number - 1, pixels)
+            for diagonal in cache.diagonals:
+                diagonal.begin(number)
+        else:
+            self._show_wave(x, number, pixels)
+        rows, weights = self._rows_of(number), cache.matrices
+        stem, *kernels = cache.kernels
+        n = rows.stop - rows.start
+        h = torch.addmm(self.stem.bias, pixels.seen(number, rows).flatten(0, 1), stem)  # (B·n, 2D)
+        layers = zip(self.blocks, weights.blocks, inner, kernels, strict=True)
+        for block, matrices, diagonal, kernel in layers:
+            matrix, bias = matrices.down
+            squeezed = torch.addmm(bias, h.relu(), matrix).relu_()
+            diagonal.at(number, rows).copy_(squeezed.view(len(x), n, -1))
+            features = torch.addmm(
+                block.conv.bias, diagonal.seen(number, rows).flatten(0, 1), kernel
+            )
+            if self.classes:
+                features.view(len(x), n, -1).add_(block.label(cache.labels)[:, None])
+            matrix, bias = matrices.up[:-1], matrices.up[-1]
+            h = torch.addmm(h, features.relu_(), matrix).add_(bias)
+        return weights.readout(h, colour).view(len(x), n, -1)
+
+    def _convolutions(self) -> list[MaskedConv2d]:
+        return [self.stem, *(block.conv for block in self.blocks)]
+
+    @torch.no_grad()
+    def _matrices(self) -> Matrices:
+        return Matrices(
+            stem_above=(self.stem.above(), self.stem.bias),
+            stem_left=self.stem.left_matrix(),
+            blocks=[
+                BlockMatrices(
+                    down=(block.down.left_matrix(), block.down.bias),
+                    above=(block.conv.above(), block.conv.bias),
+                    left=block.conv.left_matrix(),
+                    up=torch.cat((block.up.left_matrix(), block.up.bias[None])),
+                )
+                for block in self.blocks
+            ],
+            readout=self.out.by_pixel(),
+        )
+
+    def _advance(self, x: Tensor, t: int, cache: PixelCNNCache) -> Tensor:
+        """Returns the features (B, 2D) of the pixel of site t, and leaves them to later ones."""
+        pixel, colour = divmod(t, self.colours)
+        i, j = divmod(pixel, x.shape[3])
+        if j == 0 and colour == 0:
+            self._begin_row(x, i, cache)
+        else:  # the pixel of the site before is the only one that has changed
+            last = j if colour else j - 1
+            self._column(cache, last)[0][0].copy_(self.embed(x[:, :, i, last]))
+        weights, inner = cache.matrices, cache.inner
+        (_, pixels, link), *blocks = self._column(cache, j)
+        h = torch.addmm(link, pixels, weights.stem_left)
+        features = inner[:, :-1]
+        for (at, seen, link), block in zip(blocks, weights.blocks, strict=True):
+            matrix, bias = block.down
+            torch.addmm(bias, h.relu(), matrix, out=at).relu_()
+            torch.addmm(link, seen, block.left, out=features).relu_()
+            h = torch.addmm(h, inner, block.up)
+        return h
+
+    def _begin_row(self, x: Tensor, i: int, cache: PixelCNNCache) -> None:
+        """Runs all kernels' rows above for all of row i: the row before it is final."""
+        weights = cache.matrices
+        kernels = [weights.stem_above, *(block.above for block in weights.blocks)]
+        if i:
+            cache.left[0].fill(self.embed(x[:, :, i - 1]).mT)
+        for above, left, kernel, link in zip(
+            cache.above, cache.left, kernels, cache.links, strict=True
+        ):
+            if i:
+                above.push(left.row())
+            link.copy_(above.convolve(*kernel))
+        if self.classes:
+            for block, link in zip(self.blocks, cache.links[1:], strict=True):
+                link += block.label(cache.labels)[:, None]
+
+    def _column(self, cache: PixelCNNCache, j: int) -> Column:
+        """Returns the views of column j that a step reads and writes, made once for all rows."""
+        if j not in cache.columns:
+            cache.columns[j] = [
+                (left.at(j), left.seen(j), link[:, j])
+                for left, link in zip(cache.left, cache.links, strict=True)
+            ]
+        return cache.columns[j]
+
+    def _rows_of(self, wave: int) -> slice:
+        """Returns the rows that a wave of pixels passes through."""
         _, height, width = self.scan.shape
-        return conv.weight.new_zeros(len(x), height + top, width + left + right, conv.in_channels)
+        skew = self.reach() + 1
+        return slice(max(0, -((width - 1 - wave) // skew)), min(height, wave // skew + 1))
 
-    def _show_pixels(self, x: Tensor, t: int, cache: PixelCNNCache) -> None:
-        """Shows the first layer the pixels of site t and of the site before it."""
-        left, _, top, _ = self.stem.margin
-        for site in (t - 1, t):
-            i, j = divmod(max(site, 0) // self.colours, x.shape[3])
-            cache.maps[0][:, i + top, j + left] = self.embed(x[:, :, i, j])
-
-
-def _patch(inputs: Tensor, conv: MaskedConv2d, i: int, j: int) -> Tensor:
-    """Returns what a convolution sees at pixel (i, j), flattened, from its padded inputs."""
-    height, width = conv.taps
-    return inputs[:, i : i + height, j : j + width].flatten(1)
-
-
-def _fill(inputs: Tensor, conv: MaskedConv2d, maps: Tensor) -> None:
-    """Writes the first rows of maps (B, D, R, W) into a convolution's padded inputs."""
-    left, _, top, _ = conv.margin
-    inputs[:, top : top + maps.shape[2], left : left + maps.shape[3]] = maps.permute(0, 2, 3, 1)
+    def _show_wave(self, x: Tensor, wave: int, pixels: Diagonals) -> None:
+        """Shows the first layer the pixels of a wave, as they are now."""
+        if wave < 0:
+            return
+        rows = self._rows_of(wave)
+        i = torch.arange(rows.start, rows.stop, device=x.device)
+        values = self.embed(x[:, :, i, wave - (self.reach() + 1) * i])  # (B, C, n)
+        pixels.at(wave, rows).copy_(values.mT)

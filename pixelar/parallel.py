@@ -1,0 +1,119 @@
+"""Exact sampling that computes several sites at once: the image of a walk, site by site, with the
+same uniform numbers.
+
+wavefront     where a net's reach to the right is bounded, pixels with the same j + (r + 1)·i do not
+              see each other: they are drawn together, in W + (r + 1)(H - 1) waves.
+
+                  r = 1     0 1 2 3 4 5
+                            2 3 4 5 6 7
+                            4 5 6 7 8 9
+
+fixed point   any net: all sites are drawn anew from one parallel forward, again and again, until no
+              symbol changes. Site t is right once all sites before it are, so the first forward is
+              right about site 0 and the k-th about k sites at least; usually about many more.
+
+References:
+    Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving (Song et al.,
+    2021), https://arxiv.org/abs/2002.03629
+    Predictive Sampling with Forecasting Autoregressive Models (Wiggers and Hoogeboom, 2020),
+    https://arxiv.org/abs/2002.09928
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pixelar.errors import PixelarError
+from pixelar.model import PixelModel
+from pixelar.nets import Net
+from pixelar.unroll import Choose, write_sites
+
+__all__ = ["fixed_point", "wavefront", "waves"]
+
+
+def waves(net: Net) -> list[Tensor] | None:
+    """Returns the sites of each wave in turn, or None for a net whose reach has no bound.
+
+    Colours of a pixel that are sites of their own come in successive waves.
+    """
+    reach = net.reach()
+    if reach is None:
+        return None
+    scan = net.scan
+    colours = scan.shape[0] if scan.name == "subpixel" else 1
+    sites = torch.arange(scan.sites)
+    pixel, colour = sites // colours, sites % colours
+    row, column = pixel // scan.shape[2], pixel % scan.shape[2]
+    number = colours * (column + (reach + 1) * row) + colour
+    order = number.argsort(stable=True)
+    return [*order.split(number.bincount().tolist())]
+
+
+def wavefront(
+    model: PixelModel, x: Tensor, choose: Choose, labels: Tensor | None = None
+) -> Iterator[int]:
+    """Lets `choose` write a canvas wave by wave.
+
+    Arguments:
+        model: The model.
+        x: The canvas of symbols with shape (B, C, H, W), written in place.
+        choose: As in `write_sites`.
+        labels: Classes with shape (B,).
+
+    Yields:
+        After each wave, how many sites are drawn.
+
+    Raises:
+        PixelarError: If the net has no bounded reach.
+    """
+    schedule = waves(model.net)
+    if schedule is None:
+        raise PixelarError(
+            f"net {type(model.net).__name__} looks at whole rows, so there are no waves of pixels "
+            "that do not see each other; use method: sequential or fixed_point"
+        )
+    labels = model.check_labels(labels, len(x))
+    cache = model.net.init_waves(x, labels)
+    done = 0
+    for sites in schedule:
+        sites = sites.to(x.device)
+        params = model.net.wave(x, sites, cache)  # (B, n, P)
+        write_sites(model, x, params, choose, sites)
+        done += len(sites)
+        yield done
+
+
+def fixed_point(
+    model: PixelModel,
+    x: Tensor,
+    choose: Choose,
+    labels: Tensor | None = None,
+    *,
+    start: int = 0,
+) -> Iterator[int]:
+    """Lets `choose` write all sites of a canvas again and again, until nothing changes.
+
+    Arguments:
+        model: The model.
+        x: The canvas of symbols with shape (B, C, H, W), written in place; the better it is at the
+            beginning, the fewer forwards it takes. Sites before `start` are given.
+        choose: As in `write_sites`; it must choose the same when it is asked the same.
+        labels: Classes with shape (B,).
+        start: The first site to draw.
+
+    Yields:
+        After each forward, how many sites from the first on are final in all images.
+    """
+    labels = model.check_labels(labels, len(x))
+    sites = torch.arange(start, model.scan.sites, device=x.device)
+    final = start
+    while final < model.scan.sites:
+        before = model.scan.gather(x)
+        params = model.net(x, labels)[:, start:]  # (B, n, P)
+        write_sites(model, x, params, choose, sites)
+        changed = (model.scan.gather(x) != before).any(-1).any(0)  # (T,)
+        # a site that follows unchanged ones was drawn from what it keeps: it is final too
+        unchanged = int((~changed).long().cumprod(0).sum())
+        final = min(max(unchanged + 1, final + 1), model.scan.sites)
+        yield final

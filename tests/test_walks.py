@@ -1,0 +1,156 @@
+"""However a canvas is walked, a seed and a number give one image."""
+
+from typing import Any
+
+import pytest
+import torch
+import zoo
+
+from pixelar.analysis import dependencies
+from pixelar.completion import choose_walk, complete
+from pixelar.errors import PixelarError
+from pixelar.memory import bytes_of
+from pixelar.nets import NETS, Net
+from pixelar.parallel import waves
+from pixelar.sampling import draw_images, sample
+
+WAVING = [name for name in NETS if zoo.tiny(name).net.reach() is not None]
+MODELS = [*zoo.every_model((3, 4, 5), levels=3, classes=(0, 3))]
+
+
+@pytest.mark.parametrize(("net", "head", "scan", "classes"), MODELS)
+def test_all_walks_draw_the_same_images(net: str, head: str, scan: str, classes: int) -> None:
+    model = zoo.tiny(net, head, shape=(3, 4, 5), scan=scan, levels=3, classes=classes)
+    labels = torch.arange(3) if classes else None
+    one_by_one = draw_images(model, 3, labels, seed=1, method="sequential")
+    assert one_by_one.evaluations == model.scan.sites
+    methods = ["fixed_point", "wavefront"] if net in WAVING else ["fixed_point"]
+    for method in methods:
+        drawn = draw_images(model, 3, labels, seed=1, method=method)  # type: ignore[arg-type]
+        assert torch.equal(drawn.images, one_by_one.images), method
+        assert drawn.walk == method
+        assert method == "wavefront" or drawn.evaluations < model.scan.sites
+        few = None if labels is None else labels[:1]
+        alone = sample(model, 1, few, seed=1, method=method)  # type: ignore[arg-type]
+        assert torch.equal(alone, one_by_one.images[:1]), "the batch matters"
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("rows", ["first", "scattered"])
+def test_all_walks_complete_alike(net: str, rows: str) -> None:
+    model = zoo.tiny(net, shape=(1, 6, 5))
+    generator = torch.Generator().manual_seed(0)
+    images = model.quantizer.decode(torch.randint(3, (2, 1, 6, 5), generator=generator))
+    known = torch.rand(6, 5, generator=generator) < 0.4
+    if rows == "first":
+        known = torch.arange(6)[:, None].expand(6, 5) < 3
+    for options in ({}, {"temperature": 0.7, "top_p": 0.8}):
+        drawn = [
+            complete(model, images, known, seed=3, method="clamp", walk=walk, **options)
+            for walk in ("sequential", "fixed_point", *(["wavefront"] if net in WAVING else []))
+        ]
+        assert all(torch.equal(other, drawn[0]) for other in drawn[1:])
+
+
+@pytest.mark.parametrize("net", WAVING)
+@pytest.mark.parametrize("size", [3, 5, 7])
+def test_the_declared_reach_is_what_the_net_sees(net: str, size: int) -> None:
+    """Whatever a site depends on comes in an earlier wave; with one column less it would not."""
+    for scan in zoo.scans_of(net):
+        model = zoo.tiny(net, shape=(2, 4, 12), scan=scan, first_kernel_size=size)
+        depends = dependencies(model, trials=2)
+        assert depends.any() and not _broken(model.net, depends)
+        reach = model.net.reach()
+        assert reach is not None
+        model.net.reach = lambda reach=reach: reach - 1  # type: ignore[method-assign]
+        assert _broken(model.net, depends), "the reach is declared larger than it is"
+
+
+def _broken(net: Net, depends: torch.Tensor) -> bool:
+    """Whether a site depends on one that does not come in an earlier wave."""
+    number, schedule = torch.empty(net.scan.sites, dtype=torch.long), waves(net)
+    assert schedule is not None
+    assert torch.equal(torch.cat(schedule).sort().values, torch.arange(net.scan.sites))
+    for k, sites in enumerate(schedule):
+        number[sites] = k
+    return bool((number[None, :] >= number[:, None])[depends].any())
+
+
+@pytest.mark.parametrize("net", WAVING)
+def test_a_wave_is_what_forward_gives(net: str) -> None:
+    """The sites of later waves are poisoned, and the default, a forward for each, is the twin."""
+    for scan in zoo.scans_of(net):
+        model = zoo.tiny(net, shape=(2, 5, 6), scan=scan, classes=3)
+        x, canvas = (torch.randint(3, (2, 2, 5, 6)) for _ in range(2))
+        labels, schedule = torch.tensor([1, 2]), waves(model.net)
+        assert schedule is not None
+        with torch.no_grad():
+            expected = model.net(x, labels)
+            cache = model.net.init_waves(canvas, labels)
+            for sites in schedule:
+                params = model.net.wave(canvas, sites, cache)
+                torch.testing.assert_close(params, expected[:, sites], rtol=0, atol=1e-10)
+                slow = Net.wave(model.net, canvas, sites, labels)
+                torch.testing.assert_close(slow, expected[:, sites], rtol=0, atol=1e-10)
+                at = model.scan.index[sites].flatten()
+                canvas.view(2, -1)[:, at] = x.view(2, -1)[:, at]
+
+
+@pytest.mark.parametrize(("size", "count"), [(3, 82), (7, 136)])
+def test_the_number_of_waves_of_mnist(size: int, count: int) -> None:
+    model = zoo.tiny("PixelCNN", shape=(1, 28, 28), first_kernel_size=size)
+    found = waves(model.net)
+    assert found is not None and len(found) == count
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("method", ["sequential", "wavefront"])
+def test_a_cache_does_not_grow_with_the_steps(net: str, method: str) -> None:
+    """Nor, for convolutions, with the height of the image: they keep rows."""
+    if method == "wavefront" and NETS[net].wave is Net.wave:
+        return
+    sizes = []
+    for height in (6, 12):
+        model = zoo.tiny(net, shape=(1, height, 5))
+        x = torch.zeros(2, 1, height, 5, dtype=torch.long)
+        after = []
+        with torch.no_grad():
+            if method == "sequential":
+                cache = model.net.init_cache(x)
+                for t in range(model.scan.sites):
+                    model.net.step(x, t, cache)
+                    if t % 5 == 4:
+                        after.append(bytes_of(cache))
+            else:
+                cache = model.net.init_waves(x)
+                for sites in waves(model.net) or []:
+                    model.net.wave(x, sites, cache)
+                    after.append(bytes_of(cache))
+        assert len(set(after)) == 1
+        sizes.append(after[0])
+    if method == "sequential" and net in WAVING:
+        assert sizes[0] == sizes[1]
+
+
+def test_auto_takes_waves_where_they_are_quicker() -> None:
+    model = zoo.tiny("PixelCNN", shape=(1, 28, 28))
+    assert choose_walk(model, "auto", batch=1) == "wavefront"
+    assert choose_walk(model, "auto", batch=64) == "sequential"
+    assert choose_walk(model, "auto", batch=1, start=392) == "sequential"
+    assert choose_walk(zoo.tiny("PixelCNN", shape=(1, 4, 4)), "auto", batch=1) == "sequential"
+    for net in ("GatedPixelCNN", "ImageGPT"):
+        assert choose_walk(zoo.tiny(net, shape=(1, 28, 28)), "auto", batch=1) == "sequential"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"walk": "wavefront"}, "net ImageGPT looks at whole rows, so there are no waves"),
+        ({"walk": "wavefrnt"}, "walk: unknown 'wavefrnt'; did you mean 'wavefront'"),
+        ({"method": "particles", "walk": "fixed_point"}, "particles walk site by site"),
+    ],
+)
+def test_walks_that_cannot_be_are_explained(options: dict[str, Any], message: str) -> None:
+    blank = torch.zeros(1, 1, 5, 6, dtype=torch.uint8)
+    with pytest.raises(PixelarError, match=message):
+        complete(zoo.tiny("ImageGPT"), blank, torch.zeros(5, 6), **options)
