@@ -17,6 +17,7 @@ from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 import pixelar
+from pixelar.layers.incremental import ColumnsLeft, RowsAbove
 from pixelar.layers.masked import MaskedConv2d, RowsAboveConv2d
 from pixelar.model import PixelModel, build_model
 from pixelar.nets import Cache, Net
@@ -180,59 +181,57 @@ def trace(net: Net, t: int, parts: Parts) -> list[Tensor]:
     return found
 
 
+def by_columns(left: ColumnsLeft) -> tuple[Tensor, tuple[int, ...]]:
+    """Returns a row of a convolution's input without its margin; columns are its places."""
+    return left.buffer[:, 0, left.taps - 1 :], (1,)
+
+
+def by_places(above: RowsAbove) -> tuple[Tensor, tuple[int, ...]]:
+    """Returns the rows above without their margins."""
+    return above.buffer[:, :, above.margin : above.margin + above.width], (1, 2)
+
+
+def two_moments(net: Net, parts: Parts, names: Sequence[str], file: str, rows: int) -> None:
+    """Draws what the first step of a row does to a cache, and a step within the row."""
+    fig = figure(9, 3.2)
+    moments = {"a row begins: column 0": 4 * SIDE, "within the row: column 3": 4 * SIDE + 3}
+    grid = fig.subplots(3, 2, height_ratios=(rows, 1, 1))
+    for column, (moment, t) in zip(grid.T, moments.items(), strict=True):
+        with torch.no_grad():
+            grids = trace(net, t, parts)
+        title(column[0], moment)
+        for axes, codes in zip(column, grids, strict=True):
+            row = codes if codes.ndim == 2 else codes[None]
+            cells(axes, row, [KEPT, READ, WRITTEN, BOTH])
+    for axes, name in zip(grid[:, 0], names, strict=True):
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10, color=INK)
+    legend(fig, read=READ, written=WRITTEN, read_and_then_written=BOTH, untouched=KEPT)
+    save(fig, file)
+
+
 def draw_pixelcnn_cache() -> None:
-    net = tiny("PixelCNN", width=4, depth=3, first_kernel_size=5, readout=[]).net
-    t = 4 * SIDE + 3
-    with torch.no_grad():
-        grids = trace(net, t, lambda cache: [(maps, (1, 2)) for maps in cache.maps])
-    fig = figure(9.5, 3.1)
-    names = ["pixels\n(5×5, mask A)"] + [f"inputs of block {k}\n(3×3, mask B)" for k in (1, 2, 3)]
-    for axes, codes, name in zip(fig.subplots(1, 4), grids, names, strict=True):
-        top, side = len(codes) - SIDE, (codes.shape[1] - SIDE) // 2
-        filled = torch.zeros_like(codes)
-        filled[top:, side : side + SIDE].view(SIDE, SIDE)[: t // SIDE] = 1
-        filled[top + t // SIDE, side : side + t % SIDE] = 1
-        cells(axes, torch.where(codes > 0, codes + 1, filled), [PALE, KEPT, READ, WRITTEN])
-        axes.add_patch(
-            Rectangle((side - 0.5, top - 0.5), SIDE, SIDE, fill=False, edgecolor=INK, zorder=3)
-        )
-        title(axes, name)
-    legend(fig, read=READ, written=WRITTEN, kept_from_earlier_steps=KEPT, empty_or_margin=PALE)
-    save(fig, "cache-pixelcnn")
+    net = tiny("PixelCNN", width=4, depth=2, first_kernel_size=3, kernel_size=5, readout=[]).net
 
+    def parts(cache: Cache) -> list[tuple[Tensor, tuple[int, ...]]]:
+        return [by_places(cache.above[1]), (cache.links[1], (1,)), by_columns(cache.left[1])]
 
-def gated_parts(cache: Cache) -> list[tuple[Tensor, tuple[int, ...]]]:
-    """Returns, of a Gated PixelCNN's first layers, the rows above, the links and the row's left."""
-    return [(cache.above[1], (2, 3)), (cache.links[0], (0,)), (cache.left[1], (1,))]
+    two_moments(net, parts, ("2 rows above", "what they add", "the row"), "cache-pixelcnn", 2)
 
 
 def draw_gated_cache() -> None:
     net = tiny("GatedPixelCNN", width=4, depth=2, first_kernel_size=3, kernel_size=5).net
-    fig = figure(9, 3.2)
-    moments = {"a row begins: column 0": 4 * SIDE, "within the row: column 3": 4 * SIDE + 3}
-    grid = fig.subplots(3, 2, height_ratios=(2, 1, 1))
-    for column, (moment, t) in zip(grid.T, moments.items(), strict=True):
-        with torch.no_grad():
-            grids = trace(net, t, gated_parts)
-        title(column[0], moment)
-        for axes, codes in zip(column, grids, strict=True):
-            row = codes if codes.ndim == 2 else codes[None]
-            side = row.shape[1] - SIDE  # the margin on the left
-            row[:, :side][row[:, :side] == 0] = 4
-            cells(axes, row, [KEPT, READ, WRITTEN, BOTH, PALE])
-            axes.set_xlim(-2.5 + side, SIDE - 0.5 + side)
-    for axes, name in zip(
-        grid[:, 0], ("2 rows of v above", "links v → h", "row of h"), strict=True
-    ):
-        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10, color=INK)
-    legend(fig, read=READ, written=WRITTEN, read_and_then_written=BOTH, untouched=KEPT, margin=PALE)
-    save(fig, "cache-gated-pixelcnn")
+
+    def parts(cache: Cache) -> list[tuple[Tensor, tuple[int, ...]]]:
+        return [by_places(cache.above[1]), (cache.links[0], (1,)), by_columns(cache.left[1])]
+
+    names = ("3 rows of v", "links v → h", "row of h")
+    two_moments(net, parts, names, "cache-gated-pixelcnn", 3)
 
 
 def imagegpt_parts(cache: Cache) -> list[tuple[Tensor, tuple[int, ...]]]:
     """Returns keys and values of every block in turn."""
     pairs = zip(cache.keys, cache.values, strict=True)
-    return [(part, (2,)) for pair in pairs for part in pair]
+    return [(part, (axis,)) for pair in pairs for part, axis in zip(pair, (3, 2), strict=True)]
 
 
 def draw_imagegpt_cache() -> None:

@@ -171,6 +171,13 @@ def add_sample(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-n", type=whole(1, MOST_IMAGES), default=16, help="number of images (default: 16)"
     )
+    command.add_argument(
+        "--method",
+        choices=("auto", "sequential", "wavefront", "fixed_point"),
+        default="auto",
+        help="how to walk: site by site; many pixels at once, where the net allows it; all sites "
+        "at once until nothing changes. The images are the same (default: auto, the quickest)",
+    )
     add_drawing(command, "samples.png")
 
 

@@ -39,7 +39,7 @@ from pixelar.packaged import find, packaged, read_card
 from pixelar.particles import Posterior, posterior
 from pixelar.pictures import grid, save_picture, show_unknown
 from pixelar.quantizers import QUANTIZERS
-from pixelar.sampling import sample as sample_images
+from pixelar.sampling import draw_images
 from pixelar.scan import SCANS
 
 __all__ = ["RUN"]
@@ -111,12 +111,21 @@ def sample(options: Namespace) -> int:
         labels: Tensor | None = torch.arange(options.n) % model.classes
     else:
         labels = labels_for(model, options.label, options.n)
-    images = sample_images(
-        model, options.n, labels, **drawing(options), progress=sys.stderr.isatty()
+    drawn = draw_images(
+        model,
+        options.n,
+        labels,
+        method=options.method,
+        **drawing(options),
+        progress=sys.stderr.isatty(),
     )
-    save_picture(grid(images), output)
-    print(output)
+    save_picture(grid(drawn.images), output)
+    each = STEPS[drawn.walk].format(drawn.evaluations)
+    print(f"{output}: {each} for {model.scan.sites} sites")
     return 0
+
+
+STEPS = {"sequential": "{} steps", "wavefront": "{} waves", "fixed_point": "{} forwards"}
 
 
 def complete(options: Namespace) -> int:

@@ -64,6 +64,11 @@ class GatedLayer(nn.Module):
         self.horizontal_label = LabelEmbedding(classes, 2 * width)
         self.dropout = nn.Dropout(dropout)
 
+    def forward(self, v: Tensor, h: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns the outputs of the vertical and of the horizontal stack, each (B, D, H, W)."""
+        v, link = self.look_up(v, labels)
+        return v, self.look_left(h, link)
+
     def look_up(self, v: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the vertical stack's output (B, D, H, W) and its link to h (B, 2D, H, W)."""
         maps = self.vertical(v) + self.vertical_label(labels)[..., None, None]
@@ -185,13 +190,18 @@ class GatedPixelCNN(Net):
         self.out = Readout(scan, width, readout, out_features)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.read(self.features(x, labels))
+
+    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         pixels = self.embed(x)
         v = self._placed(self.vertical_stem(shift_down(pixels)), 0)  # (B, D, H, W)
         h = self.horizontal_stem(pixels)
         for layer in self.layers:
-            v, link = layer.look_up(v, labels)
-            h = layer.look_left(h, link)
-        return self.out(h)  # (B, T, P)
+            v, h = self.run(layer, v, h, labels)
+        return h
+
+    def read(self, features: Tensor) -> Tensor:
+        return self.out(features)  # (B, T, P)
 
     def reach(self) -> int:
         """Columns of the first layer, in its one row, and of all kernels of the vertical stack."""
@@ -294,7 +304,7 @@ class GatedPixelCNN(Net):
         pixel, colour = divmod(t, self.colours)
         i, j = divmod(pixel, x.shape[3])
         if j == 0 and colour == 0:
-            self._begin_row(x, i, cache)
+            self.begin_row(x, i, cache)
         else:  # the pixel of the site before is the only one that has changed
             last = j if colour else j - 1
             self._column(cache, last)[0][0].copy_(x[:, :, i, last])
@@ -309,7 +319,7 @@ class GatedPixelCNN(Net):
             torch.addmm(h, gate, out, out=output)
 
     @torch.no_grad()
-    def _begin_row(self, x: Tensor, i: int, cache: GatedPixelCNNCache) -> None:
+    def begin_row(self, x: Tensor, i: int, cache: GatedPixelCNNCache) -> None:
         """Runs the vertical stack for all of row i, which tells the horizontal one what it saw."""
         weights, width, double = cache.matrices, self.width, cache.matrices.double
         if i:

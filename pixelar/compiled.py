@@ -1,0 +1,112 @@
+"""Walks in machine code: a Gated PixelCNN's horizontal stack, readout and draw for a whole row.
+
+A pixel of a single image is so little work that most of the time goes by between the operations.
+With numba (`pip install pixelar[fast]`) one call does a row; the vertical stack stays with torch.
+Numba compiles at the first use, for some seconds, and keeps the result on disk.
+"""
+
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pixelar.drawing import Draw
+from pixelar.heads import Bernoulli, Categorical
+from pixelar.model import PixelModel
+from pixelar.nets import GatedPixelCNN
+
+if TYPE_CHECKING:
+    from pixelar.nets.gated_pixelcnn import GatedPixelCNNCache
+
+__all__ = ["can_compile", "compiled_rows", "tell_once"]
+
+MISSING = (
+    "numba is not installed, so few images are drawn several times slower than they could be: "
+    "pip install 'pixelar[fast]'"
+)
+
+
+def can_compile(model: PixelModel, draw: Draw) -> bool:
+    """Returns whether there is a kernel for a model and a way to draw, numba or not."""
+    return (
+        isinstance(model.net, GatedPixelCNN)
+        and isinstance(model.head, Bernoulli | Categorical)
+        and model.scan.shape[0] == 1
+        and draw.options == (1.0, None, None)
+        and model.device.type == "cpu"
+        and next(model.parameters()).dtype in (torch.float32, torch.float64)
+    )
+
+
+def numba_is_there() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+def tell_once() -> None:
+    """Says that numba is missing; Python shows a warning from one place once."""
+    warnings.warn(MISSING, stacklevel=1)
+
+
+@torch.no_grad()
+def compiled_rows(
+    model: PixelModel, x: Tensor, draw: Draw, labels: Tensor | None = None, *, start: int = 0
+) -> Iterator[int]:
+    """Walks a canvas as `unroll` does, a row at a time.
+
+    Arguments:
+        model: A model that `can_compile`.
+        x: The canvas of symbols with shape (B, 1, H, W), written in place. Sites before `start`
+            are given.
+        draw: Chooses symbols.
+        labels: Classes with shape (B,).
+        start: The first site to visit.
+
+    Yields:
+        After each row, how many sites are drawn.
+    """
+    from pixelar.kernels import gated_row
+
+    net = model.net
+    assert isinstance(net, GatedPixelCNN)
+    _, height, width = model.scan.shape
+    cache = net.init_cache(x, model.check_labels(labels, len(x)))
+    net.prefill(x, start, cache)
+    weights = _weights(cache)
+    depth, features = len(net.layers), net.width
+    maps = np.zeros((depth + 1, len(x), width, features), weights[0].dtype)
+    for k, left in enumerate(cache.left[1:]):  # the beginning of a row may be known
+        maps[k] = left.row().numpy()
+    dilations = np.array([layer.horizontal.dilation[1] for layer in net.layers])
+    noise, keep, given = (
+        values[:, 0].unflatten(0, (height, width)).numpy()
+        for values in (draw.noise, draw.keep, draw.given)
+    )
+    first, begin = divmod(start, width)
+    for i in range(first, height):
+        if begin == 0:
+            net.begin_row(x, i, cache)
+        links = torch.stack(cache.links).numpy()  # (L, B, W, 2D)
+        row = x[:, 0, i].numpy()
+        gated_row(
+            row, begin, noise[i], keep[i], given[i], net.embed.zero, maps, links, dilations, *weights
+        )
+        begin = 0
+        yield (i + 1) * width
+
+
+def _weights(cache: "GatedPixelCNNCache") -> tuple[np.ndarray, ...]:
+    """Returns the walk's matrices as the kernel takes them."""
+    matrices = cache.matrices
+    stem, bias = matrices.horizontal_stem
+    (last, last_bias), hidden = matrices.readout.last[0], matrices.readout.hidden
+    # hidden layers of the readout are laid out one after another
+    shapes = np.array([tuple(matrix.shape) for matrix, _ in hidden], dtype=np.int64).reshape(-1, 2)
+    flat = [part.flatten() for layer in hidden for part in layer]
+    inner = torch.cat(flat) if flat else last.new_zeros(0)
+    found = (stem, bias, torch.stack(matrices.horizontal), torch.stack(matrices.out), inner)
+    arrays = [np.ascontiguousarray(t.detach().numpy()) for t in (*found, last, last_bias)]
+    return (*arrays, shapes)

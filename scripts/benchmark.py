@@ -1,0 +1,68 @@
+"""Measures pixelar against itself and others, in turns in one process.
+
+    python scripts/benchmark.py                        all suites, about half an hour on one thread
+    python scripts/benchmark.py sampling loss          some of them
+    python scripts/benchmark.py --device cuda
+    python scripts/benchmark.py --document             docs/performance.md from its JSON, as it is
+
+Results are added to the JSON file, so that suites may be run one by one. Nothing else should run
+meanwhile.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from benchmarks import SUITES
+from benchmarks.document import write
+from benchmarks.measure import Settings, environment
+from benchmarks.report import draw, load, save, text
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(SUITES))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--tiny", action="store_true", help="only to see that everything runs")
+    parser.add_argument("-o", "--output", type=Path, metavar="JSON")
+    parser.add_argument("--document", action="store_true", help="write docs/performance.md")
+    options = parser.parse_args()
+    unknown = set(options.suites) - set(SUITES)
+    if unknown:
+        parser.error(f"unknown suite: {', '.join(sorted(unknown))}; known: {', '.join(SUITES)}")
+    kind = torch.device(options.device).type
+    kept = DOCS / "performance" / f"{kind}.json"
+    if options.document:
+        print("\n".join(map(str, write(DOCS))))
+        return
+    folder = Path(tempfile.mkdtemp()) if options.tiny else kept.parent
+    output = options.output or folder / kept.name
+    torch.set_num_threads(options.threads)
+    settings = Settings(
+        torch.device(options.device), 1 if options.tiny else options.repeats, options.tiny
+    )
+    about = environment(settings)
+    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    for name in options.suites or SUITES:
+        print(f"\n== {name}: min / median / max, and the ratio to the reference", flush=True)
+        rows = []
+        for row in SUITES[name](settings):
+            rows.append(row)
+            print(text([row]), flush=True)
+        _, earlier = load(output) if output.is_file() else ({}, {})
+        save(output, about, {**earlier, **({name: rows} if rows else {})})
+    print(f"\n{output}")
+    _, results = load(output)
+    print("\n".join(map(str, draw(results, output.parent))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

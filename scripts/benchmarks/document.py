@@ -1,0 +1,27 @@
+"""docs/performance.md: its tables out of the JSON of the last runs; what is written by hand stays."""
+
+import re
+from pathlib import Path
+
+from benchmarks.report import draw, load, markdown
+
+__all__ = ["write"]
+
+MARK = re.compile(r"(<!-- (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def write(docs: Path) -> list[Path]:
+    """Puts the tables in their places, `<!-- cpu sampling -->` … `<!-- end -->`, and draws plots."""
+    page = docs / "performance.md"
+    found = {path.stem: load(path) for path in sorted((docs / "performance").glob("*.json"))}
+
+    def table(match: re.Match[str]) -> str:
+        environment, suites = found[match[2]]
+        if match[3] == "environment":
+            content = ", ".join(f"{name} {value}" for name, value in environment.items())
+        else:
+            content = markdown(match[3], suites[match[3]])
+        return f"{match[1]}{content}\n{match[4]}"
+
+    page.write_text(MARK.sub(table, page.read_text()))
+    return [page, *draw(found["cpu"][1], docs / "performance")]

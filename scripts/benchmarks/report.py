@@ -1,0 +1,137 @@
+"""Tables and plots of what was measured: on the screen, in the documents, as pictures."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.measure import Row, ratio, spread
+from benchmarks.scaling import THEORY, exponent
+
+__all__ = ["draw", "load", "markdown", "save", "text"]
+
+Results = Mapping[str, list[Row]]
+SWEEPS = {"batches": "batch", "pixels": "pixels", "depths": "depth"}  # suites, and what they vary
+
+
+def text(rows: Iterable[Row]) -> str:
+    """Returns rows as lines for the screen."""
+    lines = []
+    for row in rows:
+        lines.append(row.case)
+        for name, times in row.seconds.items():
+            lines.append(f"  {name:28s}{spread(times):>30s}{ratio(row, name):10.3g} ×")
+        lines += [f"  {name}: {_number(value)}" for name, value in row.numbers.items()]
+    return "\n".join(lines)
+
+
+def markdown(suite: str, rows: list[Row]) -> str:
+    """Returns rows as a table, and fitted exponents where the number of pixels varies."""
+    lines = [
+        "| case | contender | min / median / max | × reference | |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        for k, (name, times) in enumerate(row.seconds.items()):
+            own = [
+                f"{key.removeprefix(f'{name}: ')} {_number(value)}"
+                for key, value in row.numbers.items()
+                if key.startswith(f"{name}: ")
+            ]
+            if k == 0:
+                names = [f"{n}: " for n in row.seconds]
+                own += [
+                    f"{key} {_number(value)}"
+                    for key, value in row.numbers.items()
+                    if not key.startswith(tuple(names))
+                ]
+            against = "reference" if name == row.reference else f"**{ratio(row, name):.3g}**"
+            case = row.case if k == 0 else ""
+            lines.append(f"| {case} | {name} | {spread(times)} | {against} | {'; '.join(own)} |")
+    if suite == "pixels":
+        lines += ["", *_exponents(rows)]
+    return "\n".join(lines)
+
+
+def _exponents(rows: list[Row]) -> list[str]:
+    lines = [
+        "| net | forward, fitted | theory | cached sample, fitted | theory | cache, fitted | theory |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for net, theory in THEORY.items():
+        own = [row for row in rows if row.case.startswith(f"{net},")]
+        x = [float(row.numbers["pixels"]) for row in own]
+        fits = [
+            exponent(x, [min(row.seconds[name]) for row in own]) for name in ("forward", "cached")
+        ]
+        fits.append(exponent(x, [float(row.numbers["cache MB"]) for row in own]))
+        cells = [f"{fit:.2f} | {known}" for fit, known in zip(fits, theory, strict=True)]
+        lines.append(f"| {net} | {' | '.join(cells)} |")
+    return lines
+
+
+def draw(results: Results, folder: Path) -> list[Path]:
+    """Draws what the sweeps found, and returns the pictures."""
+    drawn = []
+    for suite, varied in SWEEPS.items():
+        rows = results.get(suite, [])
+        if not rows:
+            continue
+        figure = Figure(figsize=(9, 3.4), dpi=110, layout="constrained", facecolor="white")
+        left, right = figure.subplots(1, 2)
+        for net in THEORY:
+            own = [row for row in rows if row.case.startswith(f"{net},")]
+            x = [float(row.numbers[varied]) for row in own]
+            (line,) = left.plot(
+                x, [min(r.seconds["cached"]) for r in own], "o-", label=f"{net}, sample"
+            )
+            left.plot(
+                x, [min(r.seconds["forward"]) for r in own], "o:", color=line.get_color(),
+                label="one forward",
+            )  # fmt: skip
+            right.plot(
+                x, [ratio(r, "cached") for r in own], "o-", color=line.get_color(), label=net
+            )
+        _label(left, varied, "seconds")
+        _label(right, varied, "forwards that a sample takes")
+        path = folder / f"benchmark-{suite}.png"
+        figure.savefig(path)
+        drawn.append(path)
+    return drawn
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
+    axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def save(path: Path, environment: Mapping[str, Any], results: Results) -> None:
+    """Writes results as JSON."""
+    content = {
+        "environment": dict(environment),
+        "suites": {name: [asdict(row) for row in rows] for name, rows in results.items()},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def load(path: Path) -> tuple[dict[str, Any], dict[str, list[Row]]]:
+    """Reads what `save` wrote."""
+    content = json.loads(path.read_text())
+    suites = {name: [Row(**row) for row in rows] for name, rows in content["suites"].items()}
+    return content["environment"], suites
+
+
+def _number(value: float | int | str) -> str:
+    return (
+        value
+        if isinstance(value, str)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:.4g}"
+    )

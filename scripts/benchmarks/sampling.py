@@ -1,0 +1,81 @@
+"""Sampling: cached walks against one parallel forward, and against re-running the net."""
+
+from collections.abc import Iterator
+
+import torch
+
+import pixelar
+from benchmarks.measure import Case, Row, Settings, evaluating, interleave, ratio
+from benchmarks.models import NETS, build
+from pixelar.completion import complete
+from pixelar.model import PixelModel
+from pixelar.nets import Net
+from pixelar.sampling import draw_images, sample
+
+__all__ = ["parallel", "sampling"]
+
+
+def sampling(settings: Settings) -> Iterator[Row]:
+    """Times of whole samples, in forwards of the same batch."""
+    side, batches = (6, (1, 2)) if settings.tiny else (28, (1, 16, 64))
+    for name in NETS:
+        model = build(settings, name, side)
+        for batch in batches:
+            yield _sample(settings, model, f"{name} {side}×{side}, batch {batch}", batch)
+
+
+def _sample(settings: Settings, model: PixelModel, case: str, batch: int) -> Row:
+    x = torch.randint(256, (batch, *model.scan.shape), device=model.device)
+    blank = torch.zeros(batch, *model.image_shape, dtype=torch.uint8)
+    rows = torch.arange(model.image_shape[1])[:, None].expand(model.image_shape[1:])
+    top, sites = rows < model.image_shape[1] // 2, 2
+    cases: dict[str, Case] = {
+        "forward": lambda: model.net(x),
+        "cached": lambda: sample(model, batch, seed=0, method="sequential"),
+        "cached, lower half": lambda: complete(model, blank, top, seed=0),
+        f"naive, {sites} sites": lambda: _naive(model, x, sites),
+    }
+    if type(model.net).wave is not Net.wave:
+        cases["wavefront"] = lambda: sample(model, batch, seed=0, method="wavefront")
+    with evaluating(model):
+        found = interleave(settings, cases)
+    partial = found.pop(f"naive, {sites} sites")
+    found["naive (extrapolated)"] = [t * model.scan.sites / sites for t in partial]
+    row = Row(case, "forward", found)
+    numbers = row.numbers
+    quickest = min(set(found) & {"cached", "wavefront"}, key=lambda name: min(found[name]))
+    for name in sorted(set(found) & {"cached", "wavefront"}):
+        numbers[f"{name}: images/s"] = batch / min(found[name])
+        naive = Row(case, name, found)
+        numbers[f"{name}: times faster than naive"] = ratio(naive, "naive (extrapolated)")
+    numbers["cached: lower half / whole"] = ratio(Row(case, "cached", found), "cached, lower half")
+    numbers["quickest"] = quickest
+    return row
+
+
+def _naive(model: PixelModel, x: torch.Tensor, sites: int) -> None:
+    for t in range(sites):
+        model.head.log_pmf(Net.step(model.net, x, t, None), x.flatten(1)[:, :0])
+
+
+def parallel(settings: Settings) -> Iterator[Row]:
+    """Exact parallel sampling of trained models, whose sites do depend on each other."""
+    names = ("digits-gated-pixelcnn", "binary-mnist-gated-pixelcnn", "binary-mnist-imagegpt")
+    for name in names[:1] if settings.tiny else names:
+        model = pixelar.load(name).to(settings.device)
+        for batch in (1,) if settings.tiny else (1, 16):
+            methods = ("sequential", "fixed_point")
+            cases: dict[str, Case] = {
+                method: lambda method=method, batch=batch, model=model: sample(  # type: ignore[misc]
+                    model, batch, seed=0, method=method
+                )
+                for method in methods
+            }
+            row = Row(f"{name}, batch {batch}", "sequential", interleave(settings, cases))
+            drawn = [draw_images(model, batch, seed=0, method=method) for method in methods]  # type: ignore[arg-type]
+            row.numbers["fixed_point: forwards"] = drawn[1].evaluations
+            row.numbers["sites"] = model.scan.sites
+            row.numbers["fixed_point: pixels that differ"] = int(
+                (drawn[0].images != drawn[1].images).sum()
+            )
+            yield row

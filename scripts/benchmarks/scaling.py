@@ -1,0 +1,77 @@
+"""How time and memory grow: with the number of pixels, with the batch, with the depth."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from benchmarks.measure import Row, Settings, evaluating, interleave
+from benchmarks.models import NETS, build
+from pixelar.memory import bytes_of
+from pixelar.model import PixelModel
+from pixelar.sampling import sample
+
+__all__ = ["THEORY", "batches", "depths", "exponent", "pixels"]
+
+# of the number of pixels: a forward, a cached sample, the bytes of a cache
+THEORY = {
+    "PixelCNN": ("1", "1", "0.5: a row"),
+    "GatedPixelCNN": ("1", "1", "0.5: a row"),
+    "ImageGPT": ("1 … 2: attention", "1 … 2: attention", "1"),
+}
+
+
+def pixels(settings: Settings) -> Iterator[Row]:
+    """Images of several sizes."""
+    sides = (4, 6) if settings.tiny else (8, 16, 32, 48)
+    for name in NETS:
+        for side in sides:
+            row = _measure(settings, build(settings, name, side), 4, f"{name}, {side}×{side}")
+            row.numbers["pixels"] = side * side
+            yield row
+
+
+def batches(settings: Settings) -> Iterator[Row]:
+    """Batches of several sizes."""
+    for name in NETS:
+        model = build(settings, name, 6 if settings.tiny else 28)
+        for batch in (1, 2) if settings.tiny else (1, 4, 16, 64):
+            row = _measure(settings, model, batch, f"{name}, batch {batch}")
+            row.numbers["batch"] = batch
+            yield row
+
+
+def depths(settings: Settings) -> Iterator[Row]:
+    """Nets of several depths."""
+    for name in NETS:
+        for depth in (1, 2) if settings.tiny else (2, 4, 8, 16):
+            model = build(settings, name, 6 if settings.tiny else 28, depth=depth)
+            row = _measure(settings, model, 4, f"{name}, depth {depth}")
+            row.numbers["depth"] = depth
+            yield row
+
+
+def _measure(settings: Settings, model: PixelModel, batch: int, case: str) -> Row:
+    x = torch.randint(256, (batch, *model.scan.shape), device=model.device)
+    with evaluating(model):
+        found = interleave(
+            settings,
+            {
+                "forward": lambda: model.net(x),
+                "cached": lambda: sample(model, batch, seed=0, method="sequential"),
+            },
+        )
+        sizes = []
+        for rows in (batch, 2 * batch):
+            cache = model.net.init_cache(x[:1].expand(rows, -1, -1, -1))
+            model.net.step(x[:1].expand(rows, -1, -1, -1), 0, cache)
+            sizes.append(bytes_of(cache))
+    return Row(case, "forward", found, {"cache MB": (sizes[1] - sizes[0]) / 1e6})
+
+
+def exponent(x: Sequence[float], y: Sequence[float]) -> float:
+    """Returns the slope of a straight line through log y against log x."""
+    a, b = ([math.log(v) for v in values] for values in (x, y))
+    middle = sum(a) / len(a), sum(b) / len(b)
+    products = [(u - middle[0]) * (v - middle[1]) for u, v in zip(a, b, strict=True)]
+    return sum(products) / sum((u - middle[0]) ** 2 for u in a)
