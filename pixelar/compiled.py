@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pixelar.drawing import Draw
+from pixelar.errors import PixelarError
 from pixelar.heads import Bernoulli, Categorical
 from pixelar.model import PixelModel
 from pixelar.nets import GatedPixelCNN
@@ -22,7 +23,7 @@ from pixelar.nets import GatedPixelCNN
 if TYPE_CHECKING:
     from pixelar.nets.gated_pixelcnn import GatedPixelCNNCache
 
-__all__ = ["can_compile", "compiled_rows", "tell_once"]
+__all__ = ["can_compile", "compiled_rows", "numba_is_there", "require_kernel", "tell_once"]
 
 MISSING = (
     "numba is not installed, so few images are drawn several times slower than they could be: "
@@ -44,6 +45,18 @@ def can_compile(model: PixelModel, draw: Draw) -> bool:
 
 def numba_is_there() -> bool:
     return importlib.util.find_spec("numba") is not None
+
+
+def require_kernel(model: PixelModel, draw: Draw) -> None:
+    """Raises PixelarError where `compiled_rows` cannot do it."""
+    if not can_compile(model, draw):
+        raise PixelarError(
+            "walk: compiled is for a GatedPixelCNN of grey images or tokens on the CPU, with a "
+            "Bernoulli or Categorical head, at temperature 1 without top-k and top-p; "
+            "use sequential"
+        )
+    if not numba_is_there():
+        raise PixelarError("walk: compiled needs numba: pip install 'pixelar[fast]'")
 
 
 def tell_once() -> None:
@@ -92,7 +105,16 @@ def compiled_rows(
         links = torch.stack(cache.links).numpy()  # (L, B, W, 2D)
         row = x[:, 0, i].numpy()
         gated_row(
-            row, begin, noise[i], keep[i], given[i], net.embed.zero, maps, links, dilations, *weights
+            row,
+            begin,
+            noise[i],
+            keep[i],
+            given[i],
+            net.embed.zero,
+            maps,
+            links,
+            dilations,
+            *weights,
         )
         begin = 0
         yield (i + 1) * width

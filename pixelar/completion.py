@@ -8,6 +8,7 @@ clamp       any mask: known pixels are written over what was drawn, and that is 
 Prefix and clamp can walk in several ways, which all give the same images.
 
 sequential   site by site, with the net's cache.
+compiled     the same in machine code, where there is some; see `pixelar.compiled`.
 wavefront    many pixels at once, for nets whose dependence allows it; see `pixelar.parallel`.
 fixed_point  all sites at once, again and again, until nothing changes.
 """
@@ -20,6 +21,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pixelar.compiled import (
+    can_compile,
+    compiled_rows,
+    numba_is_there,
+    require_kernel,
+    tell_once,
+)
 from pixelar.drawing import Draw, Drawing, uniforms
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.known import is_prefix, known_symbols
@@ -42,8 +50,11 @@ __all__ = [
 ]
 
 Method: TypeAlias = Literal["auto", "prefix", "particles", "clamp"]
-Walk: TypeAlias = Literal["auto", "sequential", "wavefront", "fixed_point"]
-LARGEST_WAVES = 16  # images that are drawn in waves at once
+Walk: TypeAlias = Literal["auto", "sequential", "compiled", "wavefront", "fixed_point"]
+# the largest batches for which they are the quicker way, by docs/performance.md
+LARGEST_WAVES = 16
+LARGEST_COMPILED = 8
+MANY_SITES = 256  # for which it is worth a word that they could be drawn quicker
 SITES_A_WAVE = 3  # on average, for waves to be worth it
 
 
@@ -120,8 +131,8 @@ class Drawn:
 
     Attributes:
         images: uint8 with shape (B, C, H, W).
-        walk: "sequential", "wavefront" or "fixed_point".
-        evaluations: How many evaluations of the net followed each other: sites, waves or forwards.
+        walk: One of `Walk`.
+        evaluations: How many steps followed each other: sites, rows, waves or forwards.
     """
 
     images: Tensor
@@ -145,10 +156,12 @@ def draw_unknown(
     """
     with evaluating(model):
         canvas, draw, start = _prepare(model, images, known, options)
-        chosen = choose_walk(model, walk, len(canvas), start)
+        chosen = choose_walk(model, walk, draw, start)
         steps: Iterator[int]
         if chosen == "sequential":
             steps = (t + 1 for t in unroll(model, canvas, draw, labels, start=start))
+        elif chosen == "compiled":
+            steps = compiled_rows(model, canvas, draw, labels, start=start)
         elif chosen == "wavefront":
             steps = wavefront(model, canvas, draw, labels)
         else:
@@ -162,20 +175,30 @@ def draw_unknown(
         return Drawn(model.quantizer.decode(canvas).cpu(), chosen, evaluations)
 
 
-def choose_walk(model: PixelModel, walk: Walk, batch: int, start: int = 0) -> Walk:
+def choose_walk(model: PixelModel, walk: Walk, draw: Draw, start: int = 0) -> Walk:
     """Returns how to walk: "auto" settled, the others checked.
 
-    Waves are taken where they are the quicker way, by the measurements in docs/performance.md: for
-    small batches, whose sites are too little work one by one, and from the first site on, since a
-    known beginning is quicker filled in one pass.
+    Few images are too little work site by site: they are drawn in machine code or in waves where
+    the model allows it. Waves begin with the first site, since a known beginning is quicker filled
+    in one pass.
     """
     if walk not in get_args(Walk):
         raise PixelarError(f"walk: {did_you_mean(str(walk), get_args(Walk))}")
+    if walk == "compiled":
+        require_kernel(model, draw)
     if walk != "auto":
         return walk
-    able = type(model.net).wave is not Net.wave and start == 0 and batch <= LARGEST_WAVES
-    found = waves(model.net) if able else None
-    return "wavefront" if found and SITES_A_WAVE * len(found) <= model.scan.sites else "sequential"
+    batch, sites = len(draw.noise[0, 0]), model.scan.sites
+    if batch <= LARGEST_COMPILED and can_compile(model, draw):
+        if numba_is_there():
+            return "compiled"
+        if sites >= MANY_SITES:
+            tell_once()
+    if batch <= LARGEST_WAVES and start == 0 and type(model.net).wave is not Net.wave:
+        found = waves(model.net)
+        if found and SITES_A_WAVE * len(found) <= sites:
+            return "wavefront"
+    return "sequential"
 
 
 def choose_method(

@@ -1,5 +1,7 @@
 """Numba's part of `pixelar.compiled`; importing it needs numba."""
 
+from collections.abc import Callable
+
 import numba
 import numpy as np
 
@@ -37,7 +39,15 @@ def _draw(params, uniform):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN2
     return levels - 1
 
 
-@numba.njit(fastmath=FAST, cache=True)
+def compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """Compiles a function; keeps the result on disk where there is a place for it."""
+    try:
+        return numba.njit(fastmath=FAST, cache=True)(function)
+    except RuntimeError:
+        return numba.njit(fastmath=FAST)(function)
+
+
+@compiled
 def gated_row(  # type: ignore[no-untyped-def] # noqa: ANN201
     row,  # noqa: ANN001
     begin,  # noqa: ANN001

@@ -1,13 +1,17 @@
 """However a canvas is walked, a seed and a number give one image."""
 
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 import torch
 import zoo
 
+import pixelar
+from pixelar import completion
 from pixelar.analysis import dependencies
 from pixelar.completion import choose_walk, complete
+from pixelar.drawing import Draw
 from pixelar.errors import PixelarError
 from pixelar.memory import bytes_of
 from pixelar.nets import NETS, Net
@@ -132,14 +136,60 @@ def test_a_cache_does_not_grow_with_the_steps(net: str, method: str) -> None:
         assert sizes[0] == sizes[1]
 
 
-def test_auto_takes_waves_where_they_are_quicker() -> None:
-    model = zoo.tiny("PixelCNN", shape=(1, 28, 28))
-    assert choose_walk(model, "auto", batch=1) == "wavefront"
-    assert choose_walk(model, "auto", batch=64) == "sequential"
-    assert choose_walk(model, "auto", batch=1, start=392) == "sequential"
-    assert choose_walk(zoo.tiny("PixelCNN", shape=(1, 4, 4)), "auto", batch=1) == "sequential"
-    for net in ("GatedPixelCNN", "ImageGPT"):
-        assert choose_walk(zoo.tiny(net, shape=(1, 28, 28)), "auto", batch=1) == "sequential"
+def nothing(batch: int, sites: int = 784, **options: Any) -> Draw:  # noqa: ANN401
+    """Returns what draws so many images of which nothing is known."""
+    zeros = torch.zeros(batch, sites, 1)
+    return Draw(zeros.long(), zeros.bool(), zeros.double(), **options)
+
+
+def test_auto_takes_the_quicker_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    waving, gated, other = (
+        zoo.tiny(net, shape=(1, 28, 28)) for net in ("PixelCNN", "GatedPixelCNN", "ImageGPT")
+    )
+    assert choose_walk(waving, "auto", nothing(1)) == "wavefront"
+    assert choose_walk(waving, "auto", nothing(64)) == "sequential"
+    assert choose_walk(waving, "auto", nothing(1), start=392) == "sequential"
+    small = zoo.tiny("PixelCNN", shape=(1, 4, 4))
+    assert choose_walk(small, "auto", nothing(1, 16)) == "sequential"
+    assert choose_walk(other, "auto", nothing(1)) == "sequential"
+    monkeypatch.setattr(completion, "numba_is_there", lambda: True)
+    assert choose_walk(gated, "auto", nothing(1)) == "compiled"
+    assert choose_walk(gated, "auto", nothing(64)) == "sequential"
+    assert choose_walk(gated, "auto", nothing(1, temperature=0.5)) == "sequential"
+    monkeypatch.setattr(completion, "numba_is_there", lambda: False)
+    with pytest.warns(UserWarning, match=r"numba is not installed.*pip install 'pixelar\[fast\]'"):
+        assert choose_walk(gated, "auto", nothing(1)) == "sequential"
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+@pytest.mark.parametrize(("head", "levels"), [("Bernoulli", 2), ("Categorical", 3)])
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize("args", [{}, {"dilations": [1, 3]}, {"readout": []}, {"readout": [5, 9]}])
+def test_compiled_rows_draw_the_same_images(
+    head: str, levels: int, classes: int, args: dict[str, Any]
+) -> None:
+    """From the start, from a row's first pixel and from within a row, with known pixels ahead."""
+    model = zoo.tiny("GatedPixelCNN", head, levels=levels, classes=classes, **args)
+    generator = torch.Generator().manual_seed(1)
+    symbols = torch.randint(levels, (3, 1, 5, 6), generator=generator)
+    images, labels = model.quantizer.decode(symbols), torch.arange(3) if classes else None
+    for start in (0, 6, 8):
+        known = torch.rand(30, generator=generator) < 0.3
+        known[:start], known[start] = True, False
+        options: dict[str, Any] = {"seed": 2, "method": "clamp"}
+        given = (model, images, known.view(5, 6), labels)
+        rows = complete(*given, walk="compiled", **options)
+        assert torch.equal(rows, complete(*given, walk="sequential", **options))
+        assert torch.equal(rows[..., known.view(5, 6)], images[..., known.view(5, 6)])
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+def test_compiled_rows_of_a_trained_model() -> None:
+    """In float32, where rounding differs: no pixel of these does."""
+    model = pixelar.load("binary-mnist-gated-pixelcnn")
+    drawn = [draw_images(model, 4, seed=5, method=m) for m in ("sequential", "compiled")]
+    assert torch.equal(drawn[0].images, drawn[1].images)
+    assert [d.evaluations for d in drawn] == [784, 28]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +197,7 @@ def test_auto_takes_waves_where_they_are_quicker() -> None:
     [
         ({"walk": "wavefront"}, "net ImageGPT looks at whole rows, so there are no waves"),
         ({"walk": "wavefrnt"}, "walk: unknown 'wavefrnt'; did you mean 'wavefront'"),
+        ({"walk": "compiled"}, "walk: compiled is for a GatedPixelCNN of grey images"),
         ({"method": "particles", "walk": "fixed_point"}, "particles walk site by site"),
     ],
 )

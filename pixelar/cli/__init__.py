@@ -173,10 +173,11 @@ def add_sample(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--method",
-        choices=("auto", "sequential", "wavefront", "fixed_point"),
+        choices=("auto", "sequential", "compiled", "wavefront", "fixed_point"),
         default="auto",
-        help="how to walk: site by site; many pixels at once, where the net allows it; all sites "
-        "at once until nothing changes. The images are the same (default: auto, the quickest)",
+        help="how to walk: site by site; the same in machine code, with numba; many pixels at "
+        "once, where the net allows it; all sites at once until nothing changes. The images are "
+        "the same (default: auto, the quickest)",
     )
     add_drawing(command, "samples.png")
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -111,21 +112,36 @@ def sample(options: Namespace) -> int:
         labels: Tensor | None = torch.arange(options.n) % model.classes
     else:
         labels = labels_for(model, options.label, options.n)
-    drawn = draw_images(
-        model,
-        options.n,
-        labels,
-        method=options.method,
-        **drawing(options),
-        progress=sys.stderr.isatty(),
-    )
+    with told_plainly():
+        drawn = draw_images(
+            model,
+            options.n,
+            labels,
+            method=options.method,
+            **drawing(options),
+            progress=sys.stderr.isatty(),
+        )
     save_picture(grid(drawn.images), output)
     each = STEPS[drawn.walk].format(drawn.evaluations)
     print(f"{output}: {each} for {model.scan.sites} sites")
     return 0
 
 
-STEPS = {"sequential": "{} steps", "wavefront": "{} waves", "fixed_point": "{} forwards"}
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Shows warnings as the sentences that they are."""
+    with warnings.catch_warnings(record=True) as caught:
+        yield
+    for sentence in dict.fromkeys(str(each.message) for each in caught):
+        print(f"pixelar: {sentence}", file=sys.stderr)
+
+
+STEPS = {
+    "sequential": "{} steps",
+    "compiled": "{} compiled rows",
+    "wavefront": "{} waves",
+    "fixed_point": "{} forwards",
+}
 
 
 def complete(options: Namespace) -> int:

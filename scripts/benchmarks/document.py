@@ -1,4 +1,4 @@
-"""docs/performance.md: its tables out of the JSON of the last runs; what is written by hand stays."""
+"""docs/performance.md: its tables out of the JSON of the last runs; the words stay."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ MARK = re.compile(r"(<!-- (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def write(docs: Path) -> list[Path]:
-    """Puts the tables in their places, `<!-- cpu sampling -->` … `<!-- end -->`, and draws plots."""
+    """Puts the tables in their places, `<!-- cpu sampling -->` … `<!-- end -->`; draws plots."""
     page = docs / "performance.md"
     found = {path.stem: load(path) for path in sorted((docs / "performance").glob("*.json"))}
 

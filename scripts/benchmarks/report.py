@@ -59,7 +59,7 @@ def markdown(suite: str, rows: list[Row]) -> str:
 
 def _exponents(rows: list[Row]) -> list[str]:
     lines = [
-        "| net | forward, fitted | theory | cached sample, fitted | theory | cache, fitted | theory |",
+        "| net | forward, fitted | theory | cached sample | theory | cache | theory |",
         "|---|---|---|---|---|---|---|",
     ]
     for net, theory in THEORY.items():

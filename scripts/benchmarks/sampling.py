@@ -7,9 +7,10 @@ import torch
 import pixelar
 from benchmarks.measure import Case, Row, Settings, evaluating, interleave, ratio
 from benchmarks.models import NETS, build
+from pixelar.compiled import numba_is_there
 from pixelar.completion import complete
 from pixelar.model import PixelModel
-from pixelar.nets import Net
+from pixelar.nets import GatedPixelCNN, Net
 from pixelar.sampling import draw_images, sample
 
 __all__ = ["parallel", "sampling"]
@@ -35,22 +36,28 @@ def _sample(settings: Settings, model: PixelModel, case: str, batch: int) -> Row
         "cached, lower half": lambda: complete(model, blank, top, seed=0),
         f"naive, {sites} sites": lambda: _naive(model, x, sites),
     }
-    if type(model.net).wave is not Net.wave:
-        cases["wavefront"] = lambda: sample(model, batch, seed=0, method="wavefront")
+    others = [w for w in ("compiled", "wavefront") if _possible(model, w)]
+    for walk in others:
+        cases[walk] = lambda walk=walk: sample(model, batch, seed=0, method=walk)  # type: ignore[misc]
     with evaluating(model):
         found = interleave(settings, cases)
     partial = found.pop(f"naive, {sites} sites")
     found["naive (extrapolated)"] = [t * model.scan.sites / sites for t in partial]
     row = Row(case, "forward", found)
-    numbers = row.numbers
-    quickest = min(set(found) & {"cached", "wavefront"}, key=lambda name: min(found[name]))
-    for name in sorted(set(found) & {"cached", "wavefront"}):
-        numbers[f"{name}: images/s"] = batch / min(found[name])
-        naive = Row(case, name, found)
-        numbers[f"{name}: times faster than naive"] = ratio(naive, "naive (extrapolated)")
-    numbers["cached: lower half / whole"] = ratio(Row(case, "cached", found), "cached, lower half")
-    numbers["quickest"] = quickest
+    for name in ("cached", *others):
+        row.numbers[f"{name}: images/s"] = batch / min(found[name])
+        times = ratio(Row(case, name, found), "naive (extrapolated)")
+        row.numbers[f"{name}: times as fast as naive"] = times
+    half = ratio(Row(case, "cached", found), "cached, lower half")
+    row.numbers["cached, lower half: of the whole"] = half
+    row.numbers["method auto"] = draw_images(model, batch, seed=0).walk
     return row
+
+
+def _possible(model: PixelModel, walk: str) -> bool:
+    if walk == "wavefront":
+        return type(model.net).wave is not Net.wave
+    return isinstance(model.net, GatedPixelCNN) and numba_is_there() and model.device.type == "cpu"
 
 
 def _naive(model: PixelModel, x: torch.Tensor, sites: int) -> None:

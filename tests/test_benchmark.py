@@ -1,0 +1,68 @@
+"""The benchmarks run, and the document on them is what their JSON says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "scripts" / "benchmark.py"
+sys.path.insert(0, str(SCRIPT.parent))
+
+from benchmarks import SUITES  # noqa: E402
+from benchmarks.document import write  # noqa: E402
+from benchmarks.measure import Row, ratio  # noqa: E402
+from benchmarks.scaling import exponent  # noqa: E402
+
+
+def test_every_suite_runs(tmp_path: Path) -> None:
+    output = tmp_path / "found.json"
+    command = [sys.executable, SCRIPT, "--tiny", "-o", output]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert "skipped" not in done.stdout
+    found = json.loads(output.read_text())
+    assert set(found["suites"]) == set(SUITES)
+    assert found["environment"]["threads"] == 1 and found["environment"]["torch"]
+    for rows in found["suites"].values():
+        assert rows
+        for row in rows:
+            assert row["reference"] in row["seconds"]
+            assert all(min(times) > 0 for times in row["seconds"].values())
+    for name in ("batches", "pixels", "depths"):
+        assert (tmp_path / f"benchmark-{name}.png").stat().st_size > 5000
+    logits = [row["numbers"] for row in found["suites"]["transformer"]][0]
+    assert logits["largest difference of logits"] < 1e-4
+    assert not any(
+        row["numbers"]["fixed_point: pixels that differ"] for row in found["suites"]["parallel"]
+    )
+
+
+def test_the_document_is_what_was_measured(tmp_path: Path) -> None:
+    """Writing it again changes nothing."""
+    docs = tmp_path / "docs"
+    (docs / "performance").mkdir(parents=True)
+    for path in (ROOT / "docs" / "performance").glob("*.json"):
+        (docs / "performance" / path.name).write_text(path.read_text())
+    page = (ROOT / "docs" / "performance.md").read_text()
+    (docs / "performance.md").write_text(page)
+    pictures = write(docs)[1:]
+    assert (docs / "performance.md").read_text() == page
+    assert all((ROOT / "docs" / "performance" / p.name).is_file() for p in pictures) and pictures
+
+
+def test_an_unknown_suite_is_explained() -> None:
+    done = subprocess.run([sys.executable, SCRIPT, "sampeling"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "unknown suite: sampeling; known: sampling, parallel" in done.stderr
+
+
+def test_ratios_are_of_neighbouring_runs() -> None:
+    row = Row("", "a", {"a": [1.0, 10.0, 1.0], "b": [2.0, 20.0, 3.0]})
+    assert ratio(row, "b") == 2 and ratio(row, "a") == 1
+
+
+def test_the_fitted_exponent() -> None:
+    x = [4.0, 9.0, 16.0]
+    assert exponent(x, [3 * v**1.5 for v in x]) == pytest.approx(1.5)
