@@ -15,18 +15,21 @@ import torch
 
 import pixelar
 from pixelar.cli.inputs import data_named
+from pixelar.completion import Method
 from pixelar.pictures import grid, save_picture, show_unknown
 from pixelar.regions import REGIONS
 
 MASKS = {"centre box": "frame", "left half": "right", "scattered": "dots"}  # what is missing, kept
+METHODS: tuple[Method, ...] = ("clamp", "particles")
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
 parser.add_argument("model")
 parser.add_argument("-d", "--data", required=True)
 parser.add_argument("--root", default="data")
-parser.add_argument("-n", type=int, default=24, help="test images (default: 24)")
+parser.add_argument("-n", type=int, default=100, help="test images (default: 100)")
 parser.add_argument("--draws", type=int, default=3, help="completions of each (default: 3)")
 parser.add_argument("--particles", type=int, default=64)
+parser.add_argument("--at-once", type=int, default=60, help="completions (default: 60)")
 parser.add_argument("-o", "--output", default="completion.png")
 options = parser.parse_args()
 options.download = options.fit = options.split = False
@@ -46,6 +49,26 @@ def score(finished: torch.Tensor) -> torch.Tensor:
     return pixelar.bits_per_dim(model, finished, again).view(options.n, -1).mean(1)
 
 
+def completed(known: torch.Tensor, method: Method) -> torch.Tensor:
+    """Returns all completions (N · draws, C, H, W), drawn in parts with a seed each."""
+    parts = []
+    for start in range(0, len(repeated), options.at_once):
+        part = slice(start, start + options.at_once)
+        parts.append(
+            pixelar.complete(
+                model,
+                repeated[part],
+                known,
+                None if again is None else again[part],
+                method=method,
+                particles=options.particles,
+                seed=start,
+                progress=True,
+            )
+        )
+    return torch.cat(parts)
+
+
 def mean(values: torch.Tensor, sign: str = "-") -> str:
     return f"{float(values.mean()):{sign}.4f} ± {float(values.std() / math.sqrt(len(values))):.4f}"
 
@@ -58,17 +81,8 @@ for missing, kept in MASKS.items():
     known = REGIONS[kept](height, width)
     given = show_unknown(images, known)
     parts = [images.expand(-1, 3, -1, -1)[:, None], given[:, None]]
-    for method in ("clamp", "particles"):
-        drawn = pixelar.complete(
-            model,
-            repeated,
-            known,
-            again,
-            method=method,
-            particles=options.particles,
-            seed=0,
-            progress=True,
-        )
+    for method in METHODS:
+        drawn = completed(known, method)
         bits = score(drawn)
         print(
             f"{missing:12s}{method:10s}{mean(bits)} bits/dim, "
