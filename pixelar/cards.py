@@ -1,12 +1,13 @@
 """Cards of packaged models as text: for people in Markdown, and in one line for lists."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pixelar.packaged import read_card
 
-__all__ = ["duration", "headline", "in_full", "list_lines", "render_card", "render_models"]
+__all__ = ["course", "duration", "fill_in", "headline", "in_full", "list_lines", "render_card"]
 
 Card = Mapping[str, Any]
 
@@ -78,6 +79,7 @@ def render_card(card: Card, folder: Path) -> str:
         _rows(_training(card)),
         *card["training"]["notes"],
         _course(card),
+        card["training"].get("outlook", ""),
         "## Again",
         f"The figure{where}:\n\n```bash\n{card['evaluate']}\n```\n\n"
         f"The model, in a checkout:\n\n```bash\n{retrain}\n```",
@@ -86,35 +88,42 @@ def render_card(card: Card, folder: Path) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def render_models(folders: Sequence[Path]) -> str:
-    """Returns the page on packaged models, `docs/models.md`, given their folders."""
+def fill_in(page: str, folders: Sequence[Path]) -> str:
+    """Returns a page on packaged models with its tables written anew.
+
+    Each stands between two marks, `<!-- NAME -->` and `<!-- end of NAME -->`.
+
+    Arguments:
+        page: The page, as `docs/models.md`.
+        folders: The models' folders.
+    """
     cards = [card for card in map(read_card, folders) if card]
-    pictures = "\n\n".join(
-        f"![Samples](../pixelar/models/{card['name']}/samples.png)\n\n*{card['title']}.*"
-        for card in cards
+    tables = {
+        "models": _table(cards),
+        "curves": _courses(cards),
+        "outlooks": "\n".join(
+            _item(f"`{card['name']}`: {card['training']['outlook']}")
+            for card in cards
+            if card["training"].get("outlook")
+        ),
+        "samples": "\n\n".join(
+            f"![Samples](../pixelar/models/{card['name']}/samples.png)\n\n*{card['title']}.*"
+            for card in cards
+        ),
+    }
+    for name, text in tables.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+        assert begin in page and end in page, f"the page has no place for {name}"
+        before, _, rest = page.partition(begin)
+        page = before + begin + text + "\n" + end + rest.partition(end)[2]
+    return page
+
+
+def _item(text: str) -> str:
+    """Returns text as an item of a list, in lines of at most 120."""
+    return textwrap.fill(
+        text, 120, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False
     )
-    return f"{INTRODUCTION}\n{_table(cards)}\n\n{pictures}\n"
-
-
-INTRODUCTION = """# Models in the box
-
-These models come with pixelar. Each loads by name, offline:
-
-```python
-import pixelar
-
-model = pixelar.load("digits-gated-pixelcnn")
-```
-
-So do all commands that take a model: `pixelar info NAME`, `pixelar sample NAME`, `pixelar
-complete NAME …`. `pixelar evaluate NAME` measures the figure again (`--root DIR` says where MNIST
-is kept). Weights are stored in half precision and computed with in float32; every figure is that
-of the stored weights on the whole test set. The card behind each name has the protocol, the
-data's licence, the cost of training, and the commands that make figure and model again. A folder
-of the same name in the current directory, if it holds a model, comes first.
-
-This page is written by `python scripts/package_model.py --table`.
-"""
 
 
 def _table(cards: Sequence[Card]) -> str:
@@ -213,24 +222,50 @@ def _steps(training: Mapping[str, Any]) -> str:
     return ", then ".join(parts)
 
 
+def course(card: Card) -> tuple[list[tuple[int, float]], str]:
+    """Returns steps and figures on the validation images, and their unit, that of the headline."""
+    figure, curve = card["figure"], card["curve"]
+    if card["headline"].endswith(" nats"):
+        scale = figure["nats_mean"] / figure["mean"]
+        return [(step, scale * value) for step, value in curve], "nats"
+    return [(step, value) for step, value in curve], figure["unit"]
+
+
+def _points(card: Card) -> list[tuple[str, str]]:
+    """Returns at most ten steps and figures of a curve, first and last among them, as text."""
+    curve, unit = course(card)
+    chosen = sorted({round(i * (len(curve) - 1) / 9) for i in range(10)})
+    digits = 2 if unit == "nats" else 4
+    return [(f"{curve[i][0]:,}", f"{curve[i][1]:.{digits}f}") for i in chosen]
+
+
 def _course(card: Card) -> str:
-    """Returns the validation curve in at most ten points, and how it ends."""
-    curve, unit = card["curve"], card["figure"]["unit"]
+    """Returns the validation curve and how it ends."""
+    curve, unit = course(card)
     if len(curve) < 2:
         return ""
-    chosen = sorted({round(i * (len(curve) - 1) / 9) for i in range(10)})
-    steps = " | ".join(f"{curve[i][0]:,}" for i in chosen)
-    values = " | ".join(f"{curve[i][1]:.4f}" for i in chosen)
+    steps, values = zip(*_points(card), strict=True)
     (before, high), (last, low) = curve[-2:]
-    end = (
-        f"From step {before:,} to {last:,} it fell by {high - low:.5f}."
-        if low < high
-        else f"From step {before:,} to {last:,} it fell no more."
-    )
+    fell = f"fell by {high - low:.4f}" if low < high else "fell no more"
+    end = f"From step {before:,} to {last:,} it {fell}."
+    if card.get("curve_end_measured_afterwards"):
+        end += (
+            f" The last validation of the run was at step {before:,}; the point at step {last:,} "
+            "is of the stored model on the same images, measured afterwards."
+        )
     return (
-        f"| step | {steps} |\n|{'---|' * (len(chosen) + 1)}\n| validation, {unit} | {values} |"
-        f"\n\n{end}"
+        f"| step | {' | '.join(steps)} |\n|{'---|' * (len(steps) + 1)}\n"
+        f"| validation, {unit} | {' | '.join(values)} |\n\n{end}"
     )
+
+
+def _courses(cards: Sequence[Card]) -> str:
+    """Returns a Markdown table of validation curves."""
+    lines = ["| model | in | step: validation |", "|---|---|---|"]
+    for card in cards:
+        points = " · ".join(f"{step}: {value}" for step, value in _points(card))
+        lines.append(f"| `{card['name']}` | {course(card)[1]} | {points} |")
+    return "\n".join(lines)
 
 
 def _rows(entries: Mapping[str, str]) -> str:

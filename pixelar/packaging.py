@@ -70,6 +70,7 @@ class About:
         seconds: How long it trained; read from the runs' curves if not given.
         published: Figures in papers, and how comparable they are.
         notes: What else is to be known, such as that a run was resumed.
+        outlook: What more training would give, as far as its curve tells.
     """
 
     title: str
@@ -78,6 +79,7 @@ class About:
     seconds: float | None = None
     published: str = ""
     notes: tuple[str, ...] = ()
+    outlook: str = ""
 
 
 def package(
@@ -114,7 +116,7 @@ def package(
             "data": {"name": data.name, "source": about.source, **SOURCES[about.source]},
             "published": about.published,
             "bytes": (folder / "model.safetensors").stat().st_size,
-            **_trained(runs, about, model.quantizer.unit),
+            **_trained(runs, about, model, data),
             **_commands(name, data.name, len(runs)),
             "versions": report.card["versions"],
         }
@@ -145,19 +147,28 @@ def _check(runs: Sequence[Run], about: About) -> None:
             raise PixelarError(f"the run in {run.folder} began with no other run's weights")
 
 
-def _trained(runs: Sequence[Run], about: About, unit: str) -> dict[str, Any]:
+def _trained(
+    runs: Sequence[Run], about: About, model: PixelModel, data: ImageData
+) -> dict[str, Any]:
     """Returns the cost and the course of a training, as plain values.
+
+    Where the last validation was before the last step, the stored model is measured on the
+    validation images, so that the curve ends where the training did.
 
     Arguments:
         runs: The runs, one after the other.
         about: What else is known of them.
-        unit: What the model's symbols are called: "dim" or "token".
+        model: The model as it was stored.
+        data: The data whose validation split the runs used.
     """
     curve: list[tuple[int, float]] = []
     done = 0
     for run in runs:
-        curve += [(done + step, round(value, 5)) for step, value in run.curve(unit)]
+        curve += [(done + step, value) for step, value in run.curve(model.quantizer.unit)]
         done += run.steps
+    measured_after = not curve or curve[-1][0] < done
+    if measured_after:
+        curve.append((done, evaluate(model, data, split="val", progress=True).mean))
     parts = [
         {"steps": run.steps, "planned": run.planned, "batch_size": run.batch_size} for run in runs
     ]
@@ -170,18 +181,24 @@ def _trained(runs: Sequence[Run], about: About, unit: str) -> dict[str, Any]:
             "seconds": round(seconds),
             "parts": parts,
             "seed": last["seed_everything"],
-            "precision": str(last["trainer"].get("precision", "32-true")),
+            "precision": _precision(last["trainer"].get("precision")),
             "hardware": about.hardware,
             "notes": [*about.notes],
+            "outlook": about.outlook,
         },
-        "curve": curve,
+        "curve": [(step, round(value, 5)) for step, value in curve],
+        "curve_end_measured_afterwards": measured_after,
     }
+
+
+def _precision(asked: str | int | None) -> str:
+    """Returns what a trainer's precision is called; float32 is Lightning's default."""
+    return "float32" if str(asked) in ("None", "32", "32-true") else str(asked)
 
 
 def _summary(title: str, model: PixelModel) -> str:
     _, height, width = model.image_shape
-    by_class = ", by class" if model.classes and "class" not in title else ""
-    return f"{title}, {height}×{width}{by_class}"
+    return f"{title}, {height}×{width}" + ", by class" * bool(model.classes)
 
 
 def _measured(report: EvaluationReport, model: PixelModel) -> dict[str, Any]:

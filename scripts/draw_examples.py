@@ -1,4 +1,4 @@
-"""Draws the documents' examples with a packaged model: `python scripts/draw_examples.py`."""
+"""Draws the documents' examples with packaged models: `python scripts/draw_examples.py`."""
 
 import math
 
@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import pixelar
+from pixelar.cards import course
 from pixelar.data import Digits
 from pixelar.model import PixelModel
+from pixelar.packaged import packaged, read_card
 from pixelar.particles import follow
 from pixelar.pictures import save_picture, show_unknown
 
@@ -128,9 +130,40 @@ def draw_mask() -> None:
     save_picture(known.to(torch.uint8) * 255, OUT / "mask.png")
 
 
+def draw_learning() -> None:
+    """The validation curve of every packaged model, and its figure on the test images."""
+    cards = [card for card in map(read_card, packaged().values()) if card]
+    rows = math.ceil(len(cards) / 4)
+    fig = figure(11, 0.5 + 2.1 * rows)
+    grid = fig.subplots(rows, 4, squeeze=False).ravel()
+    for axes, card in zip(grid, cards, strict=False):
+        points, unit = course(card)
+        of_test = card["figure"]["nats_mean" if unit == "nats" else "mean"]
+        axes.plot(
+            *zip(*points, strict=True),
+            color=READ,
+            marker="o",
+            markersize=4,
+            label="validation, by steps",
+        )
+        axes.axhline(of_test, color=WRITTEN, linewidth=1, linestyle="--", label="test, at the end")
+        axes.set(xlim=(0, None), ylabel=unit)
+        axes.locator_params(axis="x", nbins=4)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        title(axes, card["name"])
+    for axes in grid[len(cards) :]:
+        axes.set_visible(False)
+    handles, names = grid[0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
+    save(fig, "learning-curves")
+
+
 if __name__ == "__main__":
     model, images = pixelar.load(MODEL), Digits().split("test").images
     draw_particles(model, images[3:4])
     draw_methods(model, images[[3, 0, 11]])
     draw_surprise(model, images[3:4])
     draw_mask()
+    draw_learning()

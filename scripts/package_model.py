@@ -1,4 +1,4 @@
-"""Makes a model of a run one that comes with pixelar, or writes the table of all of them.
+"""Makes a model of a run one that comes with pixelar, or writes the tables of all of them.
 
 python scripts/package_model.py runs/NAME NAME --root DIR --title "…" --hardware "2 CPU cores"
 python scripts/package_model.py --table
@@ -7,7 +7,7 @@ python scripts/package_model.py --table
 import argparse
 from pathlib import Path
 
-from pixelar.cards import render_models
+from pixelar.cards import fill_in
 from pixelar.data import DATASETS, Folder, ImageData
 from pixelar.packaged import packaged
 from pixelar.packaging import SOURCES, About, package
@@ -15,7 +15,7 @@ from pixelar.runs import Run
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 option = parser.add_argument
-option("--table", action="store_true", help="only write docs/models.md")
+option("--table", action="store_true", help="only write the tables of docs/models.md")
 option("run", nargs="?", type=Path, help="the run's folder, or one of its checkpoints")
 option("name", nargs="?", help="the model's name")
 option("--before", type=Path, action="append", default=[], help="a run whose weights it began with")
@@ -26,6 +26,7 @@ option("--title", help="as: Gated PixelCNN on binarised MNIST")
 option("--hardware", help="what it was trained on: 2 CPU cores, one thread")
 option("--seconds", type=float, help="time of training, if the run's curves do not tell")
 option("--published", default="", help="figures in papers, and how comparable they are")
+option("--outlook", default="", help="what more training would give, as far as its curve tells")
 option("--note", action="append", default=[], help="what else is to be known of the run")
 options = parser.parse_args()
 
@@ -37,10 +38,12 @@ if not options.table:
     else:
         root = {} if options.source == "digits" else {"root": options.root}
         data = DATASETS[options.source](**root)
-    words = {key: getattr(options, key) for key in ("title", "source", "hardware", "seconds")}
-    about = About(**words, published=options.published, notes=tuple(options.note))
+    words = ("title", "source", "hardware", "seconds", "published", "outlook")
+    about = About(**{key: getattr(options, key) for key in words}, notes=tuple(options.note))
     runs = [Run.at(path) for path in (*options.before, options.run)]
     card = package(runs, options.name, data, about, weights=options.weights)
     print(f"{card['name']}: {card['headline']}, {card['bytes'] / 1e6:.2f} MB")
-Path("docs/models.md").write_text(render_models([*packaged().values()]), encoding="utf-8")
-print("docs/models.md")
+page = Path("docs/models.md")
+text = fill_in(page.read_text(encoding="utf-8"), [*packaged().values()])
+page.write_text(text, encoding="utf-8")
+print(page)

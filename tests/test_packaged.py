@@ -21,7 +21,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import pixelar
-from pixelar.cards import render_card, render_models
+from pixelar.cards import fill_in, render_card
 from pixelar.cli import main
 from pixelar.cli.fit import build
 from pixelar.data import DATASETS, Digits, Folder, ImageSet
@@ -106,7 +106,8 @@ def test_a_card_is_complete(name: str) -> None:
     assert training["steps"] == sum(part["steps"] for part in training["parts"])
     assert training["images"] == sum(p["steps"] * p["batch_size"] for p in training["parts"])
     assert training["hardware"] and isinstance(training["seed"], int)
-    assert len(card["curve"]) >= 2 and card["curve"][-1][0] <= training["steps"]
+    assert len(card["curve"]) >= 2 and card["curve"][-1][0] == training["steps"]
+    assert training["precision"] in ("float32", "bf16-mixed") and training["outlook"]
     dims = next(v for k, v in card["protocol"].items() if k.endswith("per_image"))
     assert figure["nats_mean"] == pytest.approx(figure["mean"] * dims * math.log(2))
     edges, counts = (card["histogram"][key] for key in ("edges", "counts"))
@@ -141,6 +142,28 @@ def test_the_config_trains_that_model(name: str, tmp_path: Path) -> None:
     assert describe_model(build(arguments).model.model) == card["model"]
 
 
+@every_model
+def test_the_config_of_the_same_name_differs_in_steps_at_most(name: str, tmp_path: Path) -> None:
+    """Where it plans others than were made, it says so, and so does the card."""
+    write_files(tmp_path, *numbered("", 20))
+    root = ["--data.dataset.root", str(tmp_path)] * (card_of(name)["data"]["name"] not in OFFLINE)
+    config = ROOT / "configs" / f"{name}.yaml"
+    ours, packed = (
+        build(["-c", str(file), *root]).config.as_dict()
+        for file in (config, MODELS[name] / "train.yaml")
+    )
+    planned, made = (each["trainer"].pop("max_steps") for each in (ours, packed))
+    assert {**ours, "config": None} == {**packed, "config": None}  # from two files
+    assert made == sum(part["planned"] for part in card_of(name)["training"]["parts"])
+    comment = " ".join(line[1:].strip() for line in config.read_text().splitlines() if "#" in line)
+    assert "packaged model of the same name" in comment
+    notes = " ".join(card_of(name)["training"]["notes"])
+    assert (f"plans {planned:,} steps, the packaged model had {made:,}" in comment) == (
+        planned != made
+    )
+    assert (f"configs/{name}.yaml` plans {planned:,} steps" in notes) == (planned != made)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -160,9 +183,11 @@ def test_the_figure_is_found_again_on_the_first_images(name: str) -> None:
 
 
 def test_the_page_on_models_is_up_to_date() -> None:
-    assert (ROOT / "docs" / "models.md").read_text() == render_models([*MODELS.values()]), (
-        "run python scripts/package_model.py --table"
-    )
+    page = (ROOT / "docs" / "models.md").read_text()
+    assert page == fill_in(page, [*MODELS.values()]), "run python scripts/package_model.py --table"
+    for name in MODELS:
+        for part in ("| [{}]", "| `{}` |", "- `{}`: "):
+            assert part.format(name) in page
 
 
 def test_the_figure_of_digits_is_found_again_in_full() -> None:
@@ -328,6 +353,7 @@ def test_a_model_is_made_from_a_run(run: Path, tmp_path: Path) -> None:
     assert [step for step, _ in card["curve"]] == [2, 4, 6, 8]
     training = card["training"]
     assert (training["steps"], training["images"]) == (8, 512)
+    assert training["precision"] == "float32" and not card["curve_end_measured_afterwards"]
     report = pixelar.evaluate(pixelar.load(tmp_path / "tiny"), Digits())
     assert report.mean == card["figure"]["mean"]
     assert str(run) not in "".join(f.read_text() for f in (tmp_path / "tiny").glob("*.[jmy]*"))
@@ -344,6 +370,22 @@ def test_an_earlier_checkpoint_of_a_run_can_be_taken(run: Path, tmp_path: Path) 
     text = (tmp_path / "tiny" / "README.md").read_text()
     for words in ("early: 8 were planned", "of the last step (raw)", "Cut short.", "As in papers."):
         assert words in text
+
+
+def test_a_curve_ends_where_the_training_did(run: Path, tmp_path: Path) -> None:
+    """A point that validation missed is measured on the stored model."""
+    at = run / "checkpoints" / "step-00000006.ckpt"
+    missed = tmp_path / "run"
+    (missed / "checkpoints").mkdir(parents=True)
+    shutil.copy(at, missed / "checkpoints")
+    shutil.copy(run / "config.yaml", missed)
+    about = replace(ABOUT, seconds=7, outlook="More is better.")
+    card = package([Run.at(missed)], "tiny", Digits(), about, models=tmp_path)
+    ((step, value),) = card["curve"]
+    whole = package([Run.at(at)], "whole", Digits(), ABOUT, models=tmp_path)
+    assert step == 6 and value == pytest.approx(whole["curve"][-1][1], abs=1e-3)  # of halves
+    assert card["curve_end_measured_afterwards"]
+    assert "More is better." in (tmp_path / "tiny" / "README.md").read_text()
 
 
 def test_a_model_is_made_from_runs_that_follow_each_other(run: Path, tmp_path: Path) -> None:
