@@ -1,21 +1,25 @@
-"""The README and the documents run as they stand, in a folder like the one they are written for.
+"""README, documents and models' cards run as they stand, in a folder like the one they are for.
 
 What a block is says what is done with it, and there is no kind that is left out unseen:
 
     python          run; what stands behind `>>>` must print what stands below it
-    bash, console   every line is a `pixelar` command, which is run, or one of `SETTING_UP`
+    bash, console   every line is run, as a `pixelar` command or `torchrun`, or is of `SETTING_UP`
     text, bibtex    for people
+    yaml            a card's config, which it shows as it is beside the card
 
 The Python blocks of a document share their names, in order. Commands that take hours are cut short,
-and read images of noise in the format of MNIST.
+and read images of noise in the format of MNIST. Scripts that are named are run in `TINY` versions;
+`scripts/screenshots.py`, which photographs the demo, is not.
 """
 
 import doctest
 import hashlib
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import sysconfig
 import venv
 from collections.abc import Iterator
@@ -34,10 +38,22 @@ from sklearn.datasets import load_sample_image
 from pixelar.cli import main
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CARDS = sorted((ROOT / "pixelar" / "models").glob("*/README.md"))
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *CARDS]
 FOR_PEOPLE = {"text", "bibtex"}
 SHORT = ["--trainer.max_steps", "3", "--trainer.val_check_interval", "2", "--samples", "1"]
 HOME = "http://127.0.0.1:7860"  # of the demo, which runs elsewhere here
+# scripts that documents name, with arguments that make them quick; the others draw the pictures
+TINY = {
+    "scripts/benchmark_particles.py": "digits-gated-pixelcnn --particles 2",
+    "scripts/benchmark_sampling.py": "--side 4 --batches 1 --repeats 1 --naive-sites 1",
+    "scripts/compare_completion.py": (
+        "digits-gated-pixelcnn -d digits -n 5 --draws 2 --particles 2 --at-once 4 -o compared.png"
+    ),
+    "scripts/package_model.py": "--table",
+}
+DRAWING = ("scripts/draw_docs.py", "scripts/draw_examples.py")
+BY_HAND = ("scripts/screenshots.py",)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 # commands that make the folder in which the others are run: the fixture `checkout` stands for them
@@ -67,14 +83,29 @@ def blocks(document: Path) -> Iterator[Block]:
 def with_blocks(*languages: str) -> list[Any]:
     """Returns the documents that have blocks of a language, as parameters of a test."""
     return [
-        pytest.param(document, id=document.name)
+        pytest.param(document, id=called(document))
         for document in DOCUMENTS
         if any(block.language in languages for block in blocks(document))
     ]
 
 
-def run(arguments: list[str], folder: Path) -> str:
-    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=600)
+def called(document: Path) -> str:
+    """Returns a document's name: a card's is its model's."""
+    return document.parent.name if document in CARDS else document.name
+
+
+every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=called)
+
+
+def run(arguments: list[str], folder: Path, **environment: str) -> str:
+    done = subprocess.run(
+        arguments,
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -103,12 +134,18 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shell(checkout: Path) -> Path:
-    """The checkout with the images that commands ask for: a FOLDER of photographs, and MNIST."""
+    """The checkout with the images that commands ask for: a FOLDER of photographs, and MNIST.
+
+    DIR, of the cards, has MNIST and pictures of 32×32 pixels.
+    """
     (checkout / "FOLDER").mkdir()
     photo = Image.fromarray(load_sample_image("flower.jpg"))
     for k in range(60):
         photo.crop((7 * k, 5 * k, 7 * k + 80, 5 * k + 64)).save(checkout / "FOLDER" / f"{k}.png")
     write_mnist(checkout / "data" / "MNIST", train=40)
+    write_mnist(checkout / "DIR" / "MNIST", train=5010)  # of which 5,000 are held out
+    for k in range(20):
+        photo.crop((7 * k, 5 * k, 7 * k + 32, 5 * k + 32)).save(checkout / "DIR" / f"{k}.png")
     return checkout
 
 
@@ -132,7 +169,7 @@ def test_python(document: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch)
         for block in blocks(document):
             if block.language == "python":
                 block = block._replace(text=block.text.replace(HOME, url))
-                run_python(block, document.name, names)
+                run_python(block, called(document), names)
 
 
 @contextmanager
@@ -166,19 +203,25 @@ def test_shell(document: Path, shell: Path, monkeypatch: pytest.MonkeyPatch) -> 
             with serving(shell, *command[2:]) as server:
                 assert httpx.get(server.url, timeout=60).status_code == 200, command
             continue
+        if command[0] == "torchrun":
+            launch = [sys.executable, "-m", "torch.distributed.run", *shortened(command)[1:]]
+            trained = run(launch, shell, PYTHONPATH=str(shell), OMP_NUM_THREADS="1")
+            assert trained.count("Trained.") == 1  # together, not each by itself
+            continue
         assert main(shortened(command)[1:]) == 0, command
         if "-o" in command:
             assert (shell / command[command.index("-o") + 1]).exists(), command
 
 
 def commands(document: Path) -> Iterator[list[str]]:
-    """Yields the `pixelar` commands of a document as words."""
+    """Yields the commands of a document as words."""
     for block in blocks(document):
         if block.language in ("bash", "console"):
             for line in block.text.replace("\\\n", "").splitlines():
                 words = shlex.split(line.removeprefix("$ "), comments=True)
                 if words and not SETTING_UP.match(" ".join(words)):
-                    assert words[0] == "pixelar", f"{document.name}: no test runs {line!r}"
+                    known = words[0] in ("pixelar", "torchrun")
+                    assert known, f"{called(document)}: no test runs {line!r}"
                     yield words
 
 
@@ -186,25 +229,26 @@ def shortened(command: list[str]) -> list[str]:
     """Returns a command as it is run here: cut short, and without compilation."""
     # three steps were made, not the config's 1,800
     command = [word.replace("step-00001800", "step-00000003") for word in command]
-    if command[1] != "fit":
+    if "fit" not in command:
         return command
-    mnist = any("mnist" in word for word in command)
-    few = ["--data.dataset.val_images", "8", "--data.batch_size", "2"] if mnist else []
+    few = ["--data.batch_size", "2"]
+    if any("mnist" in word for word in command):
+        few += ["--data.dataset.val_images", "8"]
     return [*command, *SHORT, *few, "--model.compile", "false", "--trainer.precision", "32"]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+@every_document
 def test_no_code_is_left_out(document: Path) -> None:
     for block in blocks(document):
-        known = {"python", "bash", "console"} | FOR_PEOPLE
-        assert block.language in known, f"{document.name}:{block.line}: no test reads this block"
+        known = {"python", "bash", "console", *FOR_PEOPLE, *["yaml"] * (document in CARDS)}
+        assert block.language in known, f"{called(document)}:{block.line}: no test reads this block"
         assert not CODE.search(block.text) or block.language not in FOR_PEOPLE, block.text
     between = FENCED.sub("", document.read_text())
-    assert "```" not in between, f"{document.name}: a fence is not closed, or indented"
-    assert not CODE.search(between), f"{document.name}: commands stand between fences"
+    assert "```" not in between, f"{called(document)}: a fence is not closed, or indented"
+    assert not CODE.search(between), f"{called(document)}: commands stand between fences"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+@every_document
 def test_pictures_and_links_exist(document: Path) -> None:
     for target in re.findall(r"\]\(((?!https?:)[^)]+)", document.read_text()):
         file, _, anchor = target.partition("#")
@@ -222,7 +266,7 @@ def headings(document: Path) -> set[str]:
 def test_every_document_is_in_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
     for document in DOCUMENTS:
-        if document.name not in ("README.md", "index.md"):
+        if document.name not in ("README.md", "index.md"):  # cards are in models.md
             assert f"]({document.name})" in index, document.name
 
 
@@ -236,12 +280,21 @@ def test_scripts_that_are_named_exist() -> None:
     for script in named:
         assert (ROOT / script).exists(), script
         assert script.endswith(".py") or (ROOT / script).stat().st_mode & 0o111, script
+        assert not script.endswith(".py") or script in (*TINY, *DRAWING, *BY_HAND), (
+            f"no test runs {script}"
+        )
+
+
+@pytest.mark.parametrize("script", TINY)
+def test_scripts_that_are_named_run(script: str, checkout: Path) -> None:
+    python = str(checkout / ".venv" / "bin" / "python")
+    assert run([python, script, *TINY[script].split()], checkout)
 
 
 def test_pictures_are_drawn_by_scripts(checkout: Path) -> None:
     python = str(checkout / ".venv" / "bin" / "python")
-    for script in ("draw_docs.py", "draw_examples.py"):
-        for drawn in run([python, f"scripts/{script}"], checkout).split():
+    for script in DRAWING:
+        for drawn in run([python, script], checkout).split():
             assert Path(drawn).is_relative_to(checkout)
             assert (ROOT / "docs" / "images" / Path(drawn).name).exists(), drawn
 
