@@ -7,10 +7,12 @@ symbols through the one sub-module `embed`, so that tests can follow them.
 """
 
 import abc
-from collections.abc import Collection
-from typing import Any, TypeAlias
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias, TypeVar
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pixelar.errors import PixelarError
 from pixelar.scan import Scan
@@ -18,6 +20,7 @@ from pixelar.scan import Scan
 __all__ = ["Cache", "Net", "keep_rows", "require_positive", "require_scan"]
 
 Cache: TypeAlias = Any  # opaque to everyone but the net that made it
+T = TypeVar("T")
 
 
 class Net(nn.Module, abc.ABC):
@@ -37,6 +40,10 @@ class Net(nn.Module, abc.ABC):
 
     Keyword arguments of a subclass are kept as attributes of the same name.
 
+    Attributes:
+        checkpointing: Whether training forgets what is inside the blocks that `forward` runs
+            through `run`, and computes it a second time for the gradients.
+
     Arguments:
         scan: The order of the sites of an image with shape (C, H, W).
         levels: V, the number of values of a symbol.
@@ -45,6 +52,7 @@ class Net(nn.Module, abc.ABC):
     """
 
     embed: nn.Module
+    checkpointing = False
 
     def __init__(self, scan: Scan, levels: int, out_features: int, classes: int = 0) -> None:
         super().__init__()
@@ -63,6 +71,26 @@ class Net(nn.Module, abc.ABC):
             x: Symbols with shape (B, C, H, W).
             labels: Classes with shape (B,), if the net is conditioned on them.
         """
+
+    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Returns what `read` makes the parameters of, with shape (B, …).
+
+        A net whose `forward` is `read(features(x))` never needs the parameters of all images at
+        once for a likelihood, which are most of the memory where V is large.
+        """
+        return self.forward(x, labels)
+
+    def read(self, features: Tensor) -> Tensor:
+        """Returns the parameters (B, T, P) of all sites from the features of some images."""
+        return features
+
+    def run(self, block: Callable[..., T], *inputs: Tensor | None) -> T:
+        """Returns block(*inputs). With `checkpointing`, only the inputs are kept for the gradients;
+        dropout is the same both times.
+        """
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
 
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> Cache:
         """Returns what `step` needs to remember of a walk over a canvas like x (B, C, H, W)."""

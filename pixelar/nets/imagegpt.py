@@ -65,7 +65,8 @@ class Block(nn.Module):
 
 def normalise(h: Tensor) -> Tensor:
     """Returns vectors (*, D) with a root mean square of one, as `Block`'s norms before scaling."""
-    return h * (h.square().mean(-1, keepdim=True) + EPSILON).rsqrt()
+    length = torch.linalg.vector_norm(h, dim=-1, keepdim=True)
+    return h * (length.square() / h.shape[-1] + EPSILON).rsqrt()
 
 
 @dataclass(frozen=True)
@@ -156,10 +157,16 @@ class ImageGPT(Net):
             nn.init.normal_(block.contract.weight, std=0.02)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.read(self.features(x, labels))
+
+    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         h = self._inputs(self.embed(x)[:, :-1], self._start(x, labels))  # (B, T, D)
         for block in self.blocks:
-            h = block(h)
-        return self.out(self.norm(h))  # (B, T, P)
+            h = self.run(block, h)
+        return h
+
+    def read(self, features: Tensor) -> Tensor:
+        return self.out(self.norm(features))  # (B, T, P)
 
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> ImageGPTCache:
         batch, each, sites = len(x), self.width // self.heads, self.scan.sites

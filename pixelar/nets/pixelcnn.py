@@ -42,6 +42,9 @@ class Block(nn.Module):
         self.label = LabelEmbedding(classes, width)
         self.dropout = nn.Dropout(dropout)
 
+    def forward(self, h: Tensor, labels: Tensor | None) -> Tensor:
+        return self.expand(h, self.squeeze(h), labels)
+
     def squeeze(self, h: Tensor) -> Tensor:
         """Returns the input of the k×k convolution, with shape (B, D, H, W)."""
         return self.down(h.relu()).relu()
@@ -157,10 +160,16 @@ class PixelCNN(Net):
         self.out = Readout(scan, 2 * width, readout, out_features)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.read(self.features(x, labels))
+
+    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         h = self.stem(self.embed(x))  # (B, 2D, H, W)
         for block in self.blocks:
-            h = block.expand(h, block.squeeze(h), labels)
-        return self.out(h)  # (B, T, P)
+            h = self.run(block, h, labels)
+        return h
+
+    def read(self, features: Tensor) -> Tensor:
+        return self.out(features)  # (B, T, P)
 
     def reach(self) -> int:
         """One column per row in the blocks, and those of the first layer in its one row."""

@@ -37,7 +37,11 @@ def loss(settings: Settings) -> Iterator[Row]:
 
         return run
 
-    values = {name: float(way(params, x).detach().double().sum()) for name, way in ways.items()}
+    theirs = by_channel(params.detach())
+    values = {
+        name: float(way(params if "ours" in name else theirs, x).detach().double().sum())
+        for name, way in ways.items()
+    }
     cases = {name: several(step(way), 1 if settings.tiny else 5) for name, way in ways.items()}
     found = interleave(settings, cases, repeats=3 * settings.repeats)
     row = Row(f"{batch} images 3×{side}×{side}, {COMPONENTS} components", "straightforward", found)
@@ -47,30 +51,38 @@ def loss(settings: Settings) -> Iterator[Row]:
     yield row
 
 
+def by_channel(params: Tensor) -> Tensor:
+    """Returns parameters as that code has them: means, scales and couplings of each channel."""
+    k = COMPONENTS
+    parts = params[..., k:].unflatten(-1, (3, k, 3)).transpose(-1, -2)  # (B, T, kind, channel, K)
+    return torch.cat((params[..., :k], parts.transpose(-2, -3).flatten(-3)), -1)
+
+
 def straightforward(params: Tensor, x: Tensor) -> Tensor:
-    """The mixture as its paper's code puts it: bins by differences of sigmoids, with a density in
-    their place where these vanish.
+    """The mixture as the code around its paper puts it: everything spread over the components, bins
+    by differences of sigmoids, a density where these vanish, and conditions as numbers.
     """
     k = COMPONENTS
-    weights, means, log_scales, couplings = params.split((k, 3 * k, 3 * k, 3 * k), -1)
-    means, log_scales = means.unflatten(-1, (k, 3)), log_scales.unflatten(-1, (k, 3)).clamp(min=-7)
-    c = couplings.unflatten(-1, (k, 3)).tanh()
-    values = (x.to(params.dtype) / 127.5 - 1)[..., None, :].expand_as(means)
-    red, green = values[..., 0], values[..., 1]
-    means = torch.stack(
-        (
-            means[..., 0],
-            means[..., 1] + c[..., 0] * red,
-            means[..., 2] + c[..., 1] * red + c[..., 2] * green,
-        ),
-        -1,
-    )
+    weights = params[..., :k]
+    rest = params[..., k:].unflatten(-1, (3, 3 * k))
+    means, log_scales = rest[..., :k], rest[..., k : 2 * k].clamp(min=-7.0)  # (B, T, 3, K)
+    c = torch.tanh(rest[..., 2 * k :])
+    values = (x.to(params.dtype) / 127.5 - 1)[..., None] + torch.zeros_like(means)
+    red, green = values[..., 0, :], values[..., 1, :]
+    second = means[..., 1, :] + c[..., 0, :] * red
+    third = means[..., 2, :] + c[..., 1, :] * red + c[..., 2, :] * green
+    means = torch.cat((means[..., :1, :], second[..., None, :], third[..., None, :]), -2)
     centred, sharpness = values - means, torch.exp(-log_scales)
     plus, minus = sharpness * (centred + 1 / 255), sharpness * (centred - 1 / 255)
     mass = torch.sigmoid(plus) - torch.sigmoid(minus)
+    lowest, highest = plus - F.softplus(plus), -F.softplus(minus)
     middle = sharpness * centred
-    density = middle - log_scales - 2 * F.softplus(middle) - math.log(127.5)
-    inner = torch.where(mass > 1e-5, torch.log(mass.clamp(min=1e-12)), density)
-    upper = torch.where(values > 0.999, -F.softplus(minus), inner)
-    log_bins = torch.where(values < -0.999, plus - F.softplus(plus), upper)
-    return torch.logsumexp(log_bins.sum(-1) + weights.log_softmax(-1), -1)
+    density = middle - log_scales - 2 * F.softplus(middle)
+    wide = (mass > 1e-5).to(mass.dtype)
+    inner = wide * torch.log(mass.clamp(min=1e-12)) + (1 - wide) * (density - math.log(127.5))
+    at_top = (values > 0.999).to(mass.dtype)
+    upper = at_top * highest + (1 - at_top) * inner
+    at_bottom = (values < -0.999).to(mass.dtype)
+    log_bins = at_bottom * lowest + (1 - at_bottom) * upper
+    joint = log_bins.sum(-2) + weights.log_softmax(-1)
+    return torch.logsumexp(joint, -1)

@@ -105,7 +105,7 @@ def _compare(settings: Settings, model: PixelModel, theirs: nn.Module, x: Tensor
         with torch.no_grad():
             for parameter in theirs.parameters():
                 if parameter.grad is not None:
-                    parameter -= 1e-9 * parameter.grad
+                    parameter.add_(parameter.grad, alpha=0)
 
     if batch <= 8:
         steps: dict[str, Case] = {"ours": lambda: step(model, x), "transformers": train_theirs}
