@@ -516,3 +516,15 @@ def test_a_read_only_disk_is_told_before_the_work(
         refused(command, f"cannot write to {small_disk}: Read-only file system", capsys)
     with pytest.raises(pixelar.PixelarError, match="Read-only file system"):
         pixelar.save(pixelar.load("grey"), small_disk / "model")
+
+
+def test_processes_that_would_train_apart_are_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchrun starts them, without the options that let them train together."""
+    for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    config = Path(__file__).parents[1] / "configs" / "digits-imagegpt.yaml"
+    assert main(["fit", "-c", str(config), "--run", str(tmp_path / "run")]) == 2
+    assert "add --trainer.devices 2 --trainer.strategy ddp" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -8,6 +8,7 @@ runs/NAME/  config.yaml          what was asked for, defaults filled in
 """
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -95,6 +96,7 @@ def fit(arguments: list[str]) -> int:
     with quiet_libraries():
         cli = build(arguments)
         config, trainer = cli.config, cli.trainer
+        _check_processes(trainer)
         folder = Path(config["run"] or Path("runs") / _config_name(arguments))
         checkpoint = _where_to_begin(folder, config["resume"], leads=trainer.is_global_zero)
         if config["init"] and checkpoint is None:
@@ -133,6 +135,17 @@ def build(arguments: list[str]) -> FitCLI:
         raise PixelarError(explain(str(error))) from error
     except (MisconfigurationException, ValueError) as error:  # Lightning, on the trainer's options
         raise PixelarError(str(error)) from error
+
+
+def _check_processes(trainer: L.Trainer) -> None:
+    """Raises PixelarError where torchrun started more processes than train together."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started not in (1, trainer.world_size):
+        raise PixelarError(
+            f"{started} processes were started, but each would train a model of its own: add "
+            f"--trainer.devices {os.environ.get('LOCAL_WORLD_SIZE', started)} "
+            "--trainer.strategy ddp"
+        )
 
 
 def _config_name(arguments: list[str]) -> str:
