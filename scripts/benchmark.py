@@ -3,7 +3,7 @@
     python scripts/benchmark.py                        all suites, about half an hour on one thread
     python scripts/benchmark.py sampling loss          some of them
     python scripts/benchmark.py --device cuda
-    python scripts/benchmark.py --document             docs/performance.md from its JSON, as it is
+    python scripts/benchmark.py --document             docs/performance.md and README from the JSON
 
 Results are added to the JSON file, so that suites may be run one by one. Nothing else should run
 meanwhile.
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tiny", action="store_true", help="only to see that everything runs")
     parser.add_argument("-o", "--output", type=Path, metavar="JSON")
-    parser.add_argument("--document", action="store_true", help="write docs/performance.md")
+    parser.add_argument("--document", action="store_true", help="write the tables of the documents")
     options = parser.parse_args()
     unknown = set(options.suites) - set(SUITES)
     if unknown:

@@ -32,7 +32,7 @@ def test_every_suite_runs(tmp_path: Path) -> None:
             assert all(min(times) > 0 for times in row["seconds"].values())
     for name in ("batches", "pixels", "depths"):
         assert (tmp_path / f"benchmark-{name}.png").stat().st_size > 5000
-    logits = [row["numbers"] for row in found["suites"]["transformer"]][0]
+    logits = next(row["numbers"] for row in found["suites"]["transformer"])
     assert logits["largest difference of logits"] < 1e-4
     assert not any(
         row["numbers"]["fixed_point: pixels that differ"] for row in found["suites"]["parallel"]
@@ -45,10 +45,12 @@ def test_the_document_is_what_was_measured(tmp_path: Path) -> None:
     (docs / "performance").mkdir(parents=True)
     for path in (ROOT / "docs" / "performance").glob("*.json"):
         (docs / "performance" / path.name).write_text(path.read_text())
-    page = (ROOT / "docs" / "performance.md").read_text()
-    (docs / "performance.md").write_text(page)
-    pictures = write(docs)[1:]
-    assert (docs / "performance.md").read_text() == page
+    pages = {name: (ROOT / name).read_text() for name in ("docs/performance.md", "README.md")}
+    for name, text in pages.items():
+        (tmp_path / name).write_text(text)
+    _, _, *pictures = write(docs)
+    for name, text in pages.items():
+        assert (tmp_path / name).read_text() == text, f"{name} is not what was measured"
     assert all((ROOT / "docs" / "performance" / p.name).is_file() for p in pictures) and pictures
 
 

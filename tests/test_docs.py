@@ -46,7 +46,6 @@ HOME = "http://127.0.0.1:7860"  # of the demo, which runs elsewhere here
 # scripts that documents name, with arguments that make them quick; the others draw the pictures
 TINY = {
     "scripts/benchmark_particles.py": "digits-gated-pixelcnn --particles 2",
-    "scripts/benchmark_sampling.py": "--side 4 --batches 1 --repeats 1 --naive-sites 1",
     "scripts/compare_completion.py": (
         "digits-gated-pixelcnn -d digits -n 5 --draws 2 --particles 2 --at-once 4 -o compared.png"
     ),

@@ -1,6 +1,7 @@
 """Tables and plots of what was measured: on the screen, in the documents, as pictures."""
 
 import json
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks.measure import Row, ratio, spread
 from benchmarks.scaling import THEORY, exponent
 
-__all__ = ["draw", "load", "markdown", "save", "text"]
+__all__ = ["draw", "load", "markdown", "save", "summary", "text"]
 
 Results = Mapping[str, list[Row]]
 SWEEPS = {"batches": "batch", "pixels": "pixels", "depths": "depth"}  # suites, and what they vary
@@ -55,6 +56,30 @@ def markdown(suite: str, rows: list[Row]) -> str:
     if suite == "pixels":
         lines += ["", *_exponents(rows)]
     return "\n".join(lines)
+
+
+def summary(rows: list[Row]) -> str:
+    """Returns the quickest way to sample of each net and batch, as a table."""
+    lines = [
+        "| net | batch | one forward | a sample | walk | re-running (extrapolated) | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        net, _, batch = row.case.partition(" ")
+        walk = str(row.numbers["method auto"])
+        name = "cached" if walk == "sequential" else walk
+        naive = "naive (extrapolated)"
+        middle = [_middle(row.seconds[contender]) for contender in ("forward", name, naive)]
+        times = ratio(Row(row.case, name, row.seconds), naive)
+        cells = (net, batch.rpartition(" ")[2], *middle[:2], walk, middle[2], f"{times:.0f}×")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _middle(times: list[float]) -> str:
+    """Returns the median in a unit that suits it."""
+    value = statistics.median(times)
+    return f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms"
 
 
 def _exponents(rows: list[Row]) -> list[str]:
