@@ -40,6 +40,20 @@ def test_step_equals_forward(
     assert_cache_equals_forward(model, batch=batch)
 
 
+SHAPES = {  # of convolutions, whose walks keep what their kernels reach
+    "PixelCNN": [{}, {"kernel_size": 1}, {"kernel_size": 5}, {"first_kernel_size": 9}],
+    "GatedPixelCNN": [{}, {"kernel_size": 1}, {"kernel_size": 5}, {"first_kernel_size": 9}],
+}
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("height", [14, 20])
+def test_a_long_known_beginning_is_skipped(net: str, height: int) -> None:
+    """Images are taller than what a site looks up, so that most rows matter no more."""
+    for args in SHAPES.get(net, [{}]):
+        assert_cache_equals_forward(zoo.tiny(net, shape=(1, height, 4), classes=2, **args))
+
+
 @pytest.mark.parametrize(("net", "scan", "shape", "classes"), EVERY_NET)
 def test_walks_can_be_copied_dropped_and_reordered(
     net: str, scan: str, shape: tuple[int, int, int], classes: int

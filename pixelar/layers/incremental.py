@@ -18,7 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ColumnsLeft", "Diagonals", "RowsAbove"]
+__all__ = ["ColumnsLeft", "Diagonals", "RowsAbove", "last_rows"]
+
+
+def last_rows(maps: Tensor, count: int) -> Tensor:
+    """Returns the last rows of maps (B, D, R, W), all where there are fewer."""
+    return maps[:, :, max(0, maps.shape[2] - count) :]
 
 
 class RowsAbove:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from pixelar.errors import PixelarError
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
-from pixelar.layers.incremental import ColumnsLeft, RowsAbove
+from pixelar.layers.incremental import ColumnsLeft, RowsAbove, last_rows
 from pixelar.layers.masked import MaskedConv2d, RowsAboveConv2d
 from pixelar.layers.readout import PixelReadout, Readout, colours_of
 from pixelar.nets.base import Net, keep_rows, require_positive, require_scan
@@ -71,8 +71,12 @@ class GatedLayer(nn.Module):
 
     def look_up(self, v: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the vertical stack's output (B, D, H, W) and its link to h (B, 2D, H, W)."""
-        maps = self.vertical(v) + self.vertical_label(labels)[..., None, None]
+        maps = self.maps_above(v, labels)
         return gate(maps), self.link(maps) + self.horizontal_label(labels)[..., None, None]
+
+    def maps_above(self, v: Tensor, labels: Tensor | None) -> Tensor:
+        """Returns the maps of the vertical stack's gate, with shape (B, 2D, H, W)."""
+        return self.vertical(v) + self.vertical_label(labels)[..., None, None]
 
     def look_left(self, h: Tensor, link: Tensor) -> Tensor:
         """Returns the horizontal stack's output, with shape (B, D, R, W)."""
@@ -243,12 +247,17 @@ class GatedPixelCNN(Net):
         per_row = self.colours * x.shape[3]
         i = stop // per_row
         if i:
-            pixels = self.embed(x[:, :, :i])
+            # a layer's next row looks up to `margin` rows, whose own inputs reach further up
+            reaches = [layer.vertical.margin[2] for layer in self.layers]
+            first = max(0, i - sum(reaches) - self.first_kernel_size // 2 - 1)
+            pixels = self.embed(x[:, :, first:i])
             cache.above[0].fill(pixels[:, :, :-1])  # the last is taken in when row i begins
-            v = self._placed(self.vertical_stem(shift_down(pixels)), 0)
-            for k, (layer, above) in enumerate(zip(self.layers, cache.above[1:], strict=True)):
+            v = self._placed(self.vertical_stem(shift_down(pixels)), first)
+            for k, above in enumerate(cache.above[1:]):
+                if k:
+                    v = gate(self.layers[k - 1].maps_above(v, cache.labels))
+                v = last_rows(v, max(1, sum(reaches[k:])))
                 above.fill(-v if k else v)  # the sign of a gate, as in Matrices
-                v, _ = layer.look_up(v, cache.labels)
         for t in range(i * per_row, stop):
             self._advance(x, t, cache)
 

@@ -206,6 +206,8 @@ class ImageGPT(Net):
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
             q, k, v = block.queries_keys_values(h)
             keys[..., :stop], values[:, :, :stop] = k.mT, v
+            if block is self.blocks[-1]:
+                break  # what it puts out is of sites that are known
             h = block.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
     def select(self, cache: ImageGPTCache, rows: Tensor) -> ImageGPTCache:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
-from pixelar.layers.incremental import ColumnsLeft, Diagonals, RowsAbove
+from pixelar.layers.incremental import ColumnsLeft, Diagonals, RowsAbove, last_rows
 from pixelar.layers.masked import MaskedConv2d
 from pixelar.layers.readout import PixelReadout, Readout, colours_of
 from pixelar.nets.base import Net, keep_rows, require_positive, require_scan
@@ -202,15 +202,20 @@ class PixelCNN(Net):
         per_row = self.colours * x.shape[3]
         i = stop // per_row
         if i:
-            inputs = self.embed(x[:, :, :i])
+            # a block's next row looks up so many rows, whose own inputs reach further up
+            up = self.kernel_size // 2
+            needed = [max(1, up) + up * k for k in range(self.depth)][::-1]  # rows of each block
+            first = max(0, i - needed[0] - self.first_kernel_size // 2)
+            inputs = self.embed(x[:, :, first:i])
             h = self.stem(inputs)
-            for block, above, left in zip(
-                (None, *self.blocks), cache.above, cache.left, strict=True
-            ):
-                if block is not None:
-                    inputs = block.squeeze(h)
-                    h = block.expand(h, inputs, cache.labels)
-                above.fill(inputs[:, :, :-1])  # the last row is taken in when row i begins
+            cache.above[0].fill(inputs[:, :, :-1])  # the last row is taken in when row i begins
+            layers = zip(self.blocks, cache.above[1:], cache.left[1:], needed, strict=True)
+            for k, (block, above, left, rows) in enumerate(layers):
+                if k:
+                    h = self.blocks[k - 1].expand(h, inputs, cache.labels)
+                h = last_rows(h, rows)
+                inputs = block.squeeze(h)
+                above.fill(inputs[:, :, :-1])
                 left.fill(inputs[:, :, -1].mT)
         for t in range(i * per_row, stop):
             self._advance(x, t, cache)

@@ -33,7 +33,7 @@ def _sample(settings: Settings, model: PixelModel, case: str, batch: int) -> Row
     cases: dict[str, Case] = {
         "forward": lambda: model.net(x),
         "cached": lambda: sample(model, batch, seed=0, method="sequential"),
-        "cached, lower half": lambda: complete(model, blank, top, seed=0),
+        "cached, lower half": lambda: complete(model, blank, top, seed=0, walk="sequential"),
         f"naive, {sites} sites": lambda: _naive(model, x, sites),
     }
     others = [w for w in ("compiled", "wavefront") if _possible(model, w)]
