@@ -111,17 +111,12 @@ def draw(results: Results, folder: Path) -> list[Path]:
         for net in THEORY:
             own = [row for row in rows if row.case.startswith(f"{net},")]
             x = [float(row.numbers[varied]) for row in own]
-            (line,) = left.plot(
-                x, [min(r.seconds["cached"]) for r in own], "o-", label=f"{net}, sample"
-            )
-            left.plot(
-                x, [min(r.seconds["forward"]) for r in own], "o:", color=line.get_color(),
-                label="one forward",
-            )  # fmt: skip
+            (line,) = left.plot(x, [min(r.seconds["cached"]) for r in own], "o-", label=net)
+            left.plot(x, [min(r.seconds["forward"]) for r in own], "o:", color=line.get_color())
             right.plot(
                 x, [ratio(r, "cached") for r in own], "o-", color=line.get_color(), label=net
             )
-        _label(left, varied, "seconds")
+        _label(left, varied, "seconds of a sample; dotted: of one forward")
         _label(right, varied, "forwards that a sample takes")
         path = folder / f"benchmark-{suite}.png"
         figure.savefig(path)
@@ -132,7 +127,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
 def _label(axes: Axes, x: str, y: str) -> None:
     axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(fontsize=8, framealpha=0.6)
 
 
 def save(path: Path, environment: Mapping[str, Any], results: Results) -> None:
