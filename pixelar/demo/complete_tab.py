@@ -20,8 +20,9 @@ from pixelar.demo.labels import LIKELIEST, label_choice, label_of, label_update
 from pixelar.demo.regions import CHOICES, PAINTED, known_pixels
 from pixelar.demo.seen import CANVAS, INKS, MARKER, Canvas, read_canvas, without_marks
 from pixelar.demo.show import faint
-from pixelar.demo.told import told
+from pixelar.demo.told import sentence, told
 from pixelar.demo.walks import Task, blank_frame, first_frame, read_seed
+from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 
 __all__ = ["CompleteTab"]
@@ -96,6 +97,7 @@ class CompleteTab:
         self.upload = gr.UploadButton(
             "Upload a picture", file_types=["image"], size="sm", elem_id="complete-upload"
         )
+        self.refusal = gr.Markdown(elem_id="complete-refusal", elem_classes="refusal")
         gr.Markdown(ABOUT_CANVAS, elem_classes="note")
         self.region = gr.Radio([*CHOICES], value=CHOICES[0], label="Redraw")
         self.go, self.stop = parts.buttons("Complete", "complete")
@@ -163,9 +165,13 @@ class CompleteTab:
             queue=False,
             **parts.PRIVATE,
         ).then(**view)
-        self.upload.upload(self.bring, self.upload, self.canvas, queue=False, **parts.PRIVATE).then(
-            **view
-        )
+        self.upload.upload(
+            self.bring,
+            self.upload,
+            [self.canvas, self.refusal],
+            queue=False,
+            **parts.PRIVATE,
+        ).then(**view)
         self.name.change(
             self.switch,
             [self.name, self.canvas],
@@ -209,12 +215,18 @@ class CompleteTab:
         with told():
             return fresh(without_marks(canvas))
 
-    def bring(self, path: str) -> EditorValue:
-        """Puts a file that was uploaded on the canvas, no larger than a page needs."""
-        with told():
+    def bring(self, path: str) -> tuple[Any, str]:
+        """Puts a file that was uploaded on the canvas, no larger than a page needs.
+
+        What is wrong with it is told beside the button: Gradio's page shows no errors of events
+        that do not wait in the queue.
+        """
+        try:
             picture = open_picture(Path(path))
+        except PixelarError as error:
+            return gr.skip(), sentence(error)
         picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-        return fresh(picture)
+        return fresh(picture), ""
 
     def take(self, name: str, event: gr.SelectData) -> tuple[Any, ...]:
         """Puts an example on the canvas."""

@@ -79,6 +79,8 @@ CSS = """
 .masthead p { margin: 4px 0 0; color: var(--body-text-color-subdued); }
 .colophon { padding: 12px 2px; font-size: 0.9rem; color: var(--body-text-color-subdued); }
 .note, .note p { font-size: 0.88rem; color: var(--body-text-color-subdued); }
+.refusal:not(:has(p)) { display: none; }
+.refusal p { color: var(--error-text-color) !important; }
 .pixels img { image-rendering: pixelated; }
 .pixels .image-container { padding: 34px 10px 10px; }
 .pixels .image-container .image-frame img { border-radius: 2px; max-height: 560px; }

@@ -7,7 +7,13 @@ import gradio as gr
 
 from pixelar.errors import PixelarError
 
-__all__ = ["told"]
+__all__ = ["sentence", "told"]
+
+
+def sentence(error: PixelarError) -> str:
+    """Returns what an error says, as the page says it."""
+    text = str(error)
+    return text[:1].upper() + text[1:]
 
 
 @contextmanager
@@ -16,5 +22,4 @@ def told() -> Iterator[None]:
     try:
         yield
     except PixelarError as error:
-        text = str(error)
-        raise gr.Error(text[:1].upper() + text[1:], print_exception=False) from error
+        raise gr.Error(sentence(error), print_exception=False) from error
