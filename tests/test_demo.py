@@ -15,7 +15,7 @@ import served
 import torch
 from gradio_client import Client, handle_file
 from PIL import Image, ImageDraw
-from served import Server, serving
+from served import Answer, Server, serving
 from torch import Tensor
 from zoo import every_net, tiny
 
@@ -585,6 +585,91 @@ class TestPrograms:
     ) -> None:
         with pytest.raises(Exception, match=message):
             client.predict(**{"canvas": canvas, **wrong}, api_name="/complete")
+
+
+@pytest.fixture(scope="module")
+def by_class(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that is conditioned on classes."""
+    return served.conditional_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def classes_demo(tmp_path_factory: pytest.TempPathFactory, by_class: Path) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("classes"), MODELS[1], by_class) as server:
+        yield server
+
+
+class TestClasses:
+    """A model that is conditioned on classes, beside one that is not."""
+
+    def pictures(self, answer: Answer, count: int) -> Tensor:
+        """Returns the images of the ZIP that an answer ends with, (N, 1, 8, 8)."""
+        assert answer.kind == "complete", answer
+        with zipfile.ZipFile(answer.data[-1]["path"]) as file:
+            images = [Image.open(io.BytesIO(file.read(f"{k}.png"))) for k in range(1, count + 1)]
+            return torch.stack([torch.from_numpy(np.array(image)) for image in images])[:, None]
+
+    def test_they_are_told(self, classes_demo: Server, by_class: Path) -> None:
+        found = classes_demo.ask("models").data[0]
+        assert [(each["name"], each["classes"]) for each in found] == [
+            (MODELS[1], 0),
+            (str(by_class), 10),
+        ]
+
+    @pytest.mark.parametrize("label", ["7", "each in turn"])
+    def test_sample(self, classes_demo: Server, by_class: Path, label: str) -> None:
+        answer = classes_demo.ask("sample", model=str(by_class), label=label, samples=12, seed=4)
+        labels = torch.arange(12) % 10 if label == "each in turn" else torch.full((12,), 7)
+        expected = pixelar.sample(pixelar.load(by_class), 12, labels, seed=4)
+        assert torch.equal(self.pictures(answer, 12), expected)
+        other = pixelar.sample(pixelar.load(by_class), 12, (labels + 1) % 10, seed=4)
+        assert not torch.equal(expected, other), "the class makes no difference"
+
+    @pytest.mark.parametrize("label", ["6", "likeliest"])
+    def test_complete(
+        self, classes_demo: Server, by_class: Path, label: str, digit: Tensor, tmp_path: Path
+    ) -> None:
+        show(digit, side=CANVAS).save(tmp_path / "digit.png")
+        (path,) = classes_demo.upload(("digit.png", (tmp_path / "digit.png").read_bytes()))
+        given = {"canvas": served.canvas(path), "model": str(by_class), "label": label, "seed": 4}
+        answer = classes_demo.ask("complete", completions=3, **given)
+        model = pixelar.load(by_class)
+        each = torch.stack([model(model.encode(digit), torch.tensor([c]))[0] for c in range(10)])
+        chosen = 6 if label == "6" else int(each.argmax())
+        assert chosen != int(each.argmax()) or label == "likeliest"
+        assert f"--label {chosen} " in answer.data[3]
+        known = known_pixels("Bottom half", torch.zeros(1, 8, 8, dtype=torch.bool))
+        images, labels = digit.repeat(3, 1, 1, 1), torch.full((3,), chosen)
+        expected = pixelar.complete(model, images, known, labels, seed=4)
+        assert torch.equal(self.pictures(answer, 3), expected)
+
+    def test_understand(
+        self, classes_demo: Server, by_class: Path, digit: Tensor, tmp_path: Path
+    ) -> None:
+        show(digit, side=CANVAS).save(tmp_path / "digit.png")
+        (path,) = classes_demo.upload(("digit.png", (tmp_path / "digit.png").read_bytes()))
+        picture = {"path": path, "meta": served.META}
+        model = pixelar.load(by_class)
+        for label in ("3", "likeliest"):
+            numbers = classes_demo.ask(
+                "understand", picture=picture, model=str(by_class), label=label
+            ).data[-1]
+            likeliest = int(torch.tensor(numbers["class_probabilities"]).argmax())
+            assert numbers["label"] == (3 if label == "3" else likeliest)
+            bits = pixelar.bits_per_dim(model, digit, torch.tensor([numbers["label"]]))
+            assert numbers["bits/dim"] == pytest.approx(float(bits[0]), rel=1e-5)
+
+    @pytest.mark.parametrize("event", ["sample", "complete"])
+    @pytest.mark.parametrize("label", ["10", "-1", "x"])
+    def test_unknown(self, classes_demo: Server, by_class: Path, event: str, label: str) -> None:
+        answer = classes_demo.ask(event, model=str(by_class), label=label)
+        assert answer.kind == "error" and "Traceback" not in str(answer.data)
+
+    def test_a_model_without_classes_takes_no_notice(self, classes_demo: Server) -> None:
+        answers = [
+            classes_demo.ask("sample", label=label, samples=2, seed=1) for label in ("1", "2")
+        ]
+        assert torch.equal(*[self.pictures(answer, 2) for answer in answers])
 
 
 def test_served_from_a_model_folder_without_a_card(tmp_path: Path, digit: Tensor) -> None:
