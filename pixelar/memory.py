@@ -10,7 +10,7 @@ from torch import Tensor
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 
-__all__ = ["available_memory", "bytes_of", "memory_of_row", "require_memory"]
+__all__ = ["available_memory", "bytes_of", "gigabytes", "memory_of_row", "require_memory"]
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
@@ -27,7 +27,7 @@ def require_memory(model: PixelModel, images: int, populations: int, particles: 
         advice = f"use at most {most} particles, or " if most > 1 else "use "
         raise PixelarError(
             f"{particles} particles for {images * populations} completions need about "
-            f"{_gigabytes(rows * row)} for the model's caches, and {_gigabytes(free)} are free; "
+            f"{gigabytes(rows * row)} for the model's caches, and {gigabytes(free)} are free; "
             f"{advice}fewer images at once"
         )
 
@@ -97,5 +97,6 @@ def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401
         yield from _tensors(vars(value))
 
 
-def _gigabytes(count: int) -> str:
+def gigabytes(count: int) -> str:
+    """Returns a number of bytes as text."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -1,7 +1,7 @@
 """The model: quantizer × net × head, whose one job is log p(x)."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.heads import HEADS, Head
+from pixelar.likelihood import Score, by_parts
 from pixelar.nets import NETS, Net
 from pixelar.quantizers import QUANTIZERS, Quantizer
 from pixelar.scan import Scan, Shape, build_scan
@@ -61,6 +62,7 @@ class PixelModel(nn.Module):
             )
         self.net, self.head, self.quantizer = net, head, quantizer
         self.image_shape: Shape = (image_shape[0], image_shape[1], image_shape[2])
+        self._compiled: tuple[Callable[..., Tensor], Score] | None = None
 
     @property
     def scan(self) -> Scan:
@@ -79,11 +81,41 @@ class PixelModel(nn.Module):
         """Returns log p(x) in nats with shape (B,), for symbols with shape (B, C, H, W)."""
         return self.log_prob_sites(x, labels).sum(1)
 
-    def log_prob_sites(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Returns the log-probability of each site given those before it, with shape (B, T)."""
-        return self.head.log_prob(
-            self.net(x, self.check_labels(labels, len(x))), self.scan.gather(x)
-        )
+    def log_prob_sites(
+        self, x: Tensor, labels: Tensor | None = None, *, seen: Tensor | None = None
+    ) -> Tensor:
+        """Returns the log-probability of each site given those before it, with shape (B, T).
+
+        Arguments:
+            x: Symbols with shape (B, C, H, W).
+            labels: Classes with shape (B,), for a model that is conditioned on them.
+            seen: What the net sees in place of x, such as x with noise.
+        """
+        labels = self.check_labels(labels, len(x))
+        features, score = self._compiled or (self.net.features, self.score)
+        size = 4 * self.scan.sites * self.head.num_params
+        h = features(x if seen is None else seen, labels)
+        return by_parts(score, h, self.scan.gather(x), size)
+
+    def score(self, features: Tensor, symbols: Tensor) -> Tensor:
+        """Returns the log-probability of each site, with shape (B, T).
+
+        Arguments:
+            features: What the net's `features` returns.
+            symbols: The symbols of the sites, with shape (B, T, S).
+        """
+        return self.head.log_prob(self.net.read(features), symbols)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Compiles likelihoods and their gradients; arguments are those of `torch.compile`.
+
+        Parameters keep their names, and copies of the model are not compiled.
+        """
+        features = torch.compile(self.net.features, *args, **kwargs)
+        self._compiled = features, torch.compile(self.score, *args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_compiled": None}
 
     def encode(self, images: Tensor) -> Tensor:
         """Returns the symbols (B, C, H, W) of uint8 images, on the model's device.

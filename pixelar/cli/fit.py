@@ -29,6 +29,7 @@ from pixelar.data.module import PixelData
 from pixelar.errors import PixelarError
 from pixelar.files import replacing
 from pixelar.folders import load_checkpoint, save
+from pixelar.memory import available_memory, gigabytes
 from pixelar.training import (
     AtomicCheckpointIO,
     Bar,
@@ -42,6 +43,7 @@ from pixelar.training import (
     newest_checkpoint,
 )
 from pixelar.training.curves import draw_curves
+from pixelar.training.memory import predict_step_memory
 
 __all__ = ["fit"]
 
@@ -105,6 +107,7 @@ def fit(arguments: list[str]) -> int:
             _equip(trainer, config, folder)
             if trainer.is_global_zero:
                 _save_config(cli, folder)
+                _foresee(cli)
             trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
         except (KeyboardInterrupt, SystemExit):
             if trainer.is_global_zero:
@@ -190,6 +193,32 @@ def _save_config(cli: FitCLI, folder: Path) -> None:
     config["resume"] = False
     with replacing(folder / "config.yaml") as temporary:
         temporary.write_text(cli.parser.dump(config, skip_none=False))
+
+
+def _foresee(cli: FitCLI) -> None:
+    """Prints the memory that a step will take, and what to do if so much is not free."""
+    trainer, data, device = cli.trainer, cli.datamodule, cli.trainer.strategy.root_device
+    try:
+        step = predict_step_memory(
+            cli.model,
+            data.batch_size,
+            precision=trainer.precision,
+            device=device,
+            processes=trainer.world_size,
+        )
+    except Exception:  # a net may ask for values; what is wrong with it shows when it trains
+        print("The memory of a training step cannot be foreseen for this net.")
+        return
+    free = available_memory(device)
+    told = "" if free is None else f"; {gigabytes(free)} are free"
+    print(f"{str(step)[0].upper()}{str(step)[1:]}{told}.", flush=True)
+    if free is not None and step.peak > free:
+        print(
+            "pixelar: that is more than is free; use a smaller data.batch_size, with "
+            "trainer.accumulate_grad_batches for as many images in a step"
+            + ("" if cli.model.model.net.checkpointing else ", or model.checkpointing: true"),
+            file=sys.stderr,
+        )
 
 
 def _with_a_way_out(error: PixelarError | OSError, folder: Path) -> str:

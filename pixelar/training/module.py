@@ -39,7 +39,9 @@ class Training(L.LightningModule):
         corruption: The share of input symbols replaced at random while training, which keeps small
             data sets from being learnt by heart; targets stay as they are, and evaluation sees no
             noise.
-        compile: Whether to compile the net.
+        compile: Whether to compile the net and the loss, which takes a C++ compiler.
+        checkpointing: Whether to forget what is inside the net's blocks and compute it a second
+            time for the gradients, which takes less memory and more time.
     """
 
     def __init__(
@@ -56,13 +58,15 @@ class Training(L.LightningModule):
         weight_decay: float = 0.0,
         corruption: float = 0.0,
         compile: bool = False,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= corruption < 1:
             raise PixelarError(f"model.corruption must be at least 0 and below 1; got {corruption}")
         self.model = assemble(net, head, quantizer, scan, shape)
+        self.model.net.checkpointing = checkpointing
         self.rule, self.lr, self.warmup_steps, self.betas = optimizer, lr, warmup_steps, betas
-        self.weight_decay, self.corruption, self.compile_net = weight_decay, corruption, compile
+        self.weight_decay, self.corruption, self.compiling = weight_decay, corruption, compile
         # in a list, so that the weight average, which copies all sub-modules, leaves it alone
         self._validation: list[BitsPerDim] = []
         self._started = False  # from a trained model, whose quantizer has learnt what it needs
@@ -85,17 +89,20 @@ class Training(L.LightningModule):
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             if not self._started:
                 self.model.quantizer.fit(data.dataset.split("train").images)
-            if self.compile_net:
-                self.model.net.compile()
+            if self.compiling:
+                self.model.compile()
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         images, labels = batch
         x = self.model.encode(images)
-        params = self.model.net(self._corrupt(x), self._labels(labels, len(x)))  # (B, T, P)
-        nats = -self.model.head.log_prob(params, self.model.scan.gather(x)).sum(1)  # (B,)
-        loss = nats.mean() / (self.model.scan.dims * math.log(2))
+        loss = self.loss(x, self._labels(labels))
         self.log(f"train/{self.figure}", loss, prog_bar=True, logger=False, batch_size=len(x))
         return loss
+
+    def loss(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """Returns the bits per dimension of symbols (B, C, H, W); the net sees them corrupted."""
+        nats = -self.model.log_prob_sites(x, labels, seen=self._corrupt(x)).sum(1)  # (B,)
+        return nats.mean() / (self.model.scan.dims * math.log(2))
 
     def on_validation_epoch_start(self) -> None:
         self._validation = [BitsPerDim(self.model.scan.dims).to(self.device)]
@@ -103,7 +110,7 @@ class Training(L.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         images, labels = batch
         x = self.model.encode(images)
-        self._validation[0].update(-self.model(x, self._labels(labels, len(x))))
+        self._validation[0].update(-self.model(x, self._labels(labels)))
 
     def on_validation_epoch_end(self) -> None:
         bits = self._validation[0].compute().float()
@@ -145,14 +152,14 @@ class Training(L.LightningModule):
         if differences:
             raise PixelarError(f"the checkpoint is of another model: {'; '.join(differences)}")
 
-    def _labels(self, labels: Tensor | None, batch: int) -> Tensor | None:
+    def _labels(self, labels: Tensor | None) -> Tensor | None:
         """Returns the labels if the net is conditioned on them; it may ignore those of the data."""
         if self.model.classes and labels is None:
             raise PixelarError(
                 f"model.net.classes is {self.model.classes}, but the images have no labels; "
                 "set it to 0"
             )
-        return self.model.check_labels(labels if self.model.classes else None, batch)
+        return labels if self.model.classes else None
 
     def _corrupt(self, x: Tensor) -> Tensor:
         """Returns symbols of which a share has been replaced by random ones."""

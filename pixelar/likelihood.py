@@ -1,0 +1,63 @@
+"""Log-probabilities of all sites, without the parameters of all images at once.
+
+A head of 256 levels has more parameters than the rest of a net has features: 3·32·32 sites take
+3 MB an image, and the softmax and its gradient as much again, several times. So the features of a
+large batch are divided into parts, by image:
+
+    features ──┬── read ── params (b, T, P) ── log_prob ──┬── (B, T)
+               ├── read ── params (b, T, P) ── log_prob ──┤
+               └── read ── params (b, T, P) ── log_prob ──┘
+
+For gradients a part is computed a second time, so that the parameters of one exist at any moment.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+__all__ = ["Score", "by_parts", "images_at_once"]
+
+Score = Callable[[Tensor, Tensor], Tensor]
+
+# bytes of parameters in a part: about what stays in a processor's cache, or keeps a GPU busy
+PART = {"cpu": 8 << 20, "cuda": 128 << 20}
+# bytes up to which memory matters less than computing them twice
+WHOLE = {"cpu": 32 << 20, "cuda": 512 << 20}
+
+
+def images_at_once(batch: int, size: int, device: str, *, twice: bool) -> int:
+    """Returns how many images of a batch belong into a part: all, where parts do not pay.
+
+    Arguments:
+        batch: B, the number of images.
+        size: The bytes that the parameters of an image take.
+        device: The type of device.
+        twice: Whether the parts are computed twice, for gradients.
+    """
+    part = PART.get(device, PART["cuda"])
+    whole = WHOLE.get(device, WHOLE["cuda"]) if twice else part
+    if batch * size <= whole:
+        return batch
+    parts = -(-batch // max(1, part // size))
+    return -(-batch // parts)  # all parts as large, but for the last
+
+
+def by_parts(score: Score, features: Tensor, symbols: Tensor, size: int) -> Tensor:
+    """Returns log-probabilities with shape (B, T), computed by parts of a batch where that pays.
+
+    Arguments:
+        score: Computes them from features with shape (b, …) and symbols with shape (b, T, S).
+        features: Features with shape (B, …).
+        symbols: Symbols with shape (B, T, S).
+        size: The bytes that the parameters of an image take.
+    """
+    twice = torch.is_grad_enabled() and features.requires_grad
+    images = images_at_once(len(features), size, features.device.type, twice=twice)
+    if images >= len(features):
+        return score(features, symbols)
+    parts = zip(features.split(images), symbols.split(images), strict=True)
+    if twice:
+        return torch.cat([checkpoint(score, *part, use_reentrant=False) for part in parts])
+    return torch.cat([score(*part) for part in parts])

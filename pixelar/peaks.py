@@ -1,0 +1,110 @@
+"""The most memory that a function takes at any moment: predicted without computing, or measured.
+
+A prediction runs the function on tensors that have shapes and no values. Every operation happens
+as on the device, with its choice of kernels, and the bytes of all tensors that are alive are summed
+up: those kept for gradients, too, and those that exist for a moment between two operations. What a
+kernel takes for itself does not show.
+"""
+
+import copy
+import json
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
+
+__all__ = ["LiveBytes", "measure_peak", "without_values"]
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations return while they are alive.
+
+    Attributes:
+        now: The bytes alive.
+        peak: The most that were alive at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._seen: Any = WeakIdKeyDictionary()
+
+    def count(self, tensor: Tensor) -> None:
+        """Counts a tensor's storage, unless it is counted already, until it is freed."""
+        storage = tensor.untyped_storage()
+        if storage not in self._seen:
+            self._seen[storage] = True
+            self.now += storage.nbytes()
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._forget, storage.nbytes())
+
+    def _forget(self, size: int) -> None:
+        self.now -= size
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self.count(leaf)
+        return result
+
+
+@contextmanager
+def without_values(
+    module: M, device: torch.device, dtype: torch.dtype | None = None
+) -> Iterator[tuple[M, LiveBytes]]:
+    """Gives a copy of a module whose tensors have no values, and the count of all that are alive.
+
+    Tensors that are made in the body have no values either. The copy's own count from the start.
+
+    Arguments:
+        module: The module, which stays as it is.
+        device: Where the copy is.
+        dtype: The data type of what floats in the copy; the module's where it is None.
+    """
+
+    def empty(tensor: Tensor) -> Tensor:
+        kind = dtype if dtype and tensor.is_floating_point() else tensor.dtype
+        made = torch.empty(tensor.shape, dtype=kind, device=device)
+        return (
+            nn.Parameter(made, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
+        )
+
+    with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as live:
+        own = [*module.parameters(), *module.buffers()]
+        yield copy.deepcopy(module, {id(tensor): empty(tensor) for tensor in own}), live
+
+
+def measure_peak(function: Callable[[], object]) -> int:
+    """Returns the most bytes that a function took on the CPU at once, by PyTorch's profiler."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        function()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        events = json.loads(path.read_text())["traceEvents"]
+    changes = [event for event in events if event.get("name") == "[memory]"]
+    now = peak = 0
+    for change in sorted(changes, key=lambda event: event["ts"]):
+        if change["args"]["Device Type"] == 0:
+            now += change["args"]["Bytes"]
+            peak = max(peak, now)
+    return peak
