@@ -36,8 +36,9 @@ def images_at_once(batch: int, size: int, device: str, *, twice: bool) -> int:
         device: The type of device.
         twice: Whether the parts are computed twice, for gradients.
     """
-    part = PART.get(device, PART["cuda"])
-    whole = WHOLE.get(device, WHOLE["cuda"]) if twice else part
+    kind = "cpu" if device == "cpu" else "cuda"
+    part = PART[kind]
+    whole = WHOLE[kind] if twice else part
     if batch * size <= whole:
         return batch
     parts = -(-batch // max(1, part // size))

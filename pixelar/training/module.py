@@ -116,13 +116,15 @@ class Training(L.LightningModule):
         bits = self._validation[0].compute().float()
         self.log(f"val/{self.figure}", bits, prog_bar=True, logger=False)
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer: torch.optim.Optimizer
+    def build_optimizer(self) -> torch.optim.Optimizer:
+        """Returns a new optimizer of the weights."""
         shared: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
         if self.rule == "rmsprop":
-            optimizer = torch.optim.RMSprop(self.parameters(), **shared)
-        else:
-            optimizer = torch.optim.AdamW(self.parameters(), betas=self.betas, **shared)
+            return torch.optim.RMSprop(self.parameters(), **shared)
+        return torch.optim.AdamW(self.parameters(), betas=self.betas, **shared)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        optimizer = self.build_optimizer()
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
