@@ -1,24 +1,27 @@
 """The demo as people meet it: a real browser, driven by pointer and by keyboard."""
 
+import base64
 import io
 import shutil
-import subprocess
-import tarfile
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import served
 from PIL import Image
 from served import Server, serving
 
 import pixelar
 from pixelar.data import Digits
+from pixelar.demo.intake import LIMITS
 from pixelar.demo.show import show
 from pixelar.regions import known_region
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
+axe = pytest.importorskip("axe_playwright_python.base", reason="they need axe-playwright-python")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.alone,
@@ -26,7 +29,6 @@ pytestmark = [
 ]
 
 MODELS = ("digits-gated-pixelcnn", "digits-imagegpt", "binary-mnist-gated-pixelcnn")
-AXE = "axe-core@4.14.1"
 QUIET = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -34,14 +36,44 @@ QUIET = [
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 DARK = {"color_scheme": "dark"}
+TIME = """name => {  // when a picture changed after a click, in milliseconds
+    const shown = () => document.querySelector(name + ' img')?.src;
+    let last = shown(), clicked;
+    window.changes = [];
+    document.addEventListener("click", () => clicked ??= performance.now(), {capture: true});
+    setInterval(() => { if (clicked && shown() && shown() !== last) {
+        last = shown(); window.changes.push(performance.now() - clicked);
+    } }, 5);
+}"""
+DROP = """async ([name, files]) => {  // drops files as if they came from a folder's window
+    const data = new DataTransfer();
+    for (const [title, kind, content] of files) {
+        const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
+        data.items.add(new File([bytes], title, {type: kind}));
+    }
+    const target = document.querySelector(name);
+    const {x, y, width, height} = target.getBoundingClientRect();
+    const where = {dataTransfer: data, bubbles: true, cancelable: true,
+        clientX: x + width / 2, clientY: y + height / 2};
+    const under = document.elementFromPoint(where.clientX, where.clientY) ?? target;
+    for (const kind of ["dragenter", "dragover", "drop"])
+        under.dispatchEvent(new DragEvent(kind, where));
+}"""
+LONG = {"particles": 256, "completions": 8, "region": "Every other row", "method": "particles"}
 WATCH = """name => { window.seen = new Set(); setInterval(() => {
     const image = document.querySelector(name + ' img'); if (image) window.seen.add(image.src);
 }, 20) }"""
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("browser"), *MODELS) as server:
+def by_class(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a model that is conditioned on classes."""
+    return str(served.conditional_model(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, by_class: str) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("browser"), *MODELS, by_class) as server:
         yield server
         log = server.log.read_text()
         # a page may be closed while it uploads
@@ -123,6 +155,14 @@ class User:
                 return pixels
             self.page.wait_for_timeout(250)
         raise AssertionError(f"{name} does not show what it should: {pixels[..., 0]}")
+
+    @contextmanager
+    def changed(self, name: str) -> Iterator[None]:
+        """Waits, at the end, until a part of the page shows another picture than before."""
+        address = self.page.locator(f"{name} img").get_attribute("src")
+        yield
+        changed = "([name, before]) => document.querySelector(name + ' img')?.src != before"
+        self.page.wait_for_function(changed, arg=[name, address])
 
     def stroke(self, *points: tuple[float, float]) -> None:
         """Paints from point to point, given in parts of the canvas's picture."""
@@ -277,26 +317,52 @@ def test_sample_grows(user: User) -> None:
 
 
 def test_keyboard_alone(user: User) -> None:
+    """Everything is reached by Tab and arrows, from where the page begins."""
     page, keys = user.page, user.page.keyboard
 
-    def go_to(name: str) -> None:
-        for _ in range(80):
+    def go_to(name: str, most: int = 80) -> None:
+        for _ in range(most):
             keys.press("Tab")
             if page.evaluate("name => !!document.activeElement?.closest(name)", name):
                 return
         raise AssertionError(f"{name} cannot be reached with Tab")
 
-    page.locator(".thumbnails button").locator("visible=true").first.focus()
+    def begin() -> None:
+        page.evaluate("() => { document.activeElement.blur(); window.scrollTo(0, 0); }")
+        page.mouse.click(2, 2)  # beside everything: Tab goes on from there
+
+    def go_to_tab(name: str) -> None:
+        begin()
+        for _ in range(3):
+            go_to("button[role='tab']", 1)
+            if page.evaluate("() => document.activeElement.innerText") == name:
+                break
+        keys.press("Enter")
+        page.locator(f"button[role='tab'][aria-selected='true']:has-text('{name}')").wait_for()
+
+    choosers: list[Any] = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
+    page.locator(".thumbnails button").locator("visible=true").first.wait_for()
+    begin()
+    go_to(".thumbnails button")
     keys.press("Tab")
-    keys.press("Enter")  # the second example
+    with user.changed("#complete-seen"):
+        keys.press("Enter")  # the second example
+    go_to("#complete-upload")
+    keys.press("Enter")
+    page.wait_for_timeout(500)
+    assert choosers
     go_to("input[value='Right half']")
     keys.press("Space")
     user.until("#complete-seen", (8, 8), lambda p: hatched(p)[:, 4:].all())
     go_to("#complete-go")
     keys.press("Enter")
     user.wait("#complete-status", "seed")
-    page.get_by_role("tab", name="Understand").focus()
     keys.press("Enter")
+    go_to("#complete-stop")
+    keys.press("Enter")
+    user.wait("#complete-note", "Stopped.")
+    go_to_tab("Understand")
     go_to("#pixel-row input")
     keys.press("Control+a")
     keys.type("1")
@@ -306,6 +372,10 @@ def test_keyboard_alone(user: User) -> None:
     go_to("#pixel-look")
     keys.press("Space")
     user.wait("#pixel-text", "Row 1, column 6:")
+    go_to_tab("Sample")
+    go_to("#sample-go")
+    keys.press("Enter")
+    user.wait("#sample-status", "samples in")
 
 
 def test_two_users_at_once(browser: Any, demo: Server) -> None:  # noqa: ANN401
@@ -347,25 +417,8 @@ def test_a_phone(browser: Any, demo: Server) -> None:  # noqa: ANN401
     user.close()
 
 
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The source of axe, which npm's client brings."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed, which brings axe")
-    folder = tmp_path_factory.mktemp("axe")
-    done = subprocess.run(
-        ["npm", "pack", "--silent", AXE], cwd=folder, capture_output=True, text=True, timeout=120
-    )
-    if done.returncode:
-        pytest.skip(f"npm could not fetch {AXE}: {done.stderr.strip()[-200:]}")
-    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
-        content = archive.extractfile("package/axe.min.js")
-        assert content is not None
-        return content.read().decode()
-
-
 @pytest.mark.parametrize("look", [{}, DARK, PHONE], ids=["light", "dark", "phone"])
-def test_axe_finds_no_violation(browser: Any, demo: Server, axe: str, look: dict[str, Any]) -> None:  # noqa: ANN401
+def test_axe_finds_no_violation(browser: Any, demo: Server, look: dict[str, Any]) -> None:  # noqa: ANN401
     user = User(browser, demo.url, **look)
     page = user.page
     assert page.evaluate("document.body.classList.contains('dark')") == (look is DARK)
@@ -373,7 +426,7 @@ def test_axe_finds_no_violation(browser: Any, demo: Server, axe: str, look: dict
     page.click("#complete-go")
     user.wait("#complete-command", "--seed")
     found = {}
-    page.evaluate(axe)
+    page.evaluate(axe.AXE_SCRIPT)
     for name in ("Complete", "Understand", "Sample"):
         user.tab(name)
         page.wait_for_timeout(800)
@@ -395,3 +448,135 @@ def test_a_mistake_is_told(user: User) -> None:
     user.wait("#component-0, .gradio-container", "Nothing is painted yet")
     user.page.click("#complete-go")
     user.page.wait_for_selector("text=There is nothing to redraw")
+
+
+def test_the_first_frame_comes_soon(browser: Any, demo: Server) -> None:  # noqa: ANN401
+    user = User(browser, demo.url)
+    user.choose("Model", MODELS[2])
+    user.page.get_by_label("Centre box").check()
+    user.page.wait_for_timeout(1500)
+    user.page.evaluate(TIME, "#complete-result")
+    user.page.click("#complete-go")
+    user.wait("#complete-status", "completions in")
+    first, second, *_ = user.page.evaluate("() => window.changes")
+    print(f"{first:.0f} ms until something is shown, {second:.0f} ms until something is drawn")
+    assert first < 3000 and second < 5000
+    user.close()
+
+
+def test_who_leaves_lets_the_next_begin(browser: Any, demo: Server) -> None:  # noqa: ANN401
+    user = User(browser, demo.url)
+    user.choose("Model", MODELS[1])
+    user.page.get_by_label("Every other row").check()
+    user.options()
+    user.page.get_by_label("particles", exact=True).check()
+    user.fill("number input for Particles of each completion", 256)
+    user.fill("number input for Completions", 8)
+    other = User(browser, demo.url)
+    other.page.evaluate(TIME, "#complete-result")
+    user.page.click("#complete-go")
+    user.page.wait_for_function("() => document.querySelector('progress')?.value > 0")
+    user.close()
+    other.page.click("#complete-go")
+    other.wait("#complete-status", "completions in")
+    first, second, *_ = other.page.evaluate("() => window.changes")
+    print(f"{first:.0f} ms until something is shown, {second:.0f} ms until something is drawn")
+    assert first < 5000
+    other.close()
+    served.until(demo.idle, 10)
+
+
+def test_a_full_queue_is_told(user: User, demo: Server) -> None:
+    user.page.wait_for_selector("#complete-result img")
+    with ExitStack() as stack:
+        for _ in range(17):  # of whom one is served
+            events = stack.enter_context(closing(demo.events("complete", model=MODELS[1], **LONG)))
+            assert next(events)[0] == "waiting"
+        user.page.click("#complete-go")
+        user.page.wait_for_selector("text=/currently busy. Please try again/")
+    user.page.wait_for_timeout(1500)
+    user.page.click("#complete-go")  # they have left
+    user.wait("#complete-status", "completions in")
+
+
+def test_classes_are_offered_where_a_model_knows_them(user: User, by_class: str) -> None:
+    page = user.page
+    field = page.get_by_label("Class", exact=True).locator("visible=true")
+    assert field.count() == 0
+    user.choose("Model", by_class)
+    field.wait_for()
+    assert field.input_value() == "likeliest"
+    user.choose("Class", "3")
+    page.click("#complete-go")
+    assert "--label 3 " in " ".join(user.wait("#complete-command", "--label").split())
+    user.choose("Model", MODELS[1])
+    field.wait_for(state="hidden")
+    page.click("#complete-go")
+    page.wait_for_function(
+        "() => !document.querySelector('#complete-command').innerText.includes('--label')"
+    )
+    user.tab("Sample")
+    assert field.count() == 0
+    user.choose("Model", by_class)
+    field.wait_for()
+    assert field.input_value() == "each in turn"
+    page.click("#sample-go")
+    user.wait("#sample-status", "20 samples in")
+    turns = user.picture("#sample-result")
+    user.choose("Class", "5")
+    with user.changed("#sample-result"):
+        page.click("#sample-go")
+    user.wait("#sample-status", "20 samples in")
+    assert not np.array_equal(turns, user.picture("#sample-result"))
+    user.tab("Understand")
+    assert field.count() == 0
+    user.choose("Model", by_class)
+    field.wait_for()
+    user.choose("Class", "4")
+    user.wait("#understand-headline", "Read as class 4")
+
+
+@pytest.mark.parametrize("empty", [True, False], ids=["empty", "full"])
+def test_a_file_is_dropped(user: User, empty: bool) -> None:
+    if empty:
+        user.page.locator("#complete-canvas button[aria-label='Clear canvas']").first.click()
+        user.wait(".gradio-container", "No picture yet")
+        user.page.wait_for_timeout(500)
+    file = io.BytesIO()
+    Image.new("L", (80, 80), 255).save(file, "PNG")
+    content = base64.b64encode(file.getvalue()).decode()
+    user.page.evaluate(DROP, ["#complete-canvas", [["white.png", "image/png", content]]])
+    user.until("#complete-seen", (8, 8), lambda p: (p[:4] == 255).all())
+
+
+def test_a_file_that_is_no_picture_is_told(user: User, tmp_path: Path) -> None:
+    page, sentence = user.page, "The picture cannot be read"
+    bad, large, good = (tmp_path / name for name in ("text.png", "large.png", "white.png"))
+    bad.write_text("This is no picture.")
+    large.write_bytes(bytes(6_000_000))
+    Image.new("L", (80, 80), 255).save(good)
+
+    def bring(file: Path) -> None:
+        with page.expect_file_chooser() as chooser:
+            page.get_by_text("Upload a picture").click()
+        chooser.value.set_files(file)
+
+    before = user.picture("#complete-seen")
+    bring(bad)
+    assert LIMITS in user.wait("#complete-refusal", sentence)
+    bring(large)
+    page.wait_for_selector("text=/exceed the maximum allowed size/")
+    page.wait_for_timeout(500)
+    assert np.array_equal(user.picture("#complete-seen"), before)
+    bring(good)
+    user.until("#complete-seen", (8, 8), lambda p: (p[:4] == 255).all())
+    page.wait_for_selector("#complete-refusal", state="hidden")
+    user.tab("Understand")
+    page.locator("#understand-picture input[type=file]").first.set_input_files(bad)
+    page.locator(".toast-body", has_text=sentence).first.wait_for()
+
+
+def test_limits_are_told(user: User) -> None:
+    for name in ("Complete", "Understand"):
+        user.tab(name)
+        user.page.get_by_text(LIMITS).locator("visible=true").first.wait_for()
