@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 import pixelar
+from pixelar.peaks import measure_peak
 
 __all__ = ["Row", "Settings", "environment", "interleave", "peak_memory", "ratio", "spread"]
 
@@ -107,15 +107,7 @@ def peak_memory(settings: Settings, case: Case) -> int:
         torch.cuda.reset_peak_memory_stats(settings.device)
         case()
         return torch.cuda.max_memory_allocated(settings.device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        case()
-    held = most = 0
-    events = record.profiler.kineto_results.events()  # type: ignore[union-attr]
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            most = max(most, held)
-    return most
+    return measure_peak(case)
 
 
 @contextmanager
