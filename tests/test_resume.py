@@ -236,6 +236,14 @@ def test_kill_9_with_a_worker_process(
     assert_same(whole, result(tmp_path / "run"), str(history))
 
 
+def test_kill_9_with_checkpointing(server: Server, whole: dict[str, Any], tmp_path: Path) -> None:
+    """The run comes to what it would without: each block has the same dropout both times."""
+    rng, options = random.Random(2), ("--model.checkpointing", "true")
+    history = kill_until_done(server, tmp_path / "run", rng, 3, *options)
+    assert len(history) == 4, history
+    assert_same(whole, result(tmp_path / "run"), str(history))
+
+
 @pytest.mark.parametrize(
     ("letter", "number"),
     [("b", signal.SIGINT), ("v", signal.SIGINT), ("s", signal.SIGTERM), ("v", signal.SIGTERM)],

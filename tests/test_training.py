@@ -203,6 +203,37 @@ def test_a_run_begins_with_the_weights_of_a_model(capsys: pytest.CaptureFixture[
     assert "nothing" in capsys.readouterr().err
 
 
+def test_saving_memory_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Half as many images in a batch, twice as many batches in a step, blocks computed twice."""
+    rates = {"model__lr": 1e-3, "trainer__max_steps": 4, "trainer__gradient_clip_val": None}
+    assert fit("--run=plain", data__batch_size=16, **rates) == 0
+    options = ("--model.checkpointing", "true", "--trainer.accumulate_grad_batches", "2")
+    assert fit("--run=saving", *options, data__batch_size=8, **rates) == 0
+    plain, saving = (load(f"{run}/model").state_dict() for run in ("plain", "saving"))
+    for name, value in plain.items():
+        torch.testing.assert_close(saving[name], value, rtol=0, atol=1e-4, msg=name)
+    told = re.findall(
+        r"A training step takes about ([\d.]+) MB at its peak", capsys.readouterr().out
+    )
+    assert float(told[1]) < 0.9 * float(told[0])
+
+
+def test_too_large_a_step_is_foreseen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixelar.cli.fit.available_memory", lambda device: 900_000)
+    assert fit(data__batch_size=64, trainer__max_steps=1) == 0
+    out, error = capsys.readouterr()
+    assert "0.9 MB are free." in out
+    assert (
+        "pixelar: that is more than is free; use a smaller data.batch_size, with "
+        "trainer.accumulate_grad_batches for as many images in a step, "
+        "or model.checkpointing: true\n"
+    ) in error
+    assert fit("--run=other", "--data.batch_size=1", trainer__max_steps=1) == 0
+    assert "that is more" not in capsys.readouterr().err
+
+
 def test_palette_is_fitted_once_and_kept(tmp_path: Path) -> None:
     changes: dict[str, Any] = {
         "model__quantizer": {"class_path": "Palette", "init_args": {"levels": 8}},
