@@ -5,6 +5,7 @@ import http.server
 import io
 import os
 import pickle
+import re
 import signal
 import socket
 import struct
@@ -15,7 +16,9 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import accumulate
 from pathlib import Path
 
 import httpx
@@ -200,6 +203,26 @@ def test_no_file_of_the_machine_is_served(demo: Server, place: str) -> None:
     assert b"root:" not in content and b"import " not in content and len(content) < 500
 
 
+def test_folders_of_others_are_not_served(demo: Server) -> None:
+    """Only what was uploaded or drawn is served, by a name made of its content, and no lists."""
+    content = GOOD["good.png"]()
+    places = [demo.folder / "unfinished", demo.folder.parent, demo.folder.parent.parent]
+    secrets = [place / "secret.png" for place in places]
+    for secret in secrets:
+        secret.write_bytes(content)
+    one, other = demo.upload(("same.png", content)) + demo.upload(("same.png", content[:-1]))
+    (demo.folder / "uploads" / "link.png").symlink_to(secrets[1])
+    kept = demo.folder / "uploads"
+    for path in [*secrets, *places, kept, kept / "link.png", Path(one).parent, f"{one}/..", kept]:
+        answer = httpx.get(f"{demo.url}/gradio_api/file={path}", timeout=60)
+        assert 400 <= answer.status_code < 500 and content not in answer.content, path
+    assert httpx.get(f"{demo.url}/gradio_api/file={one}", timeout=60).content == content
+    for secret in secrets:
+        secret.unlink()
+    names = [Path(path).parent.name for path in (one, other)]
+    assert all(len(name) == 64 and int(name, 16) for name in names) and names[0] != names[1]
+
+
 @pytest.fixture
 def listener() -> Iterator[tuple[str, list[str]]]:
     """A web server that others on this machine should not be made to ask: its URL, its visitors."""
@@ -323,6 +346,90 @@ def test_many_files_in_one_post(demo: Server) -> None:
 def test_nobody_jumps_the_queue(demo: Server) -> None:
     answer = demo.post("run/complete", json={"data": [], "session_hash": "s"})
     assert answer.status_code == 404 and "join the queue" in answer.text
+
+
+# every preview takes a while, and notes when it begins and ends
+PREVIEWS = """
+import time
+from pixelar.demo import complete
+def slowly(*arguments):
+    for sign in "+-":
+        with open("previews.txt", "a") as notes:
+            notes.write(sign)
+        time.sleep(0.2 * (sign == "+"))
+    return preview(*arguments)
+preview, complete.preview = complete.preview, slowly
+"""
+POOR = """
+from pixelar import memory
+memory.available_memory = lambda device: 1_000_000
+"""
+
+
+@pytest.fixture(scope="module")
+def poor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A demo that has little memory, and takes its time to show what a model sees."""
+    folder = tmp_path_factory.mktemp("poor")
+    with serving(folder, served.small_model(folder), before=PREVIEWS + POOR) as server:
+        yield server
+
+
+def test_direct_calls_are_answered_two_at_a_time(poor: Server) -> None:
+    (path,) = poor.upload(("own.png", GOOD["good.png"]()))
+    config = httpx.get(f"{poor.url}/config", timeout=60).json()
+    (look, *_) = [each for each in config["dependencies"] if each["api_name"] == "look"]
+    name = next(iter(poor.ask("models").data[0]))["name"]
+    call = {
+        "data": [canvas(path), "Bottom half", name],
+        "fn_index": look["id"],
+        "session_hash": "s",
+    }
+    notes = poor.log.parent / "previews.txt"
+    notes.write_text("")
+    with ThreadPoolExecutor(8) as users:
+        answers = list(users.map(lambda _: poor.post("run/predict", json=call), range(8)))
+    assert all("8×8 pixels" in answer.json()["data"][1] for answer in answers)
+    depths = list(accumulate({"+": 1, "-": -1}[sign] for sign in notes.read_text()))
+    assert len(depths) == 16 and max(depths) == 2
+
+
+def test_work_that_needs_too_much_memory_is_told_before_it_begins(poor: Server) -> None:
+    large = {"method": "particles", "particles": 256, "completions": 8}
+    answer = poor.ask("complete", **large)
+    assert answer.kind == "error" and answer.frames <= 1, "frames were drawn"
+    assert "256 particles for 8 completions need about" in str(answer.data)
+    small = poor.ask("complete", method="particles", particles=2, completions=1)
+    assert small.kind == "complete"
+
+
+# Python tells of every connection that is opened, and every name that is looked up
+NOTES = """
+import sys
+def note(event, arguments):
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        arguments = arguments[1:]
+    elif event not in ("socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"):
+        return
+    with open("connections.txt", "a") as notes:
+        print(event, repr(arguments[0]), file=notes)
+sys.addaudithook(note)
+"""
+
+
+def test_nothing_is_asked_of_other_machines(tmp_path: Path) -> None:
+    model = served.conditional_model(tmp_path)
+    with serving(tmp_path, model, environment=CARELESS, before=NOTES) as demo:
+        (path,) = demo.upload(("own.png", GOOD["good.png"]()))
+        assert demo.ask("complete", canvas=canvas(path), label="3").kind == "complete"
+        picture = {"path": path, "meta": served.META}
+        assert demo.ask("understand", picture=picture).kind == "complete"
+        assert demo.ask("pixel", picture=picture).kind == "complete"
+        assert demo.ask("sample").kind == "complete"
+        assert httpx.get(demo.url, timeout=60).status_code == 200
+    found = (tmp_path / "connections.txt").read_text().splitlines()
+    assert any(line.startswith("socket.connect ('127.0.0.1', ") for line in found), "it notes none"
+    outside = [line for line in found if not re.search(r"127\.0\.0\.1|'localhost'|'::1'", line)]
+    assert not outside
 
 
 def test_wrong_arguments_are_told(demo: Server) -> None:
