@@ -25,6 +25,7 @@ from pixelar.data.sampling import ShardSampler
 from pixelar.errors import PixelarError
 from pixelar.files import replacing
 from pixelar.folders import fingerprint
+from pixelar.memory import choose_batch_size
 from pixelar.metrics import BitsPerDim
 from pixelar.model import PixelModel, describe_model, evaluating
 
@@ -72,7 +73,11 @@ class EvaluationReport:
 
 
 def bits_per_dim(
-    model: PixelModel, images: Tensor, labels: Tensor | None = None, *, batch_size: int = 64
+    model: PixelModel,
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Returns the exact bits per dimension of every image.
 
@@ -81,7 +86,8 @@ def bits_per_dim(
             bits/dim, and is refused.
         images: uint8 images with shape (N, C, H, W).
         labels: Classes with shape (N,), for a model that is conditioned on them.
-        batch_size: How many images are evaluated at once.
+        batch_size: How many images are evaluated at once; None for as many as are quickest and fit
+            into memory.
 
     Returns:
         Bits per dimension with shape (N,), float64.
@@ -91,6 +97,7 @@ def bits_per_dim(
             "a palette's tokens are not dimensions of the image, so the model has no bits/dim; "
             "use pixelar.evaluate, which reports bits/token"
         )
+    batch_size = _batch_size(model, batch_size)
     found = _bits(model, images, labels, batch_size, progress=False)
     _check_finite(found, range(len(found)))
     return found
@@ -101,7 +108,7 @@ def evaluate(
     data: ImageData | ImageSet,
     *,
     split: Split = "test",
-    batch_size: int = 64,
+    batch_size: int | None = None,
     dtype: torch.dtype = torch.float32,
     weights: str = "as given",
     limit: int | None = None,
@@ -115,7 +122,8 @@ def evaluate(
         model: The model, which stays as it is.
         data: A dataset, of which `split` is taken, or images.
         split: "train", "val" or "test".
-        batch_size: How many images are evaluated at once; the figure does not depend on it.
+        batch_size: How many images are evaluated at once, on which the figure does not depend; None
+            for as many as are quickest and fit into memory.
         dtype: What net and head compute in, float32 or float64.
         weights: Which weights these are, for the card.
         limit: Takes only the first images; the card says so.
@@ -123,7 +131,9 @@ def evaluate(
     """
     images = data.split(split) if isinstance(data, ImageData) else data
     images = images if limit is None else images.first(limit)
-    per_image, world = _table(_computing_in(model, dtype), images, batch_size, progress=progress)
+    computing = _computing_in(model, dtype)
+    batch_size = _batch_size(computing, batch_size)
+    per_image, world = _table(computing, images, batch_size, progress=progress)
     metric = BitsPerDim(model.scan.dims)
     metric.sync_on_compute = False  # the table is whole already
     metric.update(per_image * (model.scan.dims * math.log(2)))
@@ -159,7 +169,7 @@ def _table(
     if not len(images):
         raise PixelarError("there are no images to evaluate")
     labels = _labels(model, images)
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    rank, world = _world()
     own = list(ShardSampler(len(images), rank, world))
     own_labels = None if labels is None else labels[own]
     shown = progress and rank == 0
@@ -215,13 +225,25 @@ def _computing_in(model: PixelModel, dtype: torch.dtype) -> PixelModel:
     return model
 
 
+def _batch_size(model: PixelModel, asked: int | None) -> int:
+    """Returns the batch size that was asked for, or one that suits model and memory."""
+    if asked is None:
+        return choose_batch_size(model, processes=_world()[1])
+    if asked < 1:
+        raise PixelarError(f"batch_size must be at least 1; got {asked}")
+    return asked
+
+
+def _world() -> tuple[int, int]:
+    """Returns the number of this process, and how many there are."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
 @torch.no_grad()
 def _bits(
     model: PixelModel, images: Tensor, labels: Tensor | None, batch_size: int, *, progress: bool
 ) -> Tensor:
     """Returns the bits per dimension of images, float64."""
-    if batch_size < 1:
-        raise PixelarError(f"batch_size must be at least 1; got {batch_size}")
     model.check_labels(labels, len(images))
     found = [torch.zeros(0, dtype=torch.float64)]
     with evaluating(model), tqdm(total=len(images), unit="image", disable=not progress) as bar:

@@ -1,4 +1,4 @@
-"""How much memory a walk needs, measured before it begins, and how much there is."""
+"""How much memory a walk or a likelihood needs, found before it begins, and how much there is."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,11 +9,25 @@ from torch import Tensor
 
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
+from pixelar.peaks import without_values
 
-__all__ = ["available_memory", "bytes_of", "gigabytes", "memory_of_row", "require_memory"]
+__all__ = [
+    "available_memory",
+    "bytes_of",
+    "choose_batch_size",
+    "gigabytes",
+    "memory_of_image",
+    "memory_of_row",
+    "require_memory",
+]
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
+
+# bytes of activations at which likelihoods are quickest, for each thread of a processor: beyond,
+# they fall out of its cache; see docs/evaluation.md. On a GPU: enough to keep it busy.
+QUICKEST = {"cpu": 16 << 20, "cuda": 1 << 30}
+MOST_IMAGES = 256
 
 
 def require_memory(model: PixelModel, images: int, populations: int, particles: int) -> None:
@@ -50,6 +64,35 @@ def memory_of_row(model: PixelModel) -> int:
         sizes.append(bytes_of(cache))
     symbols = model.scan.dims * (8 * 3 + 1)  # canvas, given and noise, and whether it is known
     return 3 * (sizes[1] - sizes[0]) + symbols + 8 * 6 * model.net.levels
+
+
+def choose_batch_size(model: PixelModel, *, processes: int = 1) -> int:
+    """Returns how many images to evaluate at once: a power of two that is quick, and that fits.
+
+    Arguments:
+        model: The model.
+        processes: How many of them share the memory.
+    """
+    device = model.device
+    quickest = QUICKEST["cpu"] * torch.get_num_threads()
+    room = quickest if device.type == "cpu" else QUICKEST["cuda"]
+    free = available_memory(device)
+    if free is not None:
+        room = min(room, free // (2 * processes))
+    most = min(MOST_IMAGES, max(1, room // memory_of_image(model)))
+    return 1 << (most.bit_length() - 1)
+
+
+@torch.no_grad()
+def memory_of_image(model: PixelModel) -> int:
+    """Returns the most bytes that the likelihood of one image takes beside the weights."""
+    with without_values(model, model.device) as (made, live):
+        made.eval()
+        weights = live.peak = live.now
+        x = torch.zeros(1, *made.scan.shape, dtype=torch.long, device=model.device)
+        params = made.net(x, x.new_zeros(1) if made.classes else None)
+        made.head.log_prob(params, made.scan.gather(x))
+        return live.peak - weights
 
 
 def bytes_of(cache: Any) -> int:  # noqa: ANN401

@@ -25,8 +25,10 @@ from pixelar.data import Digits, ImageSet, Photos
 from pixelar.errors import PixelarError
 from pixelar.evaluation import evaluate
 from pixelar.folders import fingerprint
+from pixelar.memory import choose_batch_size, memory_of_image
 from pixelar.metrics import BitsPerDim
 from pixelar.model import PixelModel, build_model, describe_model
+from pixelar.peaks import measure_peak
 from pixelar.testing import randomise
 
 N = 23  # divisible by no batch size and no number of processes
@@ -93,6 +95,47 @@ def test_the_figure_does_not_depend_on_batches(
         assert abs(report.mean - reports[0].mean) < tolerance
 
 
+def test_the_batch_size_is_chosen_and_written_down(
+    model: PixelModel, images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    encode, sizes = model.encode, []
+    monkeypatch.setattr(model, "encode", lambda x: sizes.append(len(x)) or encode(x))
+    image = memory_of_image(model)
+    found = []
+    for megabytes, expected in (
+        (1000, 256),
+        (300 * image / 1e6, 128),
+        (9 * image / 1e6, 4),
+        (0, 1),
+    ):
+        free = int(1e6 * megabytes)
+        monkeypatch.setattr("pixelar.memory.available_memory", lambda device, free=free: free)
+        sizes.clear()
+        found.append(evaluate(model, images))
+        assert found[-1].card["batch_size"] == expected == choose_batch_size(model)
+        assert sizes == [len(part) for part in torch.arange(N).split(expected)]
+        bits = pixelar.bits_per_dim(model, images.images)
+        assert torch.equal(bits, found[-1].per_image)
+    for report in found[1:]:
+        torch.testing.assert_close(report.per_image, found[0].per_image, rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr("pixelar.memory.available_memory", lambda device: None)
+    assert evaluate(model, images).card["batch_size"] == 256
+    assert choose_batch_size(model, processes=2) == 256
+    # what is quick binds before memory does: less than 256 images of a larger model
+    large = zoo.tiny("PixelCNN", shape=(3, 32, 32), scan="subpixel", levels=256, width=33).float()
+    assert 1 <= choose_batch_size(large) <= 8
+    assert choose_batch_size(large.double()) < choose_batch_size(large.float())
+
+
+def test_the_memory_of_an_image_is_what_is_measured() -> None:
+    model = zoo.tiny("PixelCNN", shape=(3, 32, 32), scan="subpixel", levels=256, width=33).float()
+    x = torch.zeros(1, 3, 32, 32, dtype=torch.long)
+    with torch.no_grad():
+        measured = measure_peak(lambda: model(x))
+    assert 0.7 < memory_of_image(model) / measured < 1.4
+
+
 def test_evaluating_leaves_the_model_as_it_was(images: ImageSet) -> None:
     """Weights in float64 would be lost if they went through float32 and back."""
     model = zoo.tiny("PixelCNN", shape=(1, 8, 8), levels=17, dropout=0.5).train()
@@ -149,7 +192,7 @@ def test_bad_arguments_are_explained(model: PixelModel, images: ImageSet) -> Non
         evaluate(conditional, unlabelled)
     with pytest.raises(PixelarError, match="labels must be from 0 to 2; got 0 to 9"):
         evaluate(conditional, images)
-    with pytest.raises(PixelarError, match=r"\(B, 1, 8, 8\).*got \(64, 3, 16, 16\)"):
+    with pytest.raises(PixelarError, match=r"\(B, 1, 8, 8\).*got \(\d+, 3, 16, 16\)"):
         evaluate(model, Photos(size=16, train_images=1, val_images=1))
 
 

@@ -152,9 +152,8 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
     option(
         "--batch-size",
         type=whole(1, 1 << 31),
-        default=64,
         metavar="N",
-        help="default: 64; the figure does not depend on it",
+        help="default: what is quick and fits into memory; the figure does not depend on it",
     )
     option("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
     option(

@@ -10,6 +10,8 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 from pixelar.data.base import ImageData, ImageSet, Shape, Split, collate
 from pixelar.data.sampling import ShardSampler, StepSampler
 from pixelar.errors import PixelarError
+from pixelar.memory import choose_batch_size
+from pixelar.model import PixelModel
 
 __all__ = ["PixelData"]
 
@@ -24,7 +26,8 @@ class PixelData(L.LightningDataModule):
     Arguments:
         dataset: The images.
         batch_size: The images in a training batch, per process.
-        eval_batch_size: The images in a validation or test batch; `batch_size` where it is None.
+        eval_batch_size: The images in a validation or test batch; None for as many as are quickest
+            with the trainer's model and fit into memory.
         workers: The number of processes that each loader fetches batches in; 0 fetches in this one.
         seed: Seed of the order of training.
 
@@ -99,8 +102,15 @@ class PixelData(L.LightningDataModule):
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         shard = ShardSampler(len(images), rank, world)
-        batch_size = self.eval_batch_size or self.batch_size
+        batch_size = self.eval_batch_size or self._suited(world)
         return self._loader(images, BatchSampler(shard, batch_size, drop_last=False))
+
+    def _suited(self, world: int) -> int:
+        """Returns an evaluation batch size that suits the trainer's model, where there is one."""
+        model = getattr(self.trainer and self.trainer.lightning_module, "model", None)
+        if not isinstance(model, PixelModel):
+            return self.batch_size
+        return choose_batch_size(model, processes=world)
 
     def _loader(self, images: ImageSet, batches: Sampler[list[int]]) -> DataLoader:
         return DataLoader(
