@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 import pixelar
 from pixelar.data import ImageData, ImageSet, Split
-from pixelar.data.sampling import ShardSampler
 from pixelar.errors import PixelarError
 from pixelar.files import replacing
 from pixelar.folders import fingerprint
@@ -170,11 +169,11 @@ def _table(
         raise PixelarError("there are no images to evaluate")
     labels = _labels(model, images)
     rank, world = _world()
-    own = list(ShardSampler(len(images), rank, world))
+    own = slice(rank, None, world)  # a view: what is mapped from a file is not read at once
     own_labels = None if labels is None else labels[own]
     shown = progress and rank == 0
     bits = _bits(model, images.images[own], own_labels, batch_size, progress=shown)
-    table = _gather(bits, own, len(images))
+    table = _gather(bits, range(rank, len(images), world), len(images))
     _check_finite(table, images.names)
     return table, world
 

@@ -2,8 +2,10 @@
 
 import json
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from torchvision import datasets as torchvision_datasets
 
 from pixelar.data import DATASETS, MNIST, Digits, Folder, ImageData, ImageSet, Photos, holdout
 from pixelar.data.base import SPLITS, collate
+from pixelar.data.module import PixelData
 from pixelar.data.photos import BANDS
 from pixelar.errors import PixelarError
 
@@ -131,6 +134,38 @@ def test_data_loader_transports_batches(workers: int) -> None:
             assert all(batch[1] is None for batch in batches)
         else:
             assert torch.equal(torch.cat([batch[1] for batch in batches]), labels)
+
+
+def calls(function: Callable[[], object]) -> int:
+    """Returns how many functions are called, Python's and C's, while one runs."""
+    function()  # what is done once is done before
+    count = 0
+
+    def note(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_batch_takes_as_many_calls_as_an_image(data: ImageData) -> None:
+    """Whatever the data set, nothing is done image by image once the images are there."""
+    trainer = SimpleNamespace(max_steps=2, accumulate_grad_batches=1, global_rank=0, world_size=1)
+    trainer.lightning_module = None
+    counts: dict[int, list[int]] = {}
+    for size in (1, 4):
+        loaders = PixelData(data, batch_size=size, eval_batch_size=size)
+        loaders.trainer = trainer  # type: ignore[assignment]
+        for loader in (loaders.train_dataloader(), loaders.test_dataloader()):
+            length = min(size, len(loader.dataset))  # type: ignore[arg-type]
+            assert len(next(iter(loader))[0]) == length
+            counts.setdefault(size, []).append(calls(lambda it=loader: next(iter(it))))
+    assert counts[1] == counts[4] and max(counts[1]) < 200, counts
 
 
 def test_image_set_parts_and_fingerprint() -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from pixelar.data import Folder
 from pixelar.data.base import SPLITS
 from pixelar.data.images import find_images, read_image
+from pixelar.data.module import PixelData
 from pixelar.errors import PixelarError
 
 LAYOUTS = {  # files, sizes of the splits, classes
@@ -126,3 +127,62 @@ def test_folder_messages(tmp_path: Path) -> None:
     write_files(tmp_path, "train/0.png")
     with pytest.raises(PixelarError, match=r"has a folder train, .* and 1 more are elsewhere"):
         Folder(root=str(tmp_path))
+
+
+# --- the cache --------------------------------------------------------------------------------
+
+
+def test_a_cache_is_read_in_place_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path / "images", *numbered("", 12))
+    root, cache = str(tmp_path / "images"), tmp_path / "made" / "images.npy"
+    expected = Folder(root=root, size=4)
+    first = Folder(root=root, size=4, cache=str(cache))
+    for split in SPLITS:
+        assert first.split(split).fingerprint() == expected.split(split).fingerprint()
+    assert sorted(path.name for path in cache.parent.iterdir()) == ["images.json", "images.npy"]
+    before = cache.read_bytes()
+    first.split("train").images.zero_()  # a copy of the pages, not the file
+    assert cache.read_bytes() == before
+
+    read = []
+    monkeypatch.setattr(
+        "pixelar.data.folder.read_image", lambda *a, **k: read.append(a) or read_image(*a, **k)
+    )
+    again = Folder(root=root, size=4, cache=str(cache))
+    for split in SPLITS:
+        assert again.split(split).fingerprint() == expected.split(split).fingerprint()
+    assert not read
+    batch, _ = next(iter(PixelData(again, eval_batch_size=1).test_dataloader()))
+    assert torch.equal(batch, expected.split("test").images[:1])
+
+
+@pytest.mark.parametrize("change", ["file", "size", "another", "torn", "not ours"])
+def test_a_cache_is_made_anew_where_it_is_old(change: str, tmp_path: Path) -> None:
+    write_files(tmp_path / "images", *numbered("", 4))
+    arguments: dict[str, Any] = {"root": str(tmp_path / "images"), "size": 4}
+    cache = tmp_path / "images.npy"
+    Folder(**arguments, cache=str(cache)).prepare()
+    if change == "file":
+        save(noise(4, 4, 3, seed=9), tmp_path / "images" / "0.png")
+    elif change == "size":
+        arguments["size"] = 3
+    elif change == "another":
+        save(noise(4, 4, 3, seed=9), tmp_path / "images" / "9.png")
+    elif change == "torn":
+        cache.unlink()
+    else:
+        cache.with_suffix(".json").write_text("{")
+    made = Folder(**arguments, cache=str(cache)).split("train")
+    assert made.fingerprint() == Folder(**arguments).split("train").fingerprint()
+
+
+def test_a_cache_of_images_that_cannot_be_used_is_not_left_behind(tmp_path: Path) -> None:
+    write_files(tmp_path / "images", "0.png")
+    (tmp_path / "images" / "1.png").write_text("no image")
+    with pytest.raises(PixelarError, match="1 of 2 images cannot be used"):
+        Folder(root=str(tmp_path / "images"), cache=str(tmp_path / "x.npy")).prepare()
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+    with pytest.raises(PixelarError, match=r"cache: the file's name ends with \.npy; got x"):
+        Folder(root=str(tmp_path / "images"), cache="x").prepare()

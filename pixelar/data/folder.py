@@ -7,6 +7,7 @@ Folders named train, val and test are those splits. A validation or test split w
 held out of the training images, which are all images where there are no such folders.
 """
 
+import hashlib
 import math
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from pixelar.data.base import SPLITS, ImageData, ImageSet, Split, holdout
 from pixelar.data.images import find_images, open_image, read_image
+from pixelar.data.mapped import mapped
 from pixelar.errors import PixelarError
 
 __all__ = ["Folder"]
@@ -40,6 +42,9 @@ class Folder(ImageData):
             images, where there is no folder `val`.
         test_fraction: The part held out for testing, where there is no folder `test`.
         seed: Seed of both draws.
+        cache: A file, NAME.npy, to keep the images in as they are read: later runs start at once,
+            and there may be more of them than memory holds. It is made anew where files, their
+            sizes or dates, or these arguments have changed.
 
     Example:
         >>> import sklearn.datasets  # ships two photographs
@@ -62,9 +67,10 @@ class Folder(ImageData):
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         seed: int = 0,
+        cache: str | None = None,
     ) -> None:
         self.root, self.size, self.channels, self.resize = root, size, channels, resize
-        self.background, self.seed = background, seed
+        self.background, self.seed, self.cache = background, seed, cache
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
         self._check()
         files = find_images(Path(root))
@@ -138,7 +144,13 @@ class Folder(ImageData):
 
     def load(self) -> dict[Split, ImageSet]:
         files = [file for split in SPLITS for file in self._files[split]]
-        images = self._read(files)
+        shape = (len(files), *self.shape)
+        if self.cache is None:
+            images = torch.empty(shape, dtype=torch.uint8)
+            self._read(files, images)
+        else:
+            fill = partial(self._read, files)
+            images = mapped(Path(self.cache), self._digest(files), shape, fill)
         names = [file.relative_to(self.root).as_posix() for file in files]
         labels = None
         if self.classes:
@@ -151,9 +163,17 @@ class Folder(ImageData):
             splits[split] = ImageSet(images[part], labels_of_part, names[part])
         return splits
 
-    def _read(self, files: list[Path]) -> Tensor:
-        """Reads files as images with shape (N, C, H, W), or says which of them cannot be used."""
-        images = torch.empty(len(files), *self.shape, dtype=torch.uint8)
+    def _digest(self, files: list[Path]) -> str:
+        """Returns what the images are made of, in hexadecimal digits."""
+        digest = hashlib.sha256(repr((self.shape, self.resize, tuple(self.background))).encode())
+        for file in files:
+            about = file.stat()
+            name = file.relative_to(self.root).as_posix()
+            digest.update(f"\n{name!r} {about.st_size} {about.st_mtime_ns}".encode())
+        return digest.hexdigest()
+
+    def _read(self, files: list[Path], images: Tensor) -> None:
+        """Reads files into images (N, C, H, W), or says which of them cannot be used."""
         wrong: list[str] = []
         read = partial(read_image, shape=self.shape, resize=self.resize, background=self.background)
         progress = tqdm(files, "reading images", leave=False, disable=len(files) <= MANY)
@@ -166,4 +186,3 @@ class Folder(ImageData):
             more = [f"and {len(wrong) - REPORTED} more"] if len(wrong) > REPORTED else []
             listed = "\n  ".join(wrong[:REPORTED] + more)
             raise PixelarError(f"{len(wrong)} of {len(files)} images cannot be used:\n  {listed}")
-        return images

@@ -1,0 +1,65 @@
+"""What loading data takes of training: batches per second against steps per second."""
+
+import time
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch.utils.data import DataLoader
+
+from pixelar.data.base import ImageSet, collate
+from pixelar.data.sampling import StepSampler
+from pixelar.training.module import Training
+
+__all__ = ["LoaderShare", "loader_share"]
+
+
+@dataclass(frozen=True)
+class LoaderShare:
+    """How fast batches come, and how fast steps take them, each at its best.
+
+    Attributes:
+        batches_per_s: Batches that the loader gives in a second.
+        steps_per_s: Training steps in a second, given a batch.
+    """
+
+    batches_per_s: float
+    steps_per_s: float
+
+    @property
+    def share(self) -> float:
+        """The time for a batch as a part of the time for batch and step."""
+        return self.steps_per_s / (self.steps_per_s + self.batches_per_s)
+
+
+def loader_share(
+    training: Training, images: ImageSet, batch_size: int, *, steps: int = 5, workers: int = 0
+) -> LoaderShare:
+    """Measures how much of training is waiting for data.
+
+    The steps are forward, backward and the optimizer's; weights change, as in training. Each rate
+    is that of the quickest of `steps` batches and steps, after one that is not counted.
+
+    Arguments:
+        training: The model with its optimizer.
+        images: The images to train on.
+        batch_size: The images in a batch.
+        steps: How many are measured.
+        workers: The loader's processes.
+    """
+    batches = StepSampler(len(images), batch_size, total=steps + 1, seed=0)
+    loader = DataLoader(images, batch_sampler=batches, num_workers=workers, collate_fn=collate)
+    optimizer, device = training.build_optimizer(), training.model.device
+    waiting, working, began = [], [], time.perf_counter()
+    for found, labels in islice(loader, steps + 1):
+        waiting.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        optimizer.zero_grad()
+        given = labels if training.model.classes else None
+        training.loss(training.model.encode(found), given).backward()
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        working.append(time.perf_counter() - began)
+        began = time.perf_counter()
+    return LoaderShare(1 / min(waiting[1:]), 1 / min(working[1:]))
