@@ -518,6 +518,17 @@ def test_a_read_only_disk_is_told_before_the_work(
         pixelar.save(pixelar.load("grey"), small_disk / "model")
 
 
+def test_the_steps_of_a_method_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the picture's name, which is all that the output holds; the pictures are the same."""
+    for method, told in {"sequential": "64 steps", "fixed_point": " forwards"}.items():
+        sample = f"sample digits-imagegpt -n 2 --seed 3 --method {method} -o {method}.png"
+        assert main(words(sample)) == 0
+        printed = capsys.readouterr()
+        assert printed.out == f"{method}.png\n"
+        assert f"{told} for 64 sites" in printed.err
+    assert Path("sequential.png").read_bytes() == Path("fixed_point.png").read_bytes()
+
+
 def test_processes_that_would_train_apart_are_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,8 +122,10 @@ def sample(options: Namespace) -> int:
             progress=sys.stderr.isatty(),
         )
     save_picture(grid(drawn.images), output)
-    each = STEPS[drawn.walk].format(drawn.evaluations)
-    print(f"{output}: {each} for {model.scan.sites} sites")
+    print(output)
+    if options.method != "auto":
+        steps = STEPS[drawn.walk].format(drawn.evaluations)
+        print(f"pixelar: {steps} for {model.scan.sites} sites", file=sys.stderr)
     return 0
 
 
