@@ -237,6 +237,30 @@ def test_choosing_a_region_takes_the_marks_away(user: User) -> None:
     assert not hatched(user.until("#complete-seen", (8, 8), lambda p: True))[:, :4].any()
 
 
+def test_a_late_answer_does_not_undo_a_choice(user: User) -> None:
+    """What the canvas told before a region was chosen is answered only after that."""
+    page, held = user.page, []
+    config = httpx.get(f"{user.url}/config", timeout=60).json()
+    (late,) = [f["id"] for f in config["dependencies"] if f["api_name"] == "notice_paint"]
+
+    def hold(route: Any) -> None:  # noqa: ANN401
+        own = (route.request.post_data_json or {}).get("fn_index") == late and not held
+        held.append(route) if own else route.continue_()
+
+    page.route("**/run/predict*", hold)
+    page.locator(".thumbnails button").locator("visible=true").nth(1).click()
+    for _ in range(100):
+        page.wait_for_timeout(50)
+        if held:
+            break
+    page.get_by_label("Right half").check()
+    user.until("#complete-seen", (8, 8), lambda p: hatched(p)[:, 4:].all())
+    held[0].continue_()
+    page.wait_for_timeout(1500)
+    assert page.get_by_label("Right half").is_checked()
+    assert hatched(user.until("#complete-seen", (8, 8), lambda p: True))[:, 4:].all()
+
+
 def test_draw_from_nothing(user: User) -> None:
     user.page.locator(".thumbnails button").locator("visible=true").last.click()
     user.until("#complete-seen", (8, 8), lambda p: not p[:4].any())

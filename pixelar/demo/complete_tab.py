@@ -99,8 +99,6 @@ class CompleteTab:
         )
         self.refusal = gr.Markdown(elem_id="complete-refusal", elem_classes="refusal")
         gr.Markdown(ABOUT_CANVAS, elem_classes="note")
-        self.region = gr.Radio([*CHOICES], value=CHOICES[0], label="Redraw")
-        self.go, self.stop = parts.buttons("Complete", "complete")
         self.name = parts.model_choice(self.models)
         self.label = label_choice(self.models, LIKELIEST)
         with gr.Accordion("Options", open=False):
@@ -113,10 +111,12 @@ class CompleteTab:
         first = next(iter(self.models))
         picture = fresh(self.pictures[first][0][0])
         seen, caption = preview(picture, CHOICES[0], self.models[first])
-        with gr.Row(equal_height=True):
-            with gr.Column(scale=3, min_width=200):
+        with gr.Row(equal_height=False):
+            with gr.Column(min_width=240):
                 self.seen = parts.picture("What the model sees", "complete-seen", value=seen)
-            with gr.Column(scale=2, min_width=120):
+            with gr.Column(min_width=240):
+                self.region = gr.Radio([*CHOICES], value=CHOICES[0], label="Redraw")
+                self.go, self.stop = parts.buttons("Complete", "complete")
                 self.caption = gr.Markdown(caption, elem_classes="note")
         self.result = parts.picture(
             "Completions", "complete-result", faint(sheet(blank_frame(self.models[first], 4)))
@@ -148,13 +148,13 @@ class CompleteTab:
             trigger_mode="multiple",
             **parts.PRIVATE,
         ).success(
-            self.look_at_paint,
-            shape,
-            [self.seen, self.caption, self.region],
+            self.notice_paint,
+            [self.canvas, self.name],
+            self.region,
             queue=False,
             trigger_mode="always_last",
             **parts.PRIVATE,
-        )
+        ).then(**view)
         self.region.input(
             self.choose, [self.canvas, self.region], self.canvas, queue=False, **parts.PRIVATE
         ).then(**view)
@@ -201,12 +201,15 @@ class CompleteTab:
         with told():
             return preview(canvas, region, self.models[name])
 
-    def look_at_paint(self, canvas: Canvas, region: str, name: str) -> tuple[Any, ...]:
-        """Shows what the model sees; where the marker was used, that is the region."""
+    def notice_paint(self, canvas: Canvas, name: str) -> Any:  # noqa: ANN401
+        """Takes what was painted for the region, where the marker was used.
+
+        Elsewhere the choice is left alone, which may have changed since this was asked.
+        """
+        if not (canvas and canvas.get("layers")):
+            return gr.skip()
         with told():
-            if canvas and canvas.get("layers") and read_canvas(canvas, self.models[name])[1].any():
-                region = PAINTED
-        return *self.look(canvas, region, name), region
+            return PAINTED if read_canvas(canvas, self.models[name])[1].any() else gr.skip()
 
     def choose(self, canvas: Canvas, region: str) -> Any:  # noqa: ANN401
         """Takes the marks off the canvas when a ready-made region is chosen in their place."""
