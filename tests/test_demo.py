@@ -411,6 +411,7 @@ class TestPlots:
             plots.rows([0.0]),
             plots.histogram([0, 1, 2], [3, 0], 5.0, "bits/dim"),
             plots.distribution([0.25, 0.75], 0, "What it expected"),
+            plots.distribution([0.1] * 10, 3, "What it expected"),
             plots.distribution([1 / 256] * 256, 255, "red & blue", ["rgb(0,0,0)"] * 256),
             plots.legend(3.0, "bits"),
         ],
@@ -423,10 +424,18 @@ class TestPlots:
             assert float(element.get("width", -1)) >= 0 and float(element.get("height", -1)) >= 0
             assert 0 <= float(element.get("x", -1)) <= 440
 
-    def test_the_true_level_is_marked(self) -> None:
-        root = ElementTree.fromstring(plots.distribution([0.1, 0.2, 0.7], 1, "title"))
+    @pytest.mark.parametrize("count", [3, 10])
+    def test_the_true_level_is_marked(self, count: int) -> None:
+        shares = [0.1, 0.2, 0.7] + [0.0] * (count - 3)
+        root = ElementTree.fromstring(plots.distribution(shares, 1, "title"))
         kinds = [e.get("class") for e in root.iter("rect")]
         assert kinds == ["bar", "bar true", "bar"]
+
+    def test_a_few_levels_have_their_shares_beside_them(self) -> None:
+        root = ElementTree.fromstring(plots.distribution([0.024, 0.976], 1, "title"))
+        assert [e.text for e in root.iter("text")] == ["level 0", "2.4%", "level 1", "97.6%"]
+        small, large = (float(e.get("width", 0)) for e in root.iter("rect"))
+        assert small / large == pytest.approx(0.024 / 0.976, rel=0.01)
 
 
 class TestExamples:

@@ -92,6 +92,7 @@ CSS = """
 button[role="tab"].selected { color: var(--primary-600) !important; }
 .dark button[role="tab"].selected { color: var(--primary-300) !important; }
 footer { margin-top: 0 !important; }
+footer .divider { display: none; }
 footer button { color: var(--body-text-color) !important; text-decoration: underline; }
 /* mistakes are told in a message; work that was stopped is none, which Gradio does not know */
 [data-testid="status-tracker"]:has(.error) { display: none !important; }
@@ -101,6 +102,9 @@ footer button { color: var(--body-text-color) !important; text-decoration: under
   border-radius: 6px; }
 .thumbnails .caption-label { display: none; }
 .buttons { flex-wrap: nowrap; }
+#complete-note:not(:has(p)), #complete-status:not(:has(p)), #sample-note:not(:has(p)),
+#sample-status:not(:has(p)) { display: none; }
+@media (max-width: 600px) { #complete-canvas { height: 400px !important; } }
 .done:not(:has(progress)) { display: none; }
 .done progress { width: 100%; height: 6px; appearance: none; border: 0; border-radius: 3px;
   overflow: hidden; background: var(--border-color-primary); }
@@ -120,10 +124,11 @@ footer button { color: var(--body-text-color) !important; text-decoration: under
 .plot svg { width: 100%; max-width: 480px; height: auto; display: block; margin: 0 auto; }
 .plot text { font-size: 13px; fill: var(--body-text-color-subdued); }
 .plot .bar { fill: #818cf8; padding: 0; }
-.plot .bar.true, .plot text.mark, .plot .arrow { fill: #db2777; }
-.plot line.mark { stroke: #db2777; stroke-width: 2; }
+.plot { --mark: #db2777; }
+.dark .plot { --mark: #f472b6; }
+.plot .bar.true, .plot text.mark, .plot .arrow { fill: var(--mark); }
+.plot line.mark { stroke: var(--mark); stroke-width: 2; }
 .plot text.mark { font-weight: 600; }
+.plot text.share { font-weight: 600; fill: var(--body-text-color); }
 .plot .axis { stroke: var(--border-color-primary); }
-.dark .plot .bar.true, .dark .plot text.mark, .dark .plot .arrow { fill: #f472b6; }
-.dark .plot line.mark { stroke: #f472b6; }
 """

@@ -9,7 +9,7 @@ __all__ = ["distribution", "histogram", "legend", "rows"]
 
 WIDTH, HEIGHT = 440, 200
 LEFT, RIGHT, TOP, BOTTOM = 34, 12, 24, 34
-MANY = 32  # levels
+FEW, MANY = 8, 32  # levels
 INFERNO = ("#000004", "#420a68", "#932667", "#dd513a", "#fca50a", "#fcffa4")
 
 
@@ -64,9 +64,16 @@ def distribution(
     """Returns a distribution over levels as bars, the true one marked.
 
     Heights are probabilities; their square roots where there are many levels, most of which have
-    so little that no bar would be seen.
+    so little that no bar would be seen. A few levels lie one below the other, with their shares.
     """
     count, most = len(probabilities), max(max(probabilities), 1e-9)
+    words = (
+        f"{title}: the distribution over {count} levels. The true level, {true}, has probability "
+        f"{probabilities[true]:.3f}; the likeliest is {int(np.argmax(probabilities))} with "
+        f"{most:.3f}."
+    )
+    if count <= FEW:
+        return _figure(title, _shares(probabilities, true, colours), words)
     power = 1.0 if count <= MANY else 0.5
     title += "" if count <= MANY else " (heights: square roots)"
     step, room = (WIDTH - LEFT - RIGHT) / count, HEIGHT - TOP - BOTTOM
@@ -85,13 +92,26 @@ def distribution(
     )
     at, base = LEFT + (true + 0.43) * step, HEIGHT - BOTTOM
     arrow = f'<path class="arrow" d="M{at:.1f} {base + 2} l-5 9 h10 z"/>'
-    words = (
-        f"{title}: the distribution over {count} levels. The true level, {true}, has probability "
-        f"{probabilities[true]:.3f}; the likeliest is {int(np.argmax(probabilities))} with "
-        f"{most:.3f}."
-    )
     scale = _scale(0, count - 1, "level", digits=0) + _text(LEFT, TOP - 10, f"{most:.0%}", "start")
     return _figure(title, bars + arrow + scale, words)
+
+
+def _shares(probabilities: Sequence[float], true: int, colours: Sequence[str] | None = None) -> str:
+    """Returns horizontal bars, each with its level before it and its share behind it."""
+    before, behind = 64, 62  # room for words
+    room, step = WIDTH - before - behind, (HEIGHT - TOP) / len(probabilities)
+    high = min(step * 0.7, 44)
+    parts = []
+    for level, share in enumerate(probabilities):
+        y = TOP + (level + 0.5) * step
+        kind = "bar true" if level == true else "bar"
+        width, fill = max(room * share, 1), colours[level] if colours else None
+        parts += [
+            _text(before - 10, y + 5, f"level {level}", "end", "mark" if level == true else ""),
+            _bar(before, y - high / 2, width, high, kind, fill),
+            _text(before + width + 8, y + 5, f"{share:.1%}", "start", "share"),
+        ]
+    return "".join(parts)
 
 
 def _bar(

@@ -45,13 +45,13 @@ class UnderstandTab:
         self.pictures = {name: examples(name, model) for name, model in models.items()}
         first = next(iter(models))
         picture = self.pictures[first][0][0]
+        reading = self.understand(picture, first, LIKELIEST)
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=320):
                 self._lay_out_inputs(picture)
             with gr.Column(scale=7, min_width=320):
-                self._lay_out_reading(self.understand(picture, first, LIKELIEST))
-        _, height, width = models[first].image_shape
-        self._lay_out_pixel(height // 2, width // 2, picture, first)
+                self._lay_out_reading(reading)
+        self._lay_out_pixel(*most_surprising(reading[-1]), picture, first)
         self._connect()
 
     def _lay_out_inputs(self, picture: Image.Image) -> None:
@@ -212,6 +212,12 @@ class UnderstandTab:
         if picture is None:
             raise PixelarError(NO_PICTURE)
         return settle(picture, model)
+
+
+def most_surprising(numbers: dict[str, Any]) -> tuple[int, int]:
+    """Returns row and column of the pixel that costs most, of the numbers of a reading."""
+    bits = torch.tensor(numbers["bits_of_pixels"])
+    return divmod(int(bits.argmax()), bits.shape[1])
 
 
 def whole_number(value: int, label: str) -> gr.Number:
