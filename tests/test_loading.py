@@ -170,7 +170,11 @@ def test_loaders_take_the_share_of_their_process() -> None:
     for rank in range(2):
         data = small()
         data.trainer = SimpleNamespace(  # type: ignore[assignment]
-            global_rank=rank, world_size=2, max_steps=3, accumulate_grad_batches=2
+            global_rank=rank,
+            world_size=2,
+            max_steps=3,
+            accumulate_grad_batches=2,
+            lightning_module=None,
         )
         expected = StepSampler(47, 10, total=6, seed=0, rank=rank, world=2)
         assert list(data.train_dataloader().batch_sampler) == list(expected)
