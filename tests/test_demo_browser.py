@@ -304,7 +304,7 @@ def test_stop(user: User) -> None:
     before = page.evaluate("() => document.querySelector('progress').value")
     page.wait_for_timeout(1500)
     assert page.evaluate("() => document.querySelector('progress').value") == before < 1
-    assert page.locator("#complete-status").inner_text() == ""
+    assert page.locator("#complete-status").inner_text().strip() == ""
     user.tab("Sample")
     page.click("#sample-go")  # the model is free again
     user.wait("#sample-status", "20 samples in")
