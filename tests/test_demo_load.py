@@ -3,6 +3,7 @@
 PIXELAR_SOAK is the number of pictures of the long test, 50 if it is not set.
 """
 
+import io
 import os
 import threading
 import time
@@ -15,6 +16,7 @@ import httpx
 import pytest
 import served
 from gradio_client import Client
+from PIL import Image
 from served import Answer, Server, serving
 
 from pixelar.demo.private import EVERY, MOST_FILES
@@ -86,6 +88,19 @@ def test_thirty_users_at_once(demo: Server) -> None:
         f"memory: {before:.0f} MB before, {demo.peak():.0f} MB at most, {demo.rss():.0f} MB after"
     )
     assert demo.peak() < before + 150
+
+
+def test_a_file_is_left_alone_while_others_get_it(demo: Server) -> None:
+    """The same picture is the same file, of which nobody must be sent a half."""
+    first = demo.ask("complete", seed=77)
+    (file, *_, archive) = [Path(first.data[k]["path"]) for k in (0, 4, 5)]
+    file.write_bytes(b"as it was")
+    again = demo.ask("complete", seed=77)
+    assert again.data[0]["path"] == str(file) and file.read_bytes() == b"as it was"
+    file.unlink()
+    archive.unlink()
+    assert Image.open(io.BytesIO(drawn(demo.ask("complete", seed=77)))).size[0] > 100
+    assert [path.name for path in file.parent.iterdir()].count("image.png") == 1
 
 
 def test_many_pictures_one_after_the_other(demo: Server) -> None:

@@ -65,8 +65,8 @@ def serve(
     host = checked_host(host, public=public)
     port = free_port(host, port)
     with stoppable(), private_folder() as folder, settled(folder):
+        _amend_gradio()
         app = build()
-        _refuse_addresses()
         try:
             app.queue(max_size=MOST_WAITING, api_open=False).launch(
                 server_name=f"[{host}]" if ":" in host else host,  # an IPv6 address
@@ -198,16 +198,22 @@ def _bounds() -> dict[str, Any]:
     }
 
 
-def _refuse_addresses() -> None:
-    """Makes Gradio refuse inputs that are addresses, which it would fetch in the user's name."""
+def _amend_gradio() -> None:
+    """Makes Gradio refuse inputs that are addresses, which it would fetch in the user's name, and
+    keep what it is sending as it is.
+    """
     import gradio as gr
     from gradio import processing_utils
+
+    from pixelar.demo.cache import save_once
 
     async def refuse(url: str, cache_dir: str | None = None) -> NoReturn:
         raise gr.Error("Upload the file: this demo fetches nothing.", print_exception=False)
 
     vars(processing_utils).update(
-        async_ssrf_protected_get=refuse, async_ssrf_protected_download=refuse
+        async_ssrf_protected_get=refuse,
+        async_ssrf_protected_download=refuse,
+        save_pil_to_cache=save_once,
     )
 
 

@@ -1,0 +1,41 @@
+"""Files of pictures, which are named by their content: one file for all who get the same picture.
+
+Gradio writes such a file anew each time, and whoever is being sent it meanwhile gets a part of it.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from gradio import processing_utils
+from PIL import Image
+
+__all__ = ["save_once"]
+
+
+def save_once(img: Image.Image, cache_dir: str, name: str = "image", format: str = "webp") -> str:
+    """Writes a picture where there is no such file yet, at once and as a whole.
+
+    Takes the place of `gradio.processing_utils.save_pil_to_cache`.
+
+    Arguments:
+        img: The picture.
+        cache_dir: The folder of all files.
+        name: What the file is called.
+        format: The format of the file, and its ending.
+
+    Returns:
+        The path of the file.
+    """
+    content = processing_utils.encode_pil_to_bytes(img, format)
+    folder = Path(cache_dir) / processing_utils.hash_bytes(content)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = (folder / f"{name}.{format}").resolve()
+    try:
+        os.utime(path)  # it is new again, and not the next to be removed
+    except FileNotFoundError:
+        number, unfinished = tempfile.mkstemp(dir=folder)
+        with open(number, "wb") as file:
+            file.write(content)
+        os.replace(unfinished, path)
+    return str(path)
