@@ -1,7 +1,7 @@
 """Walks in machine code: a Gated PixelCNN's horizontal stack, readout and draw for a whole row.
 
 A pixel of a single image is so little work that most of the time goes by between the operations.
-With numba (`pip install pixelar[fast]`) one call does a row; the vertical stack stays with torch.
+With numba (`pip install 'pixelar[fast]'`) one call does a row; the vertical stack stays with torch.
 Numba compiles at the first use, for some seconds, and keeps the result on disk.
 """
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pixelar.drawing import Draw
-from pixelar.errors import PixelarError
+from pixelar.errors import Advice, PixelarError
 from pixelar.heads import Bernoulli, Categorical
 from pixelar.model import PixelModel
 from pixelar.nets import GatedPixelCNN
@@ -61,7 +61,7 @@ def require_kernel(model: PixelModel, draw: Draw) -> None:
 
 def tell_once() -> None:
     """Says that numba is missing; Python shows a warning from one place once."""
-    warnings.warn(MISSING, stacklevel=1)
+    warnings.warn(MISSING, Advice, stacklevel=1)
 
 
 @torch.no_grad()
@@ -90,9 +90,9 @@ def compiled_rows(
     net.prefill(x, start, cache)
     weights = _weights(cache)
     depth, features = len(net.layers), net.width
-    maps = np.zeros((depth + 1, len(x), width, features), weights[0].dtype)
+    maps = np.zeros((depth + 1, width, len(x), features), weights[0].dtype)
     for k, left in enumerate(cache.left[1:]):  # the beginning of a row may be known
-        maps[k] = left.row().numpy()
+        maps[k] = left.row().transpose(0, 1).numpy()
     dilations = np.array([layer.horizontal.dilation[1] for layer in net.layers])
     noise, keep, given = (
         values[:, 0].unflatten(0, (height, width)).numpy()
@@ -102,7 +102,7 @@ def compiled_rows(
     for i in range(first, height):
         if begin == 0:
             net.begin_row(x, i, cache)
-        links = torch.stack(cache.links).numpy()  # (L, B, W, 2D)
+        links = torch.stack([link.transpose(0, 1) for link in cache.links]).numpy()
         row = x[:, 0, i].numpy()
         gated_row(
             row,
@@ -121,14 +121,24 @@ def compiled_rows(
 
 
 def _weights(cache: "GatedPixelCNNCache") -> tuple[np.ndarray, ...]:
-    """Returns the walk's matrices as the kernel takes them."""
-    matrices = cache.matrices
-    stem, bias = matrices.horizontal_stem
-    (last, last_bias), hidden = matrices.readout.last[0], matrices.readout.hidden
-    # hidden layers of the readout are laid out one after another
-    shapes = np.array([tuple(matrix.shape) for matrix, _ in hidden], dtype=np.int64).reshape(-1, 2)
-    flat = [part.flatten() for layer in hidden for part in layer]
-    inner = torch.cat(flat) if flat else last.new_zeros(0)
-    found = (stem, bias, torch.stack(matrices.horizontal), torch.stack(matrices.out), inner)
-    arrays = [np.ascontiguousarray(t.detach().numpy()) for t in (*found, last, last_bias)]
-    return (*arrays, shapes)
+    """Returns the walk's matrices as the kernel takes them: from inputs, the last, to outputs."""
+    matrices, readout = cache.matrices, cache.matrices.readout
+    stem, stem_bias = matrices.horizontal_stem
+    out = torch.stack(matrices.out).mT  # its last column is the bias
+    hidden = [matrix.mT for matrix, _ in readout.hidden]
+    shapes = torch.tensor([matrix.shape for matrix in hidden], dtype=torch.long).view(-1, 2)
+    last, last_bias = readout.last[0]
+    none = last.new_zeros(0)
+    found = (
+        stem.mT,
+        stem_bias,
+        torch.stack(matrices.horizontal).mT,
+        out[..., :-1],
+        out[..., -1],
+        torch.cat([none, *(matrix.flatten() for matrix in hidden)]),
+        torch.cat([none, *(bias for _, bias in readout.hidden)]),
+        shapes,
+        last.mT,
+        last_bias,
+    )
+    return tuple(np.ascontiguousarray(t.detach().numpy()) for t in found)

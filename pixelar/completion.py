@@ -53,7 +53,7 @@ Method: TypeAlias = Literal["auto", "prefix", "particles", "clamp"]
 Walk: TypeAlias = Literal["auto", "sequential", "compiled", "wavefront", "fixed_point"]
 # the largest batches for which they are the quicker way, by docs/performance.md
 LARGEST_WAVES = 16
-LARGEST_COMPILED = 8
+LARGEST_COMPILED = 32
 MANY_SITES = 256  # for which it is worth a word that they could be drawn quicker
 SITES_A_WAVE = 3  # on average, for waves to be worth it
 
@@ -132,12 +132,12 @@ class Drawn:
     Attributes:
         images: uint8 with shape (B, C, H, W).
         walk: One of `Walk`.
-        evaluations: How many steps followed each other: sites, rows, waves or forwards.
+        steps: How many steps followed each other: sites, rows, waves or forwards.
     """
 
     images: Tensor
     walk: Walk
-    evaluations: int
+    steps: int
 
 
 @torch.no_grad()
@@ -157,22 +157,22 @@ def draw_unknown(
     with evaluating(model):
         canvas, draw, start = _prepare(model, images, known, options)
         chosen = choose_walk(model, walk, draw, start)
-        steps: Iterator[int]
+        walked: Iterator[int]
         if chosen == "sequential":
-            steps = (t + 1 for t in unroll(model, canvas, draw, labels, start=start))
+            walked = (t + 1 for t in unroll(model, canvas, draw, labels, start=start))
         elif chosen == "compiled":
-            steps = compiled_rows(model, canvas, draw, labels, start=start)
+            walked = compiled_rows(model, canvas, draw, labels, start=start)
         elif chosen == "wavefront":
-            steps = wavefront(model, canvas, draw, labels)
+            walked = wavefront(model, canvas, draw, labels)
         else:
-            steps = fixed_point(model, canvas, draw, labels, start=start)
-        evaluations, before = 0, 0 if chosen == "wavefront" else start
+            walked = fixed_point(model, canvas, draw, labels, start=start)
+        steps, before = 0, 0 if chosen == "wavefront" else start
         with _bar(model.scan.sites - before, options) as bar:
-            for done in steps:
-                evaluations += 1
+            for done in walked:
+                steps += 1
                 bar.update(done - before)
                 before = done
-        return Drawn(model.quantizer.decode(canvas).cpu(), chosen, evaluations)
+        return Drawn(model.quantizer.decode(canvas).cpu(), chosen, steps)
 
 
 def choose_walk(model: PixelModel, walk: Walk, draw: Draw, start: int = 0) -> Walk:

@@ -3,11 +3,15 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["PixelarError", "did_you_mean"]
+__all__ = ["Advice", "PixelarError", "did_you_mean"]
 
 
 class PixelarError(ValueError):
     """A mistake in the input. The command line prints its message alone and exits with code 2."""
+
+
+class Advice(UserWarning):
+    """Something that could be better, and how; the command line prints its message alone."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,5 +1,6 @@
 """Numba's part of `pixelar.compiled`; importing it needs numba."""
 
+import math
 from collections.abc import Callable
 
 import numba
@@ -8,35 +9,85 @@ import numpy as np
 __all__ = ["gated_row"]
 
 FAST = {"contract", "reassoc", "nsz", "arcp"}  # infinities and nan keep their meaning
-
-
-@numba.njit(fastmath=FAST, inline="always")
-def _multiply(x, matrix, y):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Adds the product of a vector (n,) with a matrix (n, m) to y (m,)."""
-    for c in range(matrix.shape[0]):
-        value = x[c]
-        for q in range(matrix.shape[1]):
-            y[q] += value * matrix[c, q]
+LOG2_E = 1 / math.log(2)
+LN2_HIGH = 0.693145751953125  # so few bits that its product with a whole number is exact
+LN2_LOW = 1.42860682030941723212e-6  # log(2) less that
 
 
 @numba.njit(fastmath=FAST)
-def _draw(params, uniform):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Returns the level at which the cumulative mass passes a uniform number; a single parameter is
-    the logit of two levels.
+def _multiply(x, matrix, start, y):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """Writes start + x @ matrix.T into y (B, m), given x (B, n), matrix (m, n) and start (B, m).
+
+    For four images and four outputs at once, whose sixteen sums stay in registers; what is left
+    over goes one by one.
     """
-    binary = params.shape[0] == 1
-    levels = 2 if binary else params.shape[0]
-    masses = np.empty(levels, np.float64)
-    largest = max(params.max(), 0) if binary else params.max()
-    total = 0.0
-    for v in range(levels):
-        logit = (params[0] if v else 0.0) if binary else params[v]
-        total += np.exp(np.float64(logit) - np.float64(largest))
-        masses[v] = total
-    for v in range(levels):
-        if masses[v] > uniform * total:
-            return v
-    return levels - 1
+    batch, outputs = y.shape
+    fours = outputs - outputs % 4
+    for b in range(0, batch - 3, 4):
+        x0, x1, x2, x3 = x[b], x[b + 1], x[b + 2], x[b + 3]
+        for q in range(0, fours, 4):
+            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = y.dtype.type(0)
+            c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = y.dtype.type(0)
+            for n in range(x.shape[1]):
+                v0, v1, v2, v3 = x0[n], x1[n], x2[n], x3[n]
+                m = matrix[q, n]
+                a0, a1, a2, a3 = a0 + v0 * m, a1 + v1 * m, a2 + v2 * m, a3 + v3 * m
+                m = matrix[q + 1, n]
+                b0, b1, b2, b3 = b0 + v0 * m, b1 + v1 * m, b2 + v2 * m, b3 + v3 * m
+                m = matrix[q + 2, n]
+                c0, c1, c2, c3 = c0 + v0 * m, c1 + v1 * m, c2 + v2 * m, c3 + v3 * m
+                m = matrix[q + 3, n]
+                d0, d1, d2, d3 = d0 + v0 * m, d1 + v1 * m, d2 + v2 * m, d3 + v3 * m
+            y[b, q], y[b, q + 1], y[b, q + 2], y[b, q + 3] = a0, b0, c0, d0
+            y[b + 1, q], y[b + 1, q + 1], y[b + 1, q + 2], y[b + 1, q + 3] = a1, b1, c1, d1
+            y[b + 2, q], y[b + 2, q + 1], y[b + 2, q + 2], y[b + 2, q + 3] = a2, b2, c2, d2
+            y[b + 3, q], y[b + 3, q + 1], y[b + 3, q + 2], y[b + 3, q + 3] = a3, b3, c3, d3
+    for b in range(batch):
+        for q in range(fours if b < batch - batch % 4 else 0, outputs):
+            total = y.dtype.type(0)
+            for n in range(x.shape[1]):
+                total += x[b, n] * matrix[q, n]
+            y[b, q] = total
+        for q in range(outputs):
+            y[b, q] += start[b, q]
+
+
+@numba.njit(fastmath=FAST)
+def _exp(x, y):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """Writes the exponentials of x (n,) into y (n,), float64, in a form that is done in vectors.
+
+    exp(x) = 2^k exp(r) with a whole k and |r| ≤ log(2) / 2: 2^k is put together from its bits, and
+    the power series of exp(r) is exact with thirteen terms.
+    """
+    bits = y.view(np.int64)
+    for q in range(x.shape[0]):
+        k = np.floor(min(max(np.float64(x[q]) * LOG2_E, -1022.0), 1022.0) + 0.5)
+        bits[q] = (np.int64(k) + 1023) << 52
+    for q in range(x.shape[0]):
+        value = np.float64(x[q])
+        k = np.floor(min(max(value * LOG2_E, -1022.0), 1022.0) + 0.5)
+        r = value - k * LN2_HIGH - k * LN2_LOW
+        series = 1.0
+        for n in range(12, 0, -1):
+            series = 1 + series * r / n
+        y[q] = y[q] * series if value > -700 else 0.0
+
+
+@numba.njit(fastmath=FAST)
+def _draw(params, uniform, masses):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """Returns the level at which the cumulative mass passes a uniform number; a single parameter is
+    the logit of two levels. `masses` is room for a number for each level.
+    """
+    if params.shape[0] == 1:
+        _exp(-params, masses[:1])
+        return 1 if uniform * (1 + masses[0]) >= masses[0] else 0
+    _exp(params - params.max(), masses)
+    for v in range(1, masses.shape[0]):
+        masses[v] += masses[v - 1]
+    level = 0
+    while level < masses.shape[0] - 1 and not masses[level] > uniform * masses[-1]:
+        level += 1
+    return level
 
 
 def compiled(function: Callable[..., None]) -> Callable[..., None]:
@@ -62,12 +113,16 @@ def gated_row(  # type: ignore[no-untyped-def] # noqa: ANN201
     stem_bias,  # noqa: ANN001
     horizontal,  # noqa: ANN001
     out,  # noqa: ANN001
-    inner,  # noqa: ANN001
+    out_bias,  # noqa: ANN001
+    hidden,  # noqa: ANN001
+    hidden_bias,  # noqa: ANN001
+    shapes,  # noqa: ANN001
     last,  # noqa: ANN001
     last_bias,  # noqa: ANN001
-    shapes,  # noqa: ANN001
 ):
     """Draws a row of all images, from column `begin` on.
+
+    Matrices go from their last dimension to the one before.
 
     Arguments:
         row: The symbols of the row, with shape (B, W), written in place.
@@ -76,60 +131,57 @@ def gated_row(  # type: ignore[no-untyped-def] # noqa: ANN201
         keep: Which are known, with shape (W, B).
         given: What they are, with shape (W, B).
         zero: The symbol that stands for zero, beside the image.
-        maps: What each layer reads and the last puts out, with shape (L + 1, B, W, D).
-        links: What the vertical stack adds, with shape (L, B, W, 2D).
+        maps: What each layer reads and the last puts out, with shape (L + 1, W, B, D).
+        links: What the vertical stack adds, with shape (L, W, B, 2D).
         dilations: The distance between the taps of each layer, with shape (L,).
-        stem, stem_bias, horizontal, out: As in the net's `Matrices`, stacked by layer.
-        inner: The matrices and biases of the readout's hidden layers, flattened in turn.
-        last, last_bias: The readout's last layer.
+        stem, stem_bias: Of the layer that looks at pixels, with shapes (D, taps) and (D,).
+        horizontal: Of the layers, with shape (L, 2D, taps·D).
+        out, out_bias: Of the layers, with shapes (L, D, D) and (L, D).
+        hidden, hidden_bias: Of the readout's hidden layers, flattened in turn.
         shapes: The shapes of the hidden layers, with shape (n, 2).
+        last, last_bias: Of the readout's last layer, with shapes (P, m) and (P,).
     """
-    depth, features = out.shape[0], out.shape[2]
-    taps, stem_taps = horizontal.shape[1] // features, stem.shape[0]
-    widest = max(features, last.shape[0])
-    for n in range(shapes.shape[0]):
-        widest = max(widest, shapes[n, 1])
-    both, gate = np.empty(2 * features, maps.dtype), np.empty(features, maps.dtype)
-    read, more = np.empty(widest, maps.dtype), np.empty(widest, maps.dtype)
-    params = np.empty(last.shape[1], maps.dtype)
+    batch, depth, features = row.shape[0], out.shape[0], out.shape[1]
+    taps, stem_taps = horizontal.shape[2] // features, stem.shape[1]
+    pixels = np.empty((batch, stem_taps), maps.dtype)
+    window = np.zeros((batch, taps * features), maps.dtype)
+    both = np.empty((batch, 2 * features), maps.dtype)
+    sigmoids = np.empty(2 * features, np.float64)
+    gate = np.empty((batch, features), maps.dtype)
+    params = np.empty((batch, last.shape[0]), maps.dtype)
+    masses = np.empty(last.shape[0], np.float64)
     for j in range(begin, row.shape[1]):
-        for b in range(row.shape[0]):
-            h = maps[0, b, j]
-            h[:] = stem_bias
-            for tap in range(stem_taps):
-                column = j - (stem_taps - 1) + tap
-                # the centre's weights are zero: the pixel itself is not seen
-                value = maps.dtype.type(row[b, column] if column >= 0 else zero)
+        for tap in range(stem_taps):
+            # the centre's weights are zero: the pixel itself is not seen
+            column = j - (stem_taps - 1) + tap
+            for b in range(batch):
+                pixels[b, tap] = row[b, column] if column >= 0 else zero
+        _multiply(pixels, stem, np.broadcast_to(stem_bias, (batch, features)), maps[0, j])
+        for k in range(depth):
+            for tap in range(taps):
+                column = j - dilations[k] * (taps - 1 - tap)
+                part = window[:, tap * features : (tap + 1) * features]
+                if column >= 0:
+                    part[:] = maps[k, column]
+                else:
+                    part[:] = 0
+            _multiply(window, horizontal[k], links[k, j], both)
+            for b in range(batch):
+                _exp(-both[b], sigmoids)
                 for q in range(features):
-                    h[q] += value * stem[tap, q]
-            for k in range(depth):
-                both[:] = links[k, b, j]
-                for tap in range(taps):
-                    column = j - dilations[k] * (taps - 1 - tap)
-                    if column >= 0:
-                        part = horizontal[k, tap * features : (tap + 1) * features]
-                        _multiply(maps[k, b, column], part, both)
-                for q in range(features):
-                    a, s = 1 / (1 + np.exp(-both[q])), 1 / (1 + np.exp(-both[features + q]))
-                    gate[q] = s - 2 * a * s  # minus the gate, as `out` has it
-                h = maps[k + 1, b, j]
-                h[:] = maps[k, b, j] + out[k, features]
-                _multiply(gate, out[k, :features], h)
-            read[:features] = maps[depth, b, j]
-            at = 0
-            for n in range(shapes.shape[0]):
-                size, wide = shapes[n, 0], shapes[n, 1]
-                for q in range(wide):
-                    more[q] = inner[at + size * wide + q]
-                for c in range(size):
-                    value = max(read[c], 0)
-                    for q in range(wide):
-                        more[q] += value * inner[at + c * wide + q]
-                read[:wide] = more[:wide]
-                at += size * wide + wide
-            params[:] = last_bias
-            for c in range(last.shape[0]):
-                value = max(read[c], 0)
-                for q in range(last.shape[1]):
-                    params[q] += value * last[c, q]
-            row[b, j] = given[j, b] if keep[j, b] else _draw(params, noise[j, b])
+                    a, s = 1 / (1 + sigmoids[q]), 1 / (1 + sigmoids[features + q])
+                    gate[b, q] = s - 2 * a * s  # minus the gate, as `out` has it
+            _multiply(gate, out[k], maps[k, j] + out_bias[k], maps[k + 1, j])
+        read = np.maximum(maps[depth, j], 0)
+        at = wide = 0
+        for n in range(shapes.shape[0]):
+            size = shapes[n, 0] * shapes[n, 1]
+            matrix = hidden[at : at + size].reshape((shapes[n, 0], shapes[n, 1]))
+            bias = hidden_bias[wide : wide + shapes[n, 0]]
+            more = np.empty((batch, shapes[n, 0]), maps.dtype)
+            _multiply(read, matrix, np.broadcast_to(bias, more.shape), more)
+            read = np.maximum(more, 0)
+            at, wide = at + size, wide + shapes[n, 0]
+        _multiply(read, last, np.broadcast_to(last_bias, params.shape), params)
+        for b in range(batch):
+            row[b, j] = given[j, b] if keep[j, b] else _draw(params[b], noise[j, b], masses)

@@ -47,8 +47,6 @@ def draw_images(
     method: Walk = "auto",
     **options: Unpack[Drawing],
 ) -> Drawn:
-    """Draws images as `sample` does, and tells how: by which method, in how many evaluations of the
-    net.
-    """
+    """Draws images as `sample` does, and tells how: by which method, in how many steps."""
     blank = torch.zeros(n, *model.image_shape, dtype=torch.uint8)
     return draw_unknown(model, blank, torch.zeros(1, 1, 1), labels, walk=method, **options)

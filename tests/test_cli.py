@@ -319,6 +319,31 @@ def test_images_of_any_kind_can_be_fitted(
         assert set(original.unique().tolist()) <= set(SCALE.tolist())
 
 
+def test_the_steps_of_a_method_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the picture's name, which is all that the output holds; the pictures are the same."""
+    for method, told in {"sequential": "64 steps", "fixed_point": " forwards"}.items():
+        sample = f"sample digits-imagegpt -n 2 --seed 3 --method {method} -o {method}.png"
+        assert main(words(sample)) == 0
+        printed = capsys.readouterr()
+        assert printed.out == f"{method}.png\n"
+        assert f"{told} for 64 sites" in printed.err
+    assert Path("sequential.png").read_bytes() == Path("fixed_point.png").read_bytes()
+
+
+@pytest.mark.parametrize("command", ["sample {} -n 1", "complete {} given.png --keep top -n 1"])
+def test_that_numba_is_missing_is_told_in_a_sentence(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixelar.completion.numba_is_there", lambda: False)
+    write(np.zeros((28, 28), np.uint8), "given.png")
+    assert main(words(command.format("binary-mnist-gated-pixelcnn") + " -o drawn.png")) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert [line for line in told if "numba" in line] == [
+        "pixelar: numba is not installed, so few images are drawn several times slower than they "
+        "could be: pip install 'pixelar[fast]'"
+    ]
+
+
 # --- mistakes ---------------------------------------------------------------------------------
 
 MISTAKES = [
@@ -516,26 +541,3 @@ def test_a_read_only_disk_is_told_before_the_work(
         refused(command, f"cannot write to {small_disk}: Read-only file system", capsys)
     with pytest.raises(pixelar.PixelarError, match="Read-only file system"):
         pixelar.save(pixelar.load("grey"), small_disk / "model")
-
-
-def test_the_steps_of_a_method_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """Beside the picture's name, which is all that the output holds; the pictures are the same."""
-    for method, told in {"sequential": "64 steps", "fixed_point": " forwards"}.items():
-        sample = f"sample digits-imagegpt -n 2 --seed 3 --method {method} -o {method}.png"
-        assert main(words(sample)) == 0
-        printed = capsys.readouterr()
-        assert printed.out == f"{method}.png\n"
-        assert f"{told} for 64 sites" in printed.err
-    assert Path("sequential.png").read_bytes() == Path("fixed_point.png").read_bytes()
-
-
-def test_processes_that_would_train_apart_are_stopped(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As torchrun starts them, without the options that let them train together."""
-    for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0"}.items():
-        monkeypatch.setenv(name, value)
-    config = Path(__file__).parents[1] / "configs" / "digits-imagegpt.yaml"
-    assert main(["fit", "-c", str(config), "--run", str(tmp_path / "run")]) == 2
-    assert "add --trainer.devices 2 --trainer.strategy ddp" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()

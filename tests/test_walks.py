@@ -27,13 +27,13 @@ def test_all_walks_draw_the_same_images(net: str, head: str, scan: str, classes:
     model = zoo.tiny(net, head, shape=(3, 4, 5), scan=scan, levels=3, classes=classes)
     labels = torch.arange(3) if classes else None
     one_by_one = draw_images(model, 3, labels, seed=1, method="sequential")
-    assert one_by_one.evaluations == model.scan.sites
+    assert one_by_one.steps == model.scan.sites
     methods = ["fixed_point", "wavefront"] if net in WAVING else ["fixed_point"]
     for method in methods:
         drawn = draw_images(model, 3, labels, seed=1, method=method)  # type: ignore[arg-type]
         assert torch.equal(drawn.images, one_by_one.images), method
         assert drawn.walk == method
-        assert method == "wavefront" or drawn.evaluations < model.scan.sites
+        assert method == "wavefront" or drawn.steps < model.scan.sites
         few = None if labels is None else labels[:1]
         alone = sample(model, 1, few, seed=1, method=method)  # type: ignore[arg-type]
         assert torch.equal(alone, one_by_one.images[:1]), "the batch matters"
@@ -168,11 +168,14 @@ def test_auto_takes_the_quicker_walk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_compiled_rows_draw_the_same_images(
     head: str, levels: int, classes: int, args: dict[str, Any]
 ) -> None:
-    """From the start, from a row's first pixel and from within a row, with known pixels ahead."""
+    """From the start, from a row's first pixel and from within a row, with known pixels ahead.
+
+    Seven images are four at once and three one by one.
+    """
     model = zoo.tiny("GatedPixelCNN", head, levels=levels, classes=classes, **args)
     generator = torch.Generator().manual_seed(1)
-    symbols = torch.randint(levels, (3, 1, 5, 6), generator=generator)
-    images, labels = model.quantizer.decode(symbols), torch.arange(3) if classes else None
+    symbols = torch.randint(levels, (7, 1, 5, 6), generator=generator)
+    images, labels = model.quantizer.decode(symbols), torch.arange(7) % 3 if classes else None
     for start in (0, 6, 8):
         known = torch.rand(30, generator=generator) < 0.3
         known[:start], known[start] = True, False
@@ -189,7 +192,7 @@ def test_compiled_rows_of_a_trained_model() -> None:
     model = pixelar.load("binary-mnist-gated-pixelcnn")
     drawn = [draw_images(model, 4, seed=5, method=m) for m in ("sequential", "compiled")]
     assert torch.equal(drawn[0].images, drawn[1].images)
-    assert [d.evaluations for d in drawn] == [784, 28]
+    assert [d.steps for d in drawn] == [784, 28]
 
 
 @pytest.mark.parametrize(

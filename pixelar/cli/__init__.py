@@ -7,11 +7,13 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import pixelar
-from pixelar.errors import PixelarError, did_you_mean
+from pixelar.errors import Advice, PixelarError, did_you_mean
 
 __all__ = ["main"]
 
@@ -27,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
-        code = run(list(sys.argv[1:] if arguments is None else arguments))
+        with advice_in_a_sentence():
+            code = run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
         return code
     except PixelarError as error:
@@ -49,6 +52,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def complain(message: str) -> None:
     print(f"pixelar: {message}", file=sys.stderr)
+
+
+@contextmanager
+def advice_in_a_sentence() -> Iterator[None]:
+    """Prints advice as mistakes are printed; other warnings stay as they are."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def tell(message: Warning | str, category: type[Warning], *rest: Any) -> None:  # noqa: ANN401
+            if issubclass(category, Advice):
+                complain(str(message))
+            else:
+                show(message, category, *rest)
+
+        warnings.showwarning = tell  # type: ignore[assignment]
+        yield
 
 
 def run(arguments: list[str]) -> int:

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -112,30 +111,20 @@ def sample(options: Namespace) -> int:
         labels: Tensor | None = torch.arange(options.n) % model.classes
     else:
         labels = labels_for(model, options.label, options.n)
-    with told_plainly():
-        drawn = draw_images(
-            model,
-            options.n,
-            labels,
-            method=options.method,
-            **drawing(options),
-            progress=sys.stderr.isatty(),
-        )
+    drawn = draw_images(
+        model,
+        options.n,
+        labels,
+        method=options.method,
+        **drawing(options),
+        progress=sys.stderr.isatty(),
+    )
     save_picture(grid(drawn.images), output)
     print(output)
     if options.method != "auto":
-        steps = STEPS[drawn.walk].format(drawn.evaluations)
+        steps = STEPS[drawn.walk].format(drawn.steps)
         print(f"pixelar: {steps} for {model.scan.sites} sites", file=sys.stderr)
     return 0
-
-
-@contextmanager
-def told_plainly() -> Iterator[None]:
-    """Shows warnings as the sentences that they are."""
-    with warnings.catch_warnings(record=True) as caught:
-        yield
-    for sentence in dict.fromkeys(str(each.message) for each in caught):
-        print(f"pixelar: {sentence}", file=sys.stderr)
 
 
 STEPS = {

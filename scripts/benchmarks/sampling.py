@@ -80,7 +80,7 @@ def parallel(settings: Settings) -> Iterator[Row]:
             }
             row = Row(f"{name}, batch {batch}", "sequential", interleave(settings, cases))
             drawn = [draw_images(model, batch, seed=0, method=method) for method in methods]  # type: ignore[arg-type]
-            row.numbers["fixed_point: forwards"] = drawn[1].evaluations
+            row.numbers["fixed_point: forwards"] = drawn[1].steps
             row.numbers["sites"] = model.scan.sites
             row.numbers["fixed_point: pixels that differ"] = int(
                 (drawn[0].images != drawn[1].images).sum()
