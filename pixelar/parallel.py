@@ -71,7 +71,7 @@ def wavefront(
     if schedule is None:
         raise PixelarError(
             f"net {type(model.net).__name__} looks at whole rows, so there are no waves of pixels "
-            "that do not see each other; use method: sequential or fixed_point"
+            "that do not see each other; use sequential or fixed_point"
         )
     labels = model.check_labels(labels, len(x))
     cache = model.net.init_waves(x, labels)

@@ -78,7 +78,8 @@ def save_curves(
         axes.set_ylim(min(tail) * 0.97, float(np.quantile(tail, 0.99)) * 1.05)
     axes.set(xlabel="step", ylabel=label)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    if curves:
+        axes.legend(frameon=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 

@@ -23,14 +23,32 @@ from benchmarks.report import draw, load, save, text
 DOCS = Path(__file__).parents[1] / "docs"
 
 
+def device(name: str) -> torch.device:
+    """Returns the device of that name, for argparse."""
+    try:
+        found = torch.device(name)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise argparse.ArgumentTypeError(f"{name} cannot be used: {reason}") from error
+    return found
+
+
+def positive(text: str) -> int:
+    """Reads a whole number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1; got {text!r}")
+    return int(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(SUITES))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", type=device, default="cpu")
+    parser.add_argument("--threads", type=positive, default=1)
+    parser.add_argument("--repeats", type=positive, default=5)
     parser.add_argument("--tiny", action="store_true", help="only to see that everything runs")
     parser.add_argument("-o", "--output", type=Path, metavar="JSON")
     parser.add_argument("--document", action="store_true", help="write the tables of the documents")
@@ -38,17 +56,14 @@ def main() -> None:
     unknown = set(options.suites) - set(SUITES)
     if unknown:
         parser.error(f"unknown suite: {', '.join(sorted(unknown))}; known: {', '.join(SUITES)}")
-    kind = torch.device(options.device).type
-    kept = DOCS / "performance" / f"{kind}.json"
+    kept = DOCS / "performance" / f"{options.device.type}.json"
     if options.document:
         print("\n".join(map(str, write(DOCS))))
         return
     folder = Path(tempfile.mkdtemp()) if options.tiny else kept.parent
     output = options.output or folder / kept.name
     torch.set_num_threads(options.threads)
-    settings = Settings(
-        torch.device(options.device), 1 if options.tiny else options.repeats, options.tiny
-    )
+    settings = Settings(options.device, 1 if options.tiny else options.repeats, options.tiny)
     about = environment(settings)
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     for name in options.suites or SUITES:

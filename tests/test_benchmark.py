@@ -54,10 +54,18 @@ def test_the_document_is_what_was_measured(tmp_path: Path) -> None:
     assert all((ROOT / "docs" / "performance" / p.name).is_file() for p in pictures) and pictures
 
 
-def test_an_unknown_suite_is_explained() -> None:
-    done = subprocess.run([sys.executable, SCRIPT, "sampeling"], capture_output=True, text=True)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["sampeling"], "unknown suite: sampeling; known: sampling, parallel"),
+        (["--device", "gpu"], "argument --device: gpu cannot be used: Expected one of cpu"),
+        (["--threads", "0"], "argument --threads: must be a whole number of at least 1; got '0'"),
+    ],
+)
+def test_mistakes_are_explained(options: list[str], message: str) -> None:
+    done = subprocess.run([sys.executable, SCRIPT, *options], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "unknown suite: sampeling; known: sampling, parallel" in done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_ratios_are_of_neighbouring_runs() -> None:

@@ -261,6 +261,14 @@ def test_a_late_answer_does_not_undo_a_choice(user: User) -> None:
     assert hatched(user.until("#complete-seen", (8, 8), lambda p: True))[:, 4:].all()
 
 
+def test_the_last_look_is_never_left_out(demo: Server) -> None:
+    """By default, what is asked while an answer is under way is not asked at all."""
+    config = httpx.get(f"{demo.url}/config", timeout=60).json()
+    looks = [f for f in config["dependencies"] if str(f["api_name"]).startswith("look")]
+    assert len(looks) > 3
+    assert {f["trigger_mode"] for f in looks} == {"always_last"}
+
+
 def test_draw_from_nothing(user: User) -> None:
     user.page.locator(".thumbnails button").locator("visible=true").last.click()
     user.until("#complete-seen", (8, 8), lambda p: not p[:4].any())

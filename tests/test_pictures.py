@@ -92,3 +92,9 @@ def test_curves_are_drawn_even_where_a_value_is_no_number(tmp_path: Path) -> Non
     values = [float("nan") if step == 30 else 3 - step / 50 for step in steps]
     save_curves([("run", steps, values), ("empty", [], [])], tmp_path / "c.png", "bits/dim")
     assert Image.open(tmp_path / "c.png").size[0] > 300
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_curves_of_runs_without_a_value_are_an_empty_picture(tmp_path: Path) -> None:
+    save_curves([], tmp_path / "c.png", "bits/dim")
+    assert Image.open(tmp_path / "c.png").size[0] > 300

@@ -364,6 +364,30 @@ def test_two_processes(tmp_path: Path) -> None:
     assert code == 0 and read_curve(Path("run"), "train/lr")[0] == list(range(1, 11)), log
 
 
+def test_processes_that_would_train_apart_are_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchrun starts them, without the options that let them train together."""
+    for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    config = Path(__file__).parents[1] / "configs" / "digits-imagegpt.yaml"
+    assert main(["fit", "-c", str(config), "--run", str(tmp_path / "run")]) == 2
+    assert "add --trainer.devices 2 --trainer.strategy ddp" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_data_are_told_before_anything_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIXELAR_DATA", str(tmp_path))
+    config = Path(__file__).parents[1] / "configs" / "binary-mnist-imagegpt.yaml"
+    run = ["--run", str(tmp_path / "run"), "--data.dataset.root", str(tmp_path)]
+    assert main(["fit", "-c", str(config), *run]) == 2
+    printed = capsys.readouterr()
+    assert "MNIST" in printed.err
+    assert "training step takes" not in printed.out + printed.err
+
+
 def test_the_screen_shows_our_words_only() -> None:
     code, text = in_a_process("fit", "-c", config(), "--run", "run")
     assert code == 0

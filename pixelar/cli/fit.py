@@ -107,6 +107,7 @@ def fit(arguments: list[str]) -> int:
             _equip(trainer, config, folder)
             if trainer.is_global_zero:
                 _save_config(cli, folder)
+                cli.datamodule.prepare_data()  # data that are missing are told at once
                 _foresee(cli)
             trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
         except (KeyboardInterrupt, SystemExit):

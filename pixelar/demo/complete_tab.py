@@ -138,7 +138,7 @@ class CompleteTab:
     def _connect_view(self) -> None:
         shape = [self.canvas, self.region, self.name]
         view: dict[str, Any] = {"fn": self.look, "inputs": shape, "queue": False, **parts.PRIVATE}
-        view["outputs"] = [self.seen, self.caption]
+        view |= {"outputs": [self.seen, self.caption], "trigger_mode": "always_last"}
         gr.on(
             [self.canvas.input, self.canvas.change, self.canvas.clear, self.canvas.upload],
             None,
