@@ -124,8 +124,12 @@ def naive_mixture(head: LogisticMixture, params: torch.Tensor, x: torch.Tensor) 
     return total.log()
 
 
+@pytest.mark.parametrize("at_once", [1, 30, 2**15])
 @pytest.mark.parametrize(("levels", "symbols"), [(256, 1), (256, 3), (5, 3)])
-def test_mixture_is_its_definition_in_value_and_gradient(levels: int, symbols: int) -> None:
+def test_mixture_is_its_definition_in_value_and_gradient(
+    levels: int, symbols: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixelar.heads.logistic_mixture.AT_ONCE", at_once)
     head = LogisticMixture(levels, symbols, components=3)
     params, x = sites(head, 0.7, torch.float64)
     params.requires_grad_()

@@ -15,10 +15,10 @@ class Head(nn.Module, abc.ABC):
     """A distribution over S symbols of V levels each, factorised symbol by symbol.
 
     The contract: `log_prob(params, x) = Σ_s log_pmf(params, x[:s])[x_s]`, and every `log_pmf` is
-        normalised,
-    also at extreme parameters. Both broadcast over leading dimensions and compute in float32 or
-    better, whatever autocast says. Keyword arguments of a subclass are kept as attributes of the
-    same name.
+    normalised, also at extreme parameters. Both broadcast over leading dimensions and compute in
+    float32 or better, whatever autocast says. `log_prob` is what training differentiates;
+    `log_pmf`, by which symbols are drawn, need not carry gradients. Keyword arguments of a
+    subclass are kept as attributes of the same name.
 
     Arguments:
         levels: V, the number of values a symbol can take.
