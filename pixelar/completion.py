@@ -10,7 +10,7 @@ Prefix and clamp can walk in several ways, which all give the same images.
 sequential   site by site, with the net's cache.
 compiled     the same in machine code, where there is some; see `pixelar.compiled`.
 wavefront    many pixels at once, for nets whose dependence allows it; see `pixelar.parallel`.
-fixed_point  all sites at once, again and again, until nothing changes.
+fixed_point  all sites at once, or some sites ahead, again and again until nothing changes.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ from pixelar.errors import PixelarError, did_you_mean
 from pixelar.known import is_prefix, known_symbols
 from pixelar.model import PixelModel, evaluating
 from pixelar.nets import Net
-from pixelar.parallel import fixed_point, wavefront, waves
+from pixelar.parallel import fixed_point, looks_ahead, wavefront, waves
 from pixelar.particles import follow
 from pixelar.seeds import mix
 from pixelar.unroll import unroll
@@ -54,7 +54,8 @@ Walk: TypeAlias = Literal["auto", "sequential", "compiled", "wavefront", "fixed_
 # the largest batches for which they are the quicker way, by docs/performance.md
 LARGEST_WAVES = 16
 LARGEST_COMPILED = 32
-MANY_SITES = 256  # for which it is worth a word that they could be drawn quicker
+LARGEST_AHEAD = 8
+MANY_SITES = 256  # for which few images are worth another way, or a word that there is one
 SITES_A_WAVE = 3  # on average, for waves to be worth it
 
 
@@ -132,7 +133,7 @@ class Drawn:
     Attributes:
         images: uint8 with shape (B, C, H, W).
         walk: One of `Walk`.
-        steps: How many steps followed each other: sites, rows, waves or forwards.
+        steps: How many steps followed each other: sites, rows, waves or passes.
     """
 
     images: Tensor
@@ -178,9 +179,9 @@ def draw_unknown(
 def choose_walk(model: PixelModel, walk: Walk, draw: Draw, start: int = 0) -> Walk:
     """Returns how to walk: "auto" settled, the others checked.
 
-    Few images are too little work site by site: they are drawn in machine code or in waves where
-    the model allows it. Waves begin with the first site, since a known beginning is quicker filled
-    in one pass.
+    Few images are too little work site by site: they are drawn in machine code, in waves or some
+    sites ahead where the model allows it. Waves begin with the first site, since a known beginning
+    is quicker filled in one pass.
     """
     if walk not in get_args(Walk):
         raise PixelarError(f"walk: {did_you_mean(str(walk), get_args(Walk))}")
@@ -198,6 +199,8 @@ def choose_walk(model: PixelModel, walk: Walk, draw: Draw, start: int = 0) -> Wa
         found = waves(model.net)
         if found and SITES_A_WAVE * len(found) <= sites:
             return "wavefront"
+    if batch <= LARGEST_AHEAD and sites - start >= MANY_SITES and looks_ahead(model.net):
+        return "fixed_point"
     return "sequential"
 
 

@@ -11,6 +11,8 @@ wavefront     where a net's reach to the right is bounded, pixels with the same 
 fixed point   any net: all sites are drawn anew from one parallel forward, again and again, until no
               symbol changes. Site t is right once all sites before it are, so the first forward is
               right about site 0 and the k-th about k sites at least; usually about many more.
+              A net that keeps what it computed for the sites that are final looks only some sites
+              ahead of them: about as many as turned out right the last time.
 
 References:
     Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving (Song et al.,
@@ -29,7 +31,9 @@ from pixelar.model import PixelModel
 from pixelar.nets import Net
 from pixelar.unroll import Choose, write_sites
 
-__all__ = ["fixed_point", "wavefront", "waves"]
+__all__ = ["fixed_point", "looks_ahead", "wavefront", "waves"]
+
+FEWEST_AHEAD, MOST_AHEAD = 4, 64
 
 
 def waves(net: Net) -> list[Tensor] | None:
@@ -97,23 +101,41 @@ def fixed_point(
     Arguments:
         model: The model.
         x: The canvas of symbols with shape (B, C, H, W), written in place; the better it is at the
-            beginning, the fewer forwards it takes. Sites before `start` are given.
+            beginning, the fewer passes it takes. Sites before `start` are given.
         choose: As in `write_sites`; it must choose the same when it is asked the same.
         labels: Classes with shape (B,).
         start: The first site to draw.
 
     Yields:
-        After each forward, how many sites from the first on are final in all images.
+        After each pass, how many sites from the first on are final in all images.
     """
     labels = model.check_labels(labels, len(x))
-    sites = torch.arange(start, model.scan.sites, device=x.device)
-    final = start
-    while final < model.scan.sites:
-        before = model.scan.gather(x)
-        params = model.net(x, labels)[:, start:]  # (B, n, P)
+    end, final = model.scan.sites, start
+    ahead, cache = end, None
+    if looks_ahead(model.net):
+        ahead, cache = FEWEST_AHEAD, model.net.init_cache(x, labels)
+        model.net.prefill(x, start, cache)
+    while final < end:
+        sites = torch.arange(final, min(final + ahead, end), device=x.device)
+        before = x.flatten(1)[:, model.scan.index[sites]]  # (B, n, S)
+        if cache is None:
+            params = model.net(x, labels)[:, final:]
+        else:
+            params = model.net.steps(x, final, final + len(sites), cache)
         write_sites(model, x, params, choose, sites)
-        changed = (model.scan.gather(x) != before).any(-1).any(0)  # (T,)
+        changed = (x.flatten(1)[:, model.scan.index[sites]] != before).any(-1).any(0)  # (n,)
         # a site that follows unchanged ones was drawn from what it keeps: it is final too
-        unchanged = int((~changed).long().cumprod(0).sum())
-        final = min(max(unchanged + 1, final + 1), model.scan.sites)
+        right = min(int((~changed).long().cumprod(0).sum()) + 1, len(sites))
+        final += right
         yield final
+        if cache is None:
+            continue
+        if right == len(sites):
+            ahead = min(2 * ahead, MOST_AHEAD)
+        elif right <= len(sites) // 4:
+            ahead = max(ahead // 2, FEWEST_AHEAD)
+
+
+def looks_ahead(net: Net) -> bool:
+    """Returns whether a net computes some successive sites with its cache."""
+    return type(net).steps is not Net.steps

@@ -28,9 +28,9 @@ def sample(
         labels: Classes with shape (n,), for a model that is conditioned on them.
         method: "sequential": site by site, with the net's cache; "compiled": the same in machine
             code, with numba; "wavefront": many pixels at once, for nets whose dependence allows
-            it; "fixed_point": all sites at once, again and again until nothing changes; "auto":
-            the quickest. All draw the same images, but for float32's rounding where two levels are
-            almost equally far from being drawn.
+            it; "fixed_point": all sites at once, or as many ahead as pays with the net's cache,
+            again and again until nothing changes; "auto": the quickest. All draw the same images,
+            but for float32's rounding where two levels are almost equally far from being drawn.
         options: As in `Drawing`.
 
     Returns:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pixelar.analysis import dependencies, gradient_dependencies
 from pixelar.model import PixelModel, build_model, evaluating
+from pixelar.parallel import looks_ahead
 from pixelar.scan import Shape
 
 __all__ = [
@@ -88,7 +89,8 @@ def assert_cache_equals_forward(
     """Checks that `step`, from the start and after `prefill`, gives what `forward` gives.
 
     What lies ahead on the canvas is poisoned with other symbols, and two walks take turns, so a
-    step that reads ahead or keeps state in the module is found out.
+    step that reads ahead or keeps state in the module is found out. `steps`, where a net has it,
+    looks ahead at such symbols and must forget them.
     """
     tolerance = tolerance or _tolerance(model)
     generator = torch.Generator().manual_seed(seed)
@@ -120,7 +122,40 @@ def assert_cache_equals_forward(
                             f"({_where(model, t)}), in a walk from site {start}"
                         )
                     _reveal(model, canvas, x, [t])
+            if looks_ahead(net):
+                for x, y, other in zip(images, labels, poison, strict=True):
+                    _assert_steps_equal_forward(model, x, y, other, start, tolerance)
     assert list(net.state_dict()) == keys, f"{type(net).__name__}.step added to state_dict"
+
+
+def _assert_steps_equal_forward(
+    model: PixelModel,
+    x: Tensor,
+    labels: Tensor | None,
+    poison: Tensor,
+    start: int,
+    tolerance: float,
+) -> None:
+    net, sites = model.net, model.scan.sites
+    canvas, expected = poison.clone(), net(x, labels)
+    _reveal(model, canvas, x, range(start))
+    cache = net.init_cache(canvas, labels)
+    net.prefill(canvas, start, cache)
+    final = start
+    while final < sites:
+        stop = min(final + 5, sites)
+        wrong = canvas.clone()
+        _reveal(model, canvas, x, range(stop))
+        for seen in (wrong, canvas):
+            found = net.steps(seen, final, stop, cache)
+        error = float((found - expected[:, final:stop]).abs().max())
+        if not error <= tolerance:
+            raise AssertionError(
+                f"{type(net).__name__}.steps differs from forward by {error:.2e} in sites {final} "
+                f"to {stop - 1}, in a walk from site {start}"
+            )
+        final += 1 + final % 3  # a part of what was looked at ahead, or all of it
+        final = min(final, stop)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from benchmarks import SUITES
+from benchmarks import GROUPS, SUITES
 from benchmarks.document import write
 from benchmarks.measure import Settings, environment
 from benchmarks.report import draw, load, save, text
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(SUITES))
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join((*SUITES, *GROUPS)))
     parser.add_argument("--device", type=device, default="cpu")
     parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--repeats", type=positive, default=5)
@@ -53,9 +53,11 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="JSON")
     parser.add_argument("--document", action="store_true", help="write the tables of the documents")
     options = parser.parse_args()
-    unknown = set(options.suites) - set(SUITES)
+    suites = [each for name in options.suites for each in GROUPS.get(name, (name,))]
+    unknown = set(suites) - set(SUITES)
     if unknown:
-        parser.error(f"unknown suite: {', '.join(sorted(unknown))}; known: {', '.join(SUITES)}")
+        known = ", ".join((*SUITES, *GROUPS))
+        parser.error(f"unknown suite: {', '.join(sorted(unknown))}; known: {known}")
     kept = DOCS / "performance" / f"{options.device.type}.json"
     if options.document:
         print("\n".join(map(str, write(DOCS))))
@@ -66,7 +68,7 @@ def main() -> None:
     settings = Settings(options.device, 1 if options.tiny else options.repeats, options.tiny)
     about = environment(settings)
     print(", ".join(f"{name} {value}" for name, value in about.items()))
-    for name in options.suites or SUITES:
+    for name in suites or SUITES:
         print(f"\n== {name}: min / median / max, and the ratio to the reference", flush=True)
         rows = []
         for row in SUITES[name](settings):

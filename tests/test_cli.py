@@ -321,7 +321,7 @@ def test_images_of_any_kind_can_be_fitted(
 
 def test_the_steps_of_a_method_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     """Beside the picture's name, which is all that the output holds; the pictures are the same."""
-    for method, told in {"sequential": "64 steps", "fixed_point": " forwards"}.items():
+    for method, told in {"sequential": "64 steps", "fixed_point": " passes"}.items():
         sample = f"sample digits-imagegpt -n 2 --seed 3 --method {method} -o {method}.png"
         assert main(words(sample)) == 0
         printed = capsys.readouterr()

@@ -151,7 +151,9 @@ def test_auto_takes_the_quicker_walk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_walk(waving, "auto", nothing(1), start=392) == "sequential"
     small = zoo.tiny("PixelCNN", shape=(1, 4, 4))
     assert choose_walk(small, "auto", nothing(1, 16)) == "sequential"
-    assert choose_walk(other, "auto", nothing(1)) == "sequential"
+    assert choose_walk(other, "auto", nothing(1)) == "fixed_point"
+    assert choose_walk(other, "auto", nothing(1), start=700) == "sequential"
+    assert choose_walk(other, "auto", nothing(64)) == "sequential"
     monkeypatch.setattr(completion, "numba_is_there", lambda: True)
     assert choose_walk(gated, "auto", nothing(1)) == "compiled"
     assert choose_walk(gated, "auto", nothing(64)) == "sequential"

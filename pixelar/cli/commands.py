@@ -131,7 +131,7 @@ STEPS = {
     "sequential": "{} steps",
     "compiled": "{} compiled rows",
     "wavefront": "{} waves",
-    "fixed_point": "{} forwards",
+    "fixed_point": "{} passes",
 }
 
 

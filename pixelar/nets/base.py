@@ -100,6 +100,15 @@ class Net(nn.Module, abc.ABC):
         """Returns the parameters of site t of the canvas x, with shape (B, P)."""
         return self(x, cache)[:, t]
 
+    def steps(self, x: Tensor, first: int, stop: int, cache: Cache) -> Tensor:
+        """Returns the parameters of the sites from `first` to `stop` - 1, with shape (B, n, P).
+
+        As `step` would be called for them in turn, if the canvas x were final there; afterwards
+        the next call may be for any site from `first` + 1 to `stop`, as if the steps before it had
+        been the last. Only for a net that can do it faster than `forward`.
+        """
+        raise NotImplementedError
+
     def prefill(self, x: Tensor, stop: int, cache: Cache) -> None:
         """Brings a fresh cache, in one pass, to where the steps before `stop` would have."""
 

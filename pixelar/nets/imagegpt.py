@@ -63,18 +63,17 @@ class Block(nn.Module):
         return self.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
 
-def normalise(h: Tensor) -> Tensor:
-    """Returns vectors (*, D) with a root mean square of one, as `Block`'s norms before scaling."""
-    length = torch.linalg.vector_norm(h, dim=-1, keepdim=True)
-    return h * (length.square() / h.shape[-1] + EPSILON).rsqrt()
+def normalise(h: Tensor, floor: Tensor) -> Tensor:
+    """Returns vectors (*, D) as `Block`'s norms before scaling, divided by √D."""
+    return h / torch.hypot(torch.linalg.vector_norm(h, dim=-1, keepdim=True), floor)
 
 
 @dataclass(frozen=True)
 class BlockMatrices:
     """The weights of a block as matrices from inputs to outputs.
 
-    The scales of norms and of attention are inside them, and so is the factor of the quick GELU:
-    x σ(1.702 x) = SiLU(1.702 x) / 1.702.
+    The scales of norms and of attention are inside them, √D for `normalise` as well, and so is the
+    factor of the quick GELU: x σ(1.702 x) = SiLU(1.702 x) / 1.702.
     """
 
     qkv: Tensor
@@ -90,6 +89,7 @@ class ImageGPTCache:
     start: Tensor  # the first position's vector, (B, D)
     matrices: list[BlockMatrices]
     out: Tensor  # (D, P)
+    floor: Tensor  # √(D ε), of `normalise`
     keys: list[Tensor]  # one per block, (B, heads, D / heads, T): as the product with q reads them
     values: list[Tensor]  # (B, heads, T, D / heads)
     filled: int = 0  # positions that have keys and values
@@ -176,26 +176,35 @@ class ImageGPT(Net):
         )
         with torch.no_grad():
             matrices = [self._matrices(block) for block in self.blocks]
-            out = self.out.weight.T * self.norm.weight[:, None]
-        return ImageGPTCache(self._start(x, labels), matrices, out, keys, values)
+            out = self.out.weight.T * (math.sqrt(self.width) * self.norm.weight[:, None])
+        floor = self.start.new_tensor(math.sqrt(self.width * EPSILON))
+        return ImageGPTCache(self._start(x, labels), matrices, out, floor, keys, values)
+
+    def step(self, x: Tensor, t: int, cache: ImageGPTCache) -> Tensor:
+        return self.steps(x, t, t + 1, cache)[:, 0]
 
     @torch.no_grad()
-    def step(self, x: Tensor, t: int, cache: ImageGPTCache) -> Tensor:
-        before = self.embed.sites(x.flatten(1)[:, self.scan.index[t - 1]]) if t else cache.start
-        h = before + self.position[t]  # (B, D)
-        of_heads = (len(x), self.heads, -1)
+    def steps(self, x: Tensor, first: int, stop: int, cache: ImageGPTCache) -> Tensor:
+        before = self.embed.sites(x.flatten(1)[:, self.scan.index[max(first - 1, 0) : stop - 1]])
+        if first == 0:
+            before = torch.cat((cache.start[:, None], before), 1)
+        h = (before + self.position[first:stop]).flatten(0, 1)  # (B · n, D)
+        n = stop - first
+        by_head = (len(x), n, 3, self.heads, -1)
+        later = h.new_full((n, n), -math.inf).triu_(1) if n > 1 else None
         for weights, keys, values in zip(cache.matrices, cache.keys, cache.values, strict=True):
-            q, k, v = (normalise(h) @ weights.qkv).chunk(3, -1)
-            keys[..., t] = k.view(of_heads)
-            values[:, :, t] = v.view(of_heads)
-            q = q.reshape(-1, 1, keys.shape[2])  # (B · heads, 1, D / heads)
-            scores = torch.bmm(q, keys.flatten(0, 1)[..., : t + 1])
-            attended = torch.bmm(scores.softmax(-1), values.flatten(0, 1)[:, : t + 1])
-            h = torch.addmm(h, attended.view_as(h), weights.project)
-            inner = F.silu(normalise(h) @ weights.expand, inplace=True)
+            q, k, v = (normalise(h, cache.floor) @ weights.qkv).view(by_head).permute(2, 0, 3, 1, 4)
+            keys[..., first:stop], values[:, :, first:stop] = k.mT, v
+            scores = torch.bmm(q.flatten(0, 1), keys.flatten(0, 1)[..., :stop])
+            if later is not None:
+                scores[..., first:] += later
+            attended = torch.bmm(scores.softmax(-1), values.flatten(0, 1)[:, :stop])
+            attended = attended.unflatten(0, (len(x), self.heads)).transpose(1, 2)
+            h = torch.addmm(h, attended.reshape(h.shape), weights.project)
+            inner = F.silu(normalise(h, cache.floor) @ weights.expand, inplace=True)
             h = torch.addmm(h, inner, weights.contract)
-        cache.filled = t + 1
-        return normalise(h) @ cache.out  # (B, P)
+        cache.filled = stop
+        return (normalise(h, cache.floor) @ cache.out).unflatten(0, (len(x), -1))  # (B, n, P)
 
     @torch.no_grad()
     def prefill(self, x: Tensor, stop: int, cache: ImageGPTCache) -> None:
@@ -222,12 +231,13 @@ class ImageGPT(Net):
         return replace(cache, start=cache.start[rows])
 
     def _matrices(self, block: Block) -> BlockMatrices:
-        qkv = block.qkv.weight.T * block.attention_norm.weight[:, None]
+        length = math.sqrt(self.width)
+        qkv = block.qkv.weight.T * (length * block.attention_norm.weight[:, None])
         qkv[:, : self.width] /= math.sqrt(self.width // self.heads)
         return BlockMatrices(
             qkv=qkv,
             project=block.project.weight.T.contiguous(),
-            expand=block.expand.weight.T * (1.702 * block.mlp_norm.weight[:, None]),
+            expand=block.expand.weight.T * (1.702 * length * block.mlp_norm.weight[:, None]),
             contract=block.contract.weight.T / 1.702,
         )
 

@@ -1,4 +1,6 @@
-"""Suites of measurements; each is a function from settings to rows, listed in `SUITES`."""
+"""Suites of measurements; each is a function from settings to rows, listed in `SUITES`. A group is
+a name for several of them.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -10,7 +12,7 @@ from benchmarks.scaling import batches, depths, pixels
 from benchmarks.training import convolution, training
 from benchmarks.transformer import transformer
 
-__all__ = ["SUITES"]
+__all__ = ["GROUPS", "SUITES"]
 
 SUITES: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "sampling": sampling,
@@ -25,3 +27,4 @@ SUITES: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "batches": batches,
     "depths": depths,
 }
+GROUPS = {"scaling": ("pixels", "batches", "depths")}

@@ -10,6 +10,7 @@ from benchmarks.models import NETS, build
 from benchmarks.training import step
 from pixelar.data.base import ImageSet, collate
 from pixelar.data.sampling import StepSampler
+from pixelar.memory import choose_batch_size
 
 __all__ = ["evaluation", "loading"]
 
@@ -28,8 +29,10 @@ def evaluation(settings: Settings) -> Iterator[Row]:
         )
         for size in batches
     }
+    cases["batches as chosen"] = lambda: pixelar.bits_per_dim(model, images, labels)
     found = interleave(settings, cases)
     row = Row(f"{name}, {count} images", f"batches of {batches[0]}", found)
+    row.numbers["batches as chosen: size"] = choose_batch_size(model)
     for contender, times in found.items():
         row.numbers[f"{contender}: images/s"] = count / min(times)
     yield row

@@ -131,7 +131,6 @@ def environment(settings: Settings) -> dict[str, Any]:
         "torch": torch.__version__,
         "pixelar": pixelar.__version__,
         "python": platform.python_version(),
-        "repeats": settings.repeats,
     }
 
 

@@ -33,7 +33,7 @@ def text(rows: Iterable[Row]) -> str:
 def markdown(suite: str, rows: list[Row]) -> str:
     """Returns rows as a table, and fitted exponents where the number of pixels varies."""
     lines = [
-        "| case | contender | min / median / max | × reference | |",
+        "| case | contender | min / median / max (runs) | × reference | |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
@@ -52,7 +52,8 @@ def markdown(suite: str, rows: list[Row]) -> str:
                 ]
             against = "reference" if name == row.reference else f"**{ratio(row, name):.3g}**"
             case = row.case if k == 0 else ""
-            lines.append(f"| {case} | {name} | {spread(times)} | {against} | {'; '.join(own)} |")
+            runs = f"{spread(times)} ({len(times)})"
+            lines.append(f"| {case} | {name} | {runs} | {against} | {'; '.join(own)} |")
     if suite == "pixels":
         lines += ["", *_exponents(rows)]
     return "\n".join(lines)

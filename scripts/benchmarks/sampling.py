@@ -8,9 +8,10 @@ import pixelar
 from benchmarks.measure import Case, Row, Settings, evaluating, interleave, ratio
 from benchmarks.models import NETS, build
 from pixelar.compiled import numba_is_there
-from pixelar.completion import complete
+from pixelar.completion import Walk, complete
 from pixelar.model import PixelModel
 from pixelar.nets import GatedPixelCNN, Net
+from pixelar.parallel import looks_ahead
 from pixelar.sampling import draw_images, sample
 
 __all__ = ["parallel", "sampling"]
@@ -36,7 +37,7 @@ def _sample(settings: Settings, model: PixelModel, case: str, batch: int) -> Row
         "cached, lower half": lambda: complete(model, blank, top, seed=0, walk="sequential"),
         f"naive, {sites} sites": lambda: _naive(model, x, sites),
     }
-    others = [w for w in ("compiled", "wavefront") if _possible(model, w)]
+    others = [w for w in ("compiled", "wavefront", "fixed_point") if _possible(model, w)]
     for walk in others:
         cases[walk] = lambda walk=walk: sample(model, batch, seed=0, method=walk)  # type: ignore[misc]
     with evaluating(model):
@@ -57,6 +58,8 @@ def _sample(settings: Settings, model: PixelModel, case: str, batch: int) -> Row
 def _possible(model: PixelModel, walk: str) -> bool:
     if walk == "wavefront":
         return type(model.net).wave is not Net.wave
+    if walk == "fixed_point":
+        return looks_ahead(model.net)
     return isinstance(model.net, GatedPixelCNN) and numba_is_there() and model.device.type == "cpu"
 
 
@@ -68,19 +71,21 @@ def _naive(model: PixelModel, x: torch.Tensor, sites: int) -> None:
 def parallel(settings: Settings) -> Iterator[Row]:
     """Exact parallel sampling of trained models, whose sites do depend on each other."""
     names = ("digits-gated-pixelcnn", "binary-mnist-gated-pixelcnn", "binary-mnist-imagegpt")
-    for name in names[:1] if settings.tiny else names:
+    names = names[:1] if settings.tiny else (*names, "mnist-imagegpt")
+    for name in names:
         model = pixelar.load(name).to(settings.device)
         for batch in (1,) if settings.tiny else (1, 16):
-            methods = ("sequential", "fixed_point")
+            labels = torch.arange(batch) % model.classes if model.classes else None
+            methods: tuple[Walk, ...] = ("sequential", "fixed_point")
             cases: dict[str, Case] = {
-                method: lambda method=method, batch=batch, model=model: sample(  # type: ignore[misc]
-                    model, batch, seed=0, method=method
+                method: lambda method=method, labels=labels, batch=batch, model=model: sample(  # type: ignore[misc]
+                    model, batch, labels, seed=0, method=method
                 )
                 for method in methods
             }
             row = Row(f"{name}, batch {batch}", "sequential", interleave(settings, cases))
-            drawn = [draw_images(model, batch, seed=0, method=method) for method in methods]  # type: ignore[arg-type]
-            row.numbers["fixed_point: forwards"] = drawn[1].steps
+            drawn = [draw_images(model, batch, labels, seed=0, method=m) for m in methods]
+            row.numbers["fixed_point: passes"] = drawn[1].steps
             row.numbers["sites"] = model.scan.sites
             row.numbers["fixed_point: pixels that differ"] = int(
                 (drawn[0].images != drawn[1].images).sum()

@@ -10,7 +10,7 @@ from benchmarks.models import build
 from benchmarks.training import step
 from pixelar.model import PixelModel
 from pixelar.nets import ImageGPT
-from pixelar.sampling import sample
+from pixelar.sampling import draw_images, sample
 
 __all__ = ["transformer"]
 
@@ -117,10 +117,12 @@ def _compare(settings: Settings, model: PixelModel, theirs: nn.Module, x: Tensor
         walks: dict[str, Case] = {
             "forward": lambda: model.net(x),
             "ours": lambda: sample(model, batch, seed=0),
+            "ours, site by site": lambda: sample(model, batch, seed=0, method="sequential"),
             "transformers generate": lambda: theirs.generate(start, **options),  # type: ignore[operator]
         }
         times = interleave(settings, walks, repeats=repeats, warm=settings.tiny)
     row = Row(f"sample, {case}", "ours", times)
+    row.numbers["method auto"] = draw_images(model, batch, seed=0).walk
     row.numbers["ours: in forwards"] = ratio(Row(case, "forward", times), "ours")
     row.numbers["ours: tokens/s"] = batch * tokens / min(times["ours"])
     yield row
