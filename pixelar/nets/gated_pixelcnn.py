@@ -29,6 +29,7 @@ from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.incremental import ColumnsLeft, RowsAbove, last_rows
 from pixelar.layers.masked import MaskedConv2d, RowsAboveConv2d
 from pixelar.layers.readout import PixelReadout, Readout, colours_of
+from pixelar.layers.shifted import shift_down
 from pixelar.nets.base import Net, keep_rows, require_positive, require_scan
 from pixelar.scan import Scan
 
@@ -362,8 +363,3 @@ class GatedPixelCNN(Net):
                 found.append((inputs.at(j), inputs.seen(j), link[:, j], horizontal, out, output))
             cache.columns[j] = found
         return cache.columns[j]
-
-
-def shift_down(maps: Tensor) -> Tensor:
-    """Returns maps whose row i is row i - 1 of the input; the first row is zero."""
-    return F.pad(maps, (0, 0, 1, 0))[:, :, :-1]
