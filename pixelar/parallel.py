@@ -34,6 +34,7 @@ from pixelar.unroll import Choose, write_sites
 __all__ = ["fixed_point", "looks_ahead", "wavefront", "waves"]
 
 FEWEST_AHEAD, MOST_AHEAD = 4, 64
+PATIENCE = 16  # steps, after looking ahead did not pay for the first time
 
 
 def waves(net: Net) -> list[Tensor] | None:
@@ -111,29 +112,59 @@ def fixed_point(
     """
     labels = model.check_labels(labels, len(x))
     end, final = model.scan.sites, start
-    ahead, cache = end, None
+    cache = None
     if looks_ahead(model.net):
-        ahead, cache = FEWEST_AHEAD, model.net.init_cache(x, labels)
+        cache = model.net.init_cache(x, labels)
         model.net.prefill(x, start, cache)
+    pace = Pace(len(x))
     while final < end:
-        sites = torch.arange(final, min(final + ahead, end), device=x.device)
+        first, stop = final, end if cache is None else min(final + pace.sites, end)
+        sites = torch.arange(first, stop, device=x.device)
         before = x.flatten(1)[:, model.scan.index[sites]]  # (B, n, S)
         if cache is None:
-            params = model.net(x, labels)[:, final:]
+            params = model.net(x, labels)[:, first:]
         else:
-            params = model.net.steps(x, final, final + len(sites), cache)
+            params = model.net.steps(x, first, stop, cache)
         write_sites(model, x, params, choose, sites)
         changed = (x.flatten(1)[:, model.scan.index[sites]] != before).any(-1).any(0)  # (n,)
         # a site that follows unchanged ones was drawn from what it keeps: it is final too
-        right = min(int((~changed).long().cumprod(0).sum()) + 1, len(sites))
+        right = min(int((~changed).long().cumprod(0).sum()) + 1, stop - first)
+        pace.learn(right)
         final += right
         yield final
-        if cache is None:
-            continue
-        if right == len(sites):
-            ahead = min(2 * ahead, MOST_AHEAD)
-        elif right <= len(sites) // 4:
-            ahead = max(ahead // 2, FEWEST_AHEAD)
+
+
+class Pace:
+    """How many sites a pass looks at, by how many turned out right in the passes before.
+
+    Arguments:
+        batch: The number of images, all of which must be right. The more there are, the dearer are
+            several sites against one.
+
+    Attributes:
+        sites: How many to look at next.
+    """
+
+    def __init__(self, batch: int) -> None:
+        self.worth = 1 + batch / 4  # sites that must be right for a pass to beat as many steps
+        self.sites = self.ahead = FEWEST_AHEAD
+        self.mean = 2 * self.worth
+        self.alone, self.patience = 0, PATIENCE
+
+    def learn(self, right: int) -> None:
+        """Takes in how many were right of those that were looked at."""
+        if self.alone:
+            self.alone -= 1
+        else:
+            self.mean += (right - self.mean) / 4
+            if right == self.sites:
+                self.ahead = min(2 * self.ahead, MOST_AHEAD)
+            elif right <= self.sites // 4:
+                self.ahead = max(self.ahead // 2, FEWEST_AHEAD)
+            if self.mean < self.worth:  # site by site for a while, and longer each time
+                self.alone, self.mean = self.patience, 2 * self.worth
+                self.patience *= 2
+        self.sites = 1 if self.alone else self.ahead
 
 
 def looks_ahead(net: Net) -> bool:

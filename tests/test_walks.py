@@ -15,7 +15,7 @@ from pixelar.drawing import Draw
 from pixelar.errors import PixelarError
 from pixelar.memory import bytes_of
 from pixelar.nets import NETS, Net
-from pixelar.parallel import waves
+from pixelar.parallel import MOST_AHEAD, Pace, waves
 from pixelar.sampling import draw_images, sample
 
 WAVING = [name for name in NETS if zoo.tiny(name).net.reach() is not None]
@@ -33,7 +33,7 @@ def test_all_walks_draw_the_same_images(net: str, head: str, scan: str, classes:
         drawn = draw_images(model, 3, labels, seed=1, method=method)  # type: ignore[arg-type]
         assert torch.equal(drawn.images, one_by_one.images), method
         assert drawn.walk == method
-        assert method == "wavefront" or drawn.steps < model.scan.sites
+        assert method == "wavefront" or drawn.steps <= model.scan.sites
         few = None if labels is None else labels[:1]
         alone = sample(model, 1, few, seed=1, method=method)  # type: ignore[arg-type]
         assert torch.equal(alone, one_by_one.images[:1]), "the batch matters"
@@ -210,3 +210,21 @@ def test_walks_that_cannot_be_are_explained(options: dict[str, Any], message: st
     blank = torch.zeros(1, 1, 5, 6, dtype=torch.uint8)
     with pytest.raises(PixelarError, match=message):
         complete(zoo.tiny("ImageGPT"), blank, torch.zeros(5, 6), **options)
+
+
+def test_looking_ahead_pays_or_ends() -> None:
+    """Where sites turn out right, a pass does many; where none does, they go one by one."""
+    sure, unsure = Pace(1), Pace(1)
+    for _ in range(200):
+        sure.learn(sure.sites)
+    assert sure.sites == MOST_AHEAD
+    looks = 0
+    for _ in range(1000):
+        looks += unsure.sites > 1
+        unsure.learn(1)
+    assert looks < 100
+
+
+def test_a_trained_model_looks_ahead() -> None:
+    drawn = draw_images(pixelar.load("binary-mnist-imagegpt"), 1, seed=1)
+    assert drawn.walk == "fixed_point" and drawn.steps < 784 / 4

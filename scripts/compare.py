@@ -1,0 +1,92 @@
+"""Trains every family of nets on the same data, for the same time, at the same size, and compares.
+
+    python scripts/compare.py digits                          a minute for each net
+    python scripts/compare.py mnist --root DIR --seconds 600  ten minutes for each
+    python scripts/compare.py digits PixelCNN ImageGPT        some of them
+    python scripts/compare.py --document                      tables and pictures from the JSON
+
+Results go to docs/comparison/DATA.json, net by net, so that a run may be stopped and the rest added
+later. Nothing else should run meanwhile.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from benchmarks.measure import processor
+from comparison.families import FAMILIES, build
+from comparison.race import race
+from comparison.report import draw, load, save, write
+
+from pixelar.data import MNIST, Digits, ImageData
+
+DOCS = Path(__file__).parents[1] / "docs"
+DATA = {"digits": (Digits, 17, 20_000), "mnist": (MNIST, 256, 200_000)}  # levels, parameters
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("data", nargs="?", choices=DATA)
+    parser.add_argument("nets", nargs="*", metavar="NET", help=", ".join(FAMILIES))
+    parser.add_argument("--root", default="data")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--parameters", type=int, help="of each net")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--limit", type=int, default=1000, help="images to validate and test with")
+    parser.add_argument("-o", "--output", type=Path, metavar="JSON")
+    parser.add_argument("--document", action="store_true")
+    options = parser.parse_args()
+    unknown = set(options.nets) - set(FAMILIES)
+    if unknown or not (options.data or options.document):
+        parser.error(
+            f"unknown net: {', '.join(sorted(unknown))}; known: {', '.join(FAMILIES)}"
+            if unknown
+            else f"name the data: {', '.join(DATA)}"
+        )
+    if options.document:
+        write(DOCS / "comparison.md")
+        for path in (DOCS / "comparison").glob("*.json"):
+            print(*draw(path, load(path)[1]), sep="\n")
+        return
+    torch.set_num_threads(options.threads)
+    kind, levels, parameters = DATA[options.data]
+    data: ImageData = kind() if kind is Digits else kind(root=options.root)
+    parameters = options.parameters or parameters
+    images = {
+        split: data.split(split).images[: None if split == "train" else options.limit]
+        for split in ("train", "val", "test")
+    }
+    path = options.output or DOCS / "comparison" / f"{options.data}.json"
+    protocol = {
+        "data": f"{options.data} ({len(images['train']):,} training images, {levels} levels)",
+        "seconds": options.seconds,
+        "batch": options.batch_size,
+        "learning rate": options.lr,
+        "dtype": "float32",
+        "test images": len(images["test"]),
+        "validation images": len(images["val"]),
+        "processor": f"{processor()}, {options.threads} thread(s)",
+        "torch": torch.__version__,
+    }
+    for name in options.nets or FAMILIES:
+        model = build(name, data.shape, levels, parameters, seed=0)
+        result = race(
+            model,
+            images,
+            budget=options.seconds,
+            batch_size=options.batch_size,
+            lr=options.lr,
+            seed=0,
+        )
+        print(f"{name}: {result.test[0]:.4f} ± {result.test[1]:.4f} bits/dim", flush=True)
+        earlier = load(path)[1] if path.is_file() else {}
+        save(path, protocol, {**earlier, name: result})
+    print(path, *draw(path, load(path)[1]), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""All families of nets against each other: the same data, machine, parameters and time."""

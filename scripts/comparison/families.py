@@ -1,0 +1,59 @@
+"""The families, each of a depth that suits it; the width is what makes them equally large."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pixelar.model import PixelModel, build_model
+from pixelar.scan import Shape
+
+__all__ = ["FAMILIES", "Family", "build"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A net as it is compared.
+
+    Attributes:
+        args: All its arguments but the width.
+        multiple: What the width must be a multiple of.
+    """
+
+    args: Mapping[str, Any]
+    multiple: int = 1
+
+
+FAMILIES: dict[str, Family] = {
+    "PixelCNN": Family({"depth": 6, "readout": [64]}),
+    "GatedPixelCNN": Family({"depth": 6}),
+    "ImageGPT": Family({"depth": 4, "heads": 4}, multiple=4),
+}
+
+
+def build(name: str, shape: Shape, levels: int, parameters: int, seed: int) -> PixelModel:
+    """Returns a family's model with random weights, as near to so many parameters as its width
+    allows.
+    """
+    family, width = FAMILIES[name], FAMILIES[name].multiple
+    counts: dict[int, int] = {}
+    while not counts or counts[width - family.multiple] < parameters:
+        with torch.device("meta"):
+            model = build_model(describe(name, shape, levels, width))
+        counts[width] = sum(p.numel() for p in model.net.parameters())
+        width += family.multiple
+    nearest = min(counts, key=lambda w: abs(counts[w] - parameters))
+    torch.manual_seed(seed)
+    return build_model(describe(name, shape, levels, nearest))
+
+
+def describe(name: str, shape: Shape, levels: int, width: int) -> dict[str, Any]:
+    """Returns the description of a family's model of grey images at a width."""
+    return {
+        "image_shape": list(shape),
+        "scan": "raster",
+        "quantizer": {"name": "Identity", "args": {"levels": levels}},
+        "head": {"name": "Categorical", "args": {}},
+        "net": {"name": name, "args": {**FAMILIES[name].args, "width": width}},
+    }
