@@ -42,8 +42,10 @@ def their_model() -> Any:  # noqa: ANN401
     model = transformers.ImageGPTForCausalImageModeling(config).eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+            if "ln_" in name:
+                parameter.add_(1)  # small ones leave attention without choice
     return model
 
 
@@ -92,7 +94,7 @@ def walked(model: PixelModel, x: Tensor) -> Tensor:
 def assert_equal_logits(model: PixelModel, theirs: Any) -> None:  # noqa: ANN401
     x = some_tokens()
     expected = their_logits(theirs, x)
-    assert expected.std() > 0.5 and expected.std(1).min() > 0.1  # there is something to compare
+    assert expected.std() > 1 and expected.std(1).min() > 0.5  # there is something to compare
     with torch.no_grad():
         torch.testing.assert_close(model.net(x), expected, rtol=0, atol=1e-4)
     torch.testing.assert_close(walked(model, x), expected, rtol=0, atol=1e-4)
@@ -173,7 +175,7 @@ def test_half_precision_is_read(theirs: tuple[Any, Path]) -> None:
 
 
 def test_likelihoods_count_every_pixel(theirs: tuple[Any, Path]) -> None:
-    """Theirs without a start token has a term less."""
+    """Also the first, which the start token predicts."""
     model, folder = theirs
     x = some_tokens()
     logits = their_logits(model, x).log_softmax(-1)
@@ -181,8 +183,6 @@ def test_likelihoods_count_every_pixel(theirs: tuple[Any, Path]) -> None:
     ours = import_imagegpt(folder)
     with torch.no_grad():
         torch.testing.assert_close(-ours(x), nats.sum(1), rtol=1e-5, atol=1e-3)
-        loss = model(x.flatten(1), labels=x.flatten(1)).loss
-    assert not torch.allclose(loss, nats.mean(), atol=0.01)
 
 
 def test_colours_are_theirs(theirs: tuple[Any, Path]) -> None:
@@ -396,20 +396,20 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "a truth": (config(n_head=True), "n_head must be a whole number from 1; got True"),
     "heads": (config(n_head=5), r"heads \(5\) must divide width \(32\)"),
     "endless": (config(n_layer=10**12), r"asks for 1000000000000 blocks, but .* only 24 tensors"),
-    "wide": (config(n_embd=10**9), r"has shape \(17, 32\) where config.json asks for \(17, 1000000"),
+    "wide": (config(n_embd=10**9), r"has shape \(17, 32\) where config.json asks for \(17, 100"),
     "one colour": (
         lambda f: (config(vocab_size=2)(f), processor(clusters=[[0, 0, 0]])(f)),
         r"transformer.wte.weight has shape \(17, 32\) where config.json asks for \(2, 32\)",
     ),
-    "fewer layers": (config(n_layer=1), r"has 'transformer.h.1.attn.c_attn.bias', .* and 7 more: no"),
-    "more layers": (config(n_layer=3), r"has no 'transformer.h.2.attn.c_attn.bias', .* and 7 more,"),
+    "fewer layers": (config(n_layer=1), r"has 'transformer.h.1.attn.c_attn.bias', .* and 7 more: "),
+    "more layers": (config(n_layer=3), r"has no 'transformer.h.2.attn.c_attn.bias', .* and 7 more"),
     "no processor": (
         remove("preprocessor_config.json"),
         "has no file preprocessor_config.json, which tells the colours of the tokens; it comes",
     ),
     "no clusters": (processor("clusters"), "clusters must be colours, .* got None"),
     "null clusters": (processor(clusters=None), "clusters must be colours, .* got None"),
-    "bytes": (processor(clusters=[[0, 128, 255]] * 16), "clusters must be colours, .* -1 to 1; got"),
+    "bytes": (processor(clusters=[[0, 128, 255]] * 16), "clusters must be colours, .* -1 to 1"),
     "not numbers": (processor(clusters=[[0, 0, float("nan")]] * 16), "clusters must be colours"),
     "words": (processor(clusters=[["0", "0", "0"]] * 16), "clusters must be colours"),
     "pairs": (processor(clusters=[[0, 0]] * 16), "clusters must be colours"),
@@ -422,9 +422,9 @@ REFUSED: dict[str, tuple[Damage, str]] = {
         processor(size={"height": 256, "width": 256}),
         "size must be that of images of 64 pixels, .* got {'height': 256, 'width': 256}",
     ),
-    "edge": (processor(size={"shortest_edge": 8}), "size must be that of .* got {'shortest_edge': 8"),
-    "no colours": (processor(do_color_quantize=False), "do_color_quantize is False; pixelar has on"),
-    "other mean": (processor(image_mean=[0.4] * 3), r"image_mean is \[0.4, 0.4, 0.4\]; pixelar has"),
+    "edge": (processor(size={"shortest_edge": 8}), "size must be that .* got {'shortest_edge': 8"),
+    "no colours": (processor(do_color_quantize=False), "do_color_quantize is False; pixelar has"),
+    "other mean": (processor(image_mean=[0.4] * 3), r"image_mean is \[0.4, 0.4, 0.4\]; pixelar"),
     "no weights": (remove("model.safetensors"), "has no weights: no file model.safetensors or"),
     "shards": (write("model.safetensors.index.json", b"{}"), "has its weights in several files"),
     "empty": (write("model.safetensors", b""), "model.safetensors is not a safetensors file"),
@@ -559,7 +559,7 @@ MISTAKES = {
     "import ours -o x": "ours/config.json is not a config of transformers: it names no model_type",
     "export ours -o ours --format imagegpt": "-o must be another folder than ours",
     "export theirs -o x --format imagegpt": "theirs/config.json is not the config of a pixelar",
-    "export ours -o x --format imagegpt --weights raw": "--weights chooses between those of a .ckpt",
+    "export ours -o x --format imagegpt --weights raw": "--weights chooses between those of a .",
     "export ours -o x": "no checkpoint at ours",
     "export digits-imagegpt -o x --format imagegpt": "Categorical, Identity and raster",
     "export nothing.ckpt -o x --format imagegpt": "no checkpoint at nothing.ckpt",

@@ -250,7 +250,7 @@ def add_drawing(command: argparse.ArgumentParser, output: str) -> None:
 def add_import(command: argparse.ArgumentParser) -> None:
     command.epilog = "example: pixelar import imagegpt-small -o models/imagegpt-small"
     option = command.add_argument
-    option("path", metavar="PATH", help="a folder of transformers (ImageGPT), or a .pt or .pth file")
+    option("path", metavar="PATH", help="a folder of transformers (ImageGPT), or a .pt, .pth file")
     option("-o", "--output", required=True, metavar="FOLDER", help="the model folder")
     option(
         "--format",

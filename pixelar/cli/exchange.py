@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pixelar.cli.inputs import open_model
 from pixelar.errors import PixelarError
-from pixelar.folders import load_checkpoint, save
+from pixelar.folders import Weights, load_checkpoint, save
 from pixelar.importing import export_imagegpt, import_model
 from pixelar.packaged import find
 
@@ -19,22 +19,23 @@ def import_weights(options: Namespace) -> int:
     _check_apart(Path(options.path), options.output)
     model = import_model(options.path, format=options.format)
     save(model, options.output)
-    size, count = " × ".join(map(str, model.image_shape)), sum(p.numel() for p in model.parameters())
+    size = " × ".join(map(str, model.image_shape))
+    count = sum(p.numel() for p in model.parameters())
     print(f"{options.output}: {type(model.net).__name__}, images of {size}, {count:,} parameters")
     return 0
 
 
 def export_model(options: Namespace) -> int:
     """Writes a model folder from a training checkpoint, or a model for another program."""
+    weights: Weights = options.weights or "ema"
     if options.format == "pixelar":
-        weights = options.weights or "ema"
         save(load_checkpoint(options.model, weights=weights), options.output, weights=weights)
         print(f"{options.output}: {weights} weights of {options.model}")
         return 0
     path = find(options.model)
     _check_apart(path, options.output)
     if path.suffix == ".ckpt":
-        model = load_checkpoint(path, weights=options.weights or "ema")
+        model = load_checkpoint(path, weights=weights)
     elif options.weights:
         raise PixelarError(f"--weights chooses between those of a .ckpt; {path} has only its own")
     else:

@@ -1,7 +1,7 @@
 """Weights of other programs, read as our models.
 
-A reader takes a path and returns a model, or raises PixelarError: a file is believed in nothing that
-has not been looked at.
+A reader takes a path and returns a model, or raises PixelarError: a file is believed only as far as
+it has been looked at.
 """
 
 from collections.abc import Callable

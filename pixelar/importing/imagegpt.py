@@ -13,7 +13,6 @@ References:
     https://proceedings.mlr.press/v119/chen20s.html
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -150,7 +149,7 @@ def _turned(name: str, tensor: Tensor) -> Tensor:
     return tensor.T if name.startswith("blocks.") and tensor.ndim == 2 else tensor
 
 
-def _check(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], file: Path) -> None:
+def _check(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], file: Path) -> None:
     """Raises PixelarError unless these are exactly the tensors that are expected."""
     unknown, missing = tensors.keys() - shapes.keys(), shapes.keys() - tensors.keys()
     if unknown:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors.torch import load_file
@@ -186,7 +186,7 @@ def _check_values(config: Mapping[str, Any], wanted: Mapping[str, Any], file: Pa
             raise PixelarError(f"{file}: {key} is {config[key]!r:.60}; pixelar has only {value!r}")
 
 
-def _are_colours(value: Any) -> bool:  # noqa: ANN401
+def _are_colours(value: object) -> TypeGuard[list[list[float]]]:
     return isinstance(value, list) and all(
         isinstance(colour, list)
         and len(colour) == 3
@@ -197,13 +197,14 @@ def _are_colours(value: Any) -> bool:  # noqa: ANN401
 
 def _image_size(size: Any, sites: int, file: Path) -> tuple[int, int]:  # noqa: ANN401
     """Returns the height and width that images are scaled to, which the positions are for."""
-    sides = [size.get(k) for k in ("height", "width")] if isinstance(size, dict) else [size, size]
-    if not all(type(side) is int and side >= 1 for side in sides) or sides[0] * sides[1] != sites:
+    sides = size if isinstance(size, dict) else {"height": size, "width": size}
+    height, width = sides.get("height"), sides.get("width")
+    if not (type(height) is type(width) is int and height > 0 and height * width == sites):
         raise PixelarError(
             f"{file}: size must be that of images of {sites} pixels, which n_positions asks for; "
             f"got {size!r:.60}"
         )
-    return sides[0], sides[1]
+    return height, width
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
