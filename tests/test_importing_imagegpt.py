@@ -3,9 +3,11 @@
 import json
 import os
 import pickle
+import random
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,16 +17,22 @@ import pytest
 import torch
 from fixtures import noise, palette_model, save, write_imagegpt
 from safetensors.torch import load_file, save_file
+from test_configs import CONFIGS, built
+from test_folders import mutate
 from torch import Tensor
 
 import pixelar
 from pixelar.cli import main
+from pixelar.data import ImageSet
 from pixelar.errors import PixelarError
 from pixelar.folders import fingerprint
+from pixelar.heads import Categorical
 from pixelar.importing import IMPORTERS, export_imagegpt, import_imagegpt, import_model
-from pixelar.model import PixelModel
+from pixelar.model import PixelModel, describe_model
 from pixelar.nets import ImageGPT
+from pixelar.quantizers import Palette
 from pixelar.testing import assert_autoregressive, assert_cache_equals_forward
+from pixelar.training import Training
 
 HEIGHT, WIDTH, COLOURS = 6, 8, 17
 REASON = "transformers is not installed: pip install 'pixelar[bench]'"
@@ -227,14 +235,35 @@ def test_an_imported_model_is_like_any_other(folder: Path) -> None:
     for region in (known, known.T, ~known):
         completed = pixelar.complete(model, images, region, seed=0)
         assert torch.equal(completed[:, :, region], images[:, :, region])
-    report = pixelar.evaluate(model, pixelar_images(images))
+    report = pixelar.evaluate(model, ImageSet(images, None, ["first", "second"]))
     assert report.unit == "bits/token"
 
 
-def pixelar_images(images: Tensor) -> Any:  # noqa: ANN401
-    from pixelar.data import ImageSet
+def test_training_goes_on_from_an_imported_model(folder: Path) -> None:
+    model = import_imagegpt(folder)
+    net = partial(ImageGPT, width=32, depth=2, heads=4, bias=True)
+    training = Training(
+        net=net, head=Categorical, quantizer=Palette(levels=16), scan="raster", shape=(3, 8, 8)
+    )
+    training.start_from(model)
+    x = model.encode(torch.from_numpy(noise(2, 3, 8, 8)))
+    assert torch.equal(training.model.encode(torch.from_numpy(noise(2, 3, 8, 8))), x)
+    assert torch.equal(training.model.eval()(x), model(x))
 
-    return ImageSet(images, None, [str(k) for k in range(len(images))])
+
+def test_the_released_small_model_has_a_config(tmp_path: Path) -> None:
+    """Which `--init` compares with what was imported: no biases, as those released are zero."""
+    (config,) = (file for file in CONFIGS if file.stem == "imagegpt-s-imagenet32")
+    assert describe_model(built(config, tmp_path)) == {
+        "image_shape": [3, 32, 32],
+        "scan": "raster",
+        "quantizer": {"name": "Palette", "args": {"levels": 512, "seed": 0}},
+        "head": {"name": "Categorical", "args": {}},
+        "net": {
+            "name": "ImageGPT",
+            "args": {"width": 512, "depth": 24, "heads": 8, "dropout": 0.0, "classes": 0},
+        },
+    }
 
 
 def test_a_square_may_be_told_by_its_side(folder: Path) -> None:
@@ -509,6 +538,26 @@ def test_what_is_damaged_or_another_net_is_refused(
     assert main(["import", str(folder), "-o", str(folder.parent / "ours")]) == 2
     assert capsys.readouterr().err == f"pixelar: {text}\n"
     assert not (folder.parent / "ours").exists()
+
+
+@pytest.mark.parametrize("kind", ["model.safetensors", "pytorch_model.bin"])
+def test_mutations_are_read_or_refused(kind: str, folder: Path) -> None:
+    """100 random changes to one of the files: an error of ours, or a model."""
+    if kind.endswith(".bin"):
+        pickled(lambda tensors: None)(folder)
+    chance = random.Random(0)
+    refusals = 0
+    for _ in range(100):
+        file = folder / chance.choice(["config.json", "preprocessor_config.json", kind])
+        content = file.read_bytes()
+        file.write_bytes(mutate(content, chance))
+        try:
+            assert import_imagegpt(folder).scan.sites == 64
+        except PixelarError as error:
+            refusals += 1
+            assert "\n" not in str(error) and len(str(error)) < 600
+        file.write_bytes(content)
+    assert refusals > 50
 
 
 def test_nothing_in_a_pickle_is_run(folder: Path) -> None:
