@@ -1,13 +1,18 @@
-"""Writing files so that nothing is lost: a file is whole or it is not there."""
+"""Files that are whole or not there when they are written, and checked before they are believed."""
 
+import json
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pixelar.errors import PixelarError
 
-__all__ = ["replacing"]
+__all__ = ["read_bytes", "read_object", "read_torch", "replacing"]
+
+LARGEST_OBJECT = 1 << 20  # bytes of JSON
 
 
 @contextmanager
@@ -37,3 +42,50 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def read_torch(path: Path) -> Any:  # noqa: ANN401
+    """Returns what `torch.save` wrote, after checking every byte of it; nothing in it is executed.
+
+    Raises:
+        PixelarError: If the file is damaged, or holds more than plain values and tensors.
+    """
+    import torch
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise PixelarError(
+                f"checkpoint {path} is damaged: {damaged} does not match its checksum"
+            )
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except PixelarError:
+        raise
+    except Exception as error:  # of any type, where someone wrote the file on purpose
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise PixelarError(f"{path} is not a readable checkpoint: {reason}") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Returns what a file holds; that it cannot be read is a PixelarError."""
+    try:
+        return path.read_bytes()
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or "it does not fit into memory"
+        raise PixelarError(f"{path} cannot be read: {reason}") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Returns the JSON object in a file; that there is none, or a huge one, is a PixelarError."""
+    if path.is_file() and path.stat().st_size > LARGEST_OBJECT:
+        raise PixelarError(f"{path} has more than {LARGEST_OBJECT:,} bytes: it is no config")
+    try:
+        found = json.loads(read_bytes(path))
+    except PixelarError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise PixelarError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise PixelarError(f"{path} is not a config: it is no JSON object")
+    return found

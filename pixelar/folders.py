@@ -18,7 +18,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from pixelar.errors import PixelarError
-from pixelar.files import replacing
+from pixelar.files import read_bytes, read_object, replacing
 from pixelar.model import PixelModel, describe_model
 from pixelar.packaged import find
 from pixelar.restore import PARTS, restore
@@ -28,7 +28,6 @@ __all__ = ["FORMAT", "Weights", "fingerprint", "load", "load_all", "load_checkpo
 
 FORMAT = 1
 KEYS = ("format", "model", "weights", "sha256", "config_sha256")
-LARGEST_CONFIG = 1 << 20  # bytes
 
 Weights: TypeAlias = Literal["ema", "raw"]
 
@@ -151,7 +150,7 @@ def _load_folder(folder: Path) -> dict[Weights, PixelModel]:
     file = folder / "model.safetensors"
     if not file.is_file():
         raise PixelarError(f"{folder} has no file model.safetensors: the folder is incomplete")
-    content = _read(file)
+    content = read_bytes(file)
     if hashlib.sha256(content).hexdigest() != config["sha256"]:
         raise PixelarError(
             f"{file} is damaged or was exchanged: its SHA-256 is not the one in config.json; "
@@ -173,14 +172,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.is_file():
         raise PixelarError(f"{folder} is not a model folder: it has no file config.json")
-    if file.stat().st_size > LARGEST_CONFIG:
-        raise PixelarError(f"{file} has more than {LARGEST_CONFIG:,} bytes: it is no config")
-    try:
-        config = json.loads(_read(file))
-    except (ValueError, RecursionError) as error:
-        raise PixelarError(f"{file} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise PixelarError(f"{file} is not the config of a pixelar model: it is no JSON object")
+    config = read_object(file)
     _check_config(config, file)
     return config
 
@@ -228,11 +220,3 @@ def _own(state: object) -> object:
         return None
     named = {str(name): tensor for name, tensor in state.items()}
     return {k.removeprefix("model."): v for k, v in named.items() if k.startswith("model.")}
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except (OSError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or "it does not fit into memory"
-        raise PixelarError(f"{file} cannot be read: {reason}") from error

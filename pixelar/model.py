@@ -171,11 +171,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
+# options that came later, each with the value that says that all is as before: described only where
+# they have another, so that models made before are described, and their weights summed, as ever
+LATER: dict[str, dict[str, Any]] = {"ImageGPT": {"bias": False}}
+
+
 def hyperparameters(module: nn.Module) -> dict[str, Any]:
     """Returns the keyword arguments of a net, head or quantizer as plain values."""
     parameters = inspect.signature(type(module)).parameters.values()
     names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     values = {name: getattr(module, name) for name in names}
+    for name, before in LATER.get(type(module).__name__, {}).items():
+        if values.get(name) == before:
+            del values[name]
     return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 

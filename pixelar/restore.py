@@ -23,7 +23,7 @@ from pixelar.model import PixelModel, build_model
 from pixelar.nets import NETS
 from pixelar.quantizers import QUANTIZERS
 
-__all__ = ["PARTS", "restore"]
+__all__ = ["PARTS", "holds_tensors", "restore"]
 
 PARTS: dict[str, dict[str, Any]] = {"quantizer": QUANTIZERS, "head": HEADS, "net": NETS}
 
@@ -40,7 +40,7 @@ def restore(description: object, state: object, file: Path) -> PixelModel:
             in float64 where they are.
         file: Where they come from, for messages.
     """
-    if not _holds_tensors(state):
+    if not holds_tensors(state):
         raise PixelarError(f"{file} holds no tensors by name")
     try:
         checked = _checked(description)
@@ -62,7 +62,8 @@ def _dtype_of(part: str, state: Mapping[str, Tensor]) -> torch.dtype:
     return functools.reduce(torch.promote_types, types, torch.float32)
 
 
-def _holds_tensors(state: object) -> TypeGuard[dict[str, Tensor]]:
+def holds_tensors(state: object) -> TypeGuard[dict[str, Tensor]]:
+    """Returns whether a value is a dictionary of tensors by name."""
     return isinstance(state, dict) and all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
     )

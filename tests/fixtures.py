@@ -4,7 +4,12 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+
+from pixelar.importing import export_imagegpt
+from pixelar.model import PixelModel, build_model
+from pixelar.testing import randomise
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -36,3 +41,31 @@ def write_mnist(folder: Path, train: int = 20, test: int = 10) -> None:
         (folder / "raw" / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
         header = struct.pack(">2I", 0x801, n)
         (folder / "raw" / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+
+
+def palette_model(
+    net: str = "ImageGPT",
+    *,
+    shape: tuple[int, int, int] = (3, 8, 8),
+    scan: str = "raster",
+    levels: int = 16,
+    **args: object,
+) -> PixelModel:
+    """Builds a tiny model over a palette, with random parameters in float32."""
+    parts = {"width": 32, "depth": 2, **({"heads": 4} if net == "ImageGPT" else {}), **args}
+    model = build_model(
+        {
+            "image_shape": list(shape),
+            "scan": scan,
+            "quantizer": {"name": "Palette", "args": {"levels": levels}},
+            "head": {"name": "Categorical", "args": {}},
+            "net": {"name": net, "args": parts},
+        }
+    )
+    model.quantizer.fit(torch.from_numpy(noise(4, *shape)))
+    return randomise(model).float().eval()
+
+
+def write_imagegpt(folder: Path) -> None:
+    """Writes a tiny ImageGPT as transformers keeps them."""
+    export_imagegpt(palette_model(bias=True), folder)

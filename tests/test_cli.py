@@ -116,7 +116,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
-    for name in ("fit", "evaluate", "sample", "complete", "export", "info", "list"):
+    for name in ("fit", "evaluate", "sample", "complete", "import", "export", "info", "list"):
         assert f"\n  {name} " in text
 
 

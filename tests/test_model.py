@@ -83,6 +83,14 @@ def test_description_builds_the_same_model() -> None:
         assert describe_model(again) == describe_model(model)
 
 
+def test_options_that_came_later_are_described_where_they_are_used() -> None:
+    """So that models from before have the description, and the fingerprint, that they had."""
+    plain, biased = (describe_model(zoo.tiny("ImageGPT", bias=bias)) for bias in (False, True))
+    assert "bias" not in plain["net"]["args"]
+    assert biased["net"]["args"] == {**plain["net"]["args"], "bias": True}
+    assert build_model(plain).net.bias is False and build_model(biased).net.bias is True
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [

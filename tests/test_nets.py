@@ -40,9 +40,10 @@ def test_step_equals_forward(
     assert_cache_equals_forward(model, batch=batch)
 
 
-SHAPES = {  # of convolutions, whose walks keep what their kernels reach
+SHAPES = {  # of convolutions, whose walks keep what their kernels reach; and with biases
     "PixelCNN": [{}, {"kernel_size": 1}, {"kernel_size": 5}, {"first_kernel_size": 9}],
     "GatedPixelCNN": [{}, {"kernel_size": 1}, {"kernel_size": 5}, {"first_kernel_size": 9}],
+    "ImageGPT": [{}, {"bias": True}],
 }
 
 

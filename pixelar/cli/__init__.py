@@ -247,10 +247,34 @@ def add_drawing(command: argparse.ArgumentParser, output: str) -> None:
     option("-o", "--output", default=output, metavar="FILE", help=f"default: {output}")
 
 
+def add_import(command: argparse.ArgumentParser) -> None:
+    command.epilog = "example: pixelar import imagegpt-small -o models/imagegpt-small"
+    option = command.add_argument
+    option("path", metavar="PATH", help="a folder of transformers (ImageGPT), or a .pt, .pth file")
+    option("-o", "--output", required=True, metavar="FOLDER", help="the model folder")
+    option(
+        "--format",
+        choices=("imagegpt", "pixelcnnpp"),
+        help="what PATH is (default: a folder is an ImageGPT, a file a PixelCNN++)",
+    )
+
+
 def add_export(command: argparse.ArgumentParser) -> None:
-    command.add_argument("checkpoint", metavar="CHECKPOINT", help="a .ckpt file")
-    command.add_argument("-o", "--output", required=True, metavar="FOLDER", help="the model folder")
-    command.add_argument("--weights", choices=("ema", "raw"), default="ema", help="default: ema")
+    command.epilog = "example: pixelar export runs/mine/model -o for-transformers --format imagegpt"
+    option = command.add_argument
+    option(
+        "model",
+        metavar="MODEL",
+        help="a .ckpt file; for imagegpt, a name (pixelar list) or a model folder as well",
+    )
+    option("-o", "--output", required=True, metavar="FOLDER", help="the folder to write")
+    option(
+        "--format",
+        choices=("pixelar", "imagegpt"),
+        default="pixelar",
+        help="a model folder of ours, or an ImageGPT for transformers (default: pixelar)",
+    )
+    option("--weights", choices=("ema", "raw"), help="of a .ckpt (default: ema)")
 
 
 def add_info(command: argparse.ArgumentParser) -> None:
@@ -292,7 +316,8 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "sample": ("draw images", add_sample),
     "complete": ("draw the missing part of images", add_complete),
     "demo": ("complete, understand and sample pictures in a web page", add_demo),
-    "export": ("turn a training checkpoint into a model folder", add_export),
+    "import": ("make a model folder of weights from elsewhere", add_import),
+    "export": ("write a model folder from a checkpoint, or a model for transformers", add_export),
     "info": ("describe a model, and what was measured of it", add_info),
     "list": ("list models, nets, heads, scans, quantizers and data sets", add_nothing),
 }

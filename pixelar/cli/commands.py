@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pixelar.cards import in_full, list_lines
 from pixelar.cli.describe import cards_beside, describe, render
+from pixelar.cli.exchange import export_model, import_weights
 from pixelar.cli.inputs import (
     check_writable,
     data_named,
@@ -31,7 +32,7 @@ from pixelar.completion import complete as complete_images
 from pixelar.data import DATASETS, Folder, ImageData
 from pixelar.evaluation import EvaluationReport
 from pixelar.evaluation import evaluate as evaluate_model
-from pixelar.folders import load_all, load_checkpoint, save
+from pixelar.folders import load_all
 from pixelar.heads import HEADS
 from pixelar.model import PixelModel
 from pixelar.nets import NETS
@@ -217,14 +218,6 @@ def completions(model: PixelModel, images: Tensor, known: Tensor, drawn: Tensor)
     return grid(rows.flatten(0, 1), columns=rows.shape[1])
 
 
-def export(options: Namespace) -> int:
-    """Writes a model folder from a training checkpoint."""
-    model = load_checkpoint(options.checkpoint, weights=options.weights)
-    save(model, options.output, weights=options.weights)
-    print(f"{options.output}: {options.weights} weights of {options.checkpoint}")
-    return 0
-
-
 def info(options: Namespace) -> int:
     """Prints what a model is."""
     path = find(options.model)
@@ -258,7 +251,8 @@ RUN: dict[str, Callable[[Namespace], int]] = {
     "evaluate": evaluate,
     "sample": sample,
     "complete": complete,
-    "export": export,
+    "import": import_weights,
+    "export": export_model,
     "info": info,
     "list": list_names,
 }

@@ -6,8 +6,8 @@
              └──────────────────────────────────┘└────────────────────┘
 
 A learned start vector stands before the first site, and the last site is dropped: position t
-predicts site t. The norms have neither mean nor bias, the linear layers no bias, the activation is
-x σ(1.702 x), the head is not tied.
+predicts site t. The norms have neither mean nor bias, the linear layers no bias unless asked for,
+the activation is x σ(1.702 x), the head is not tied.
 
 References:
     Generative Pretraining from Pixels (Chen et al., 2020),
@@ -30,20 +30,21 @@ from pixelar.scan import Scan
 __all__ = ["ImageGPT"]
 
 EPSILON = 1e-5  # beside the mean square, where a vector is normalised
+LINEARS = ("qkv", "project", "expand", "contract")  # the layers of a block
 
 
 class Block(nn.Module):
     """One pre-norm Transformer block."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, bias: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.attention_norm = nn.RMSNorm(width, eps=EPSILON)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.project = nn.Linear(width, width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.project = nn.Linear(width, width, bias=bias)
         self.mlp_norm = nn.RMSNorm(width, eps=EPSILON)
-        self.expand = nn.Linear(width, 4 * width, bias=False)
-        self.contract = nn.Linear(4 * width, width, bias=False)
+        self.expand = nn.Linear(width, 4 * width, bias=bias)
+        self.contract = nn.Linear(4 * width, width, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
     def queries_keys_values(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -68,6 +69,16 @@ def normalise(h: Tensor, floor: Tensor) -> Tensor:
     return h / torch.hypot(torch.linalg.vector_norm(h, dim=-1, keepdim=True), floor)
 
 
+def linear(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+    """Returns x (N, in) through a layer with shape (in, out), with the bias if there is one."""
+    return x @ matrix if bias is None else torch.addmm(bias, x, matrix)
+
+
+def add_linear(h: Tensor, x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+    """Returns h (N, out) with what such a layer makes of x added."""
+    return torch.addmm(h if bias is None else h + bias, x, matrix)
+
+
 @dataclass(frozen=True)
 class BlockMatrices:
     """The weights of a block as matrices from inputs to outputs.
@@ -80,6 +91,10 @@ class BlockMatrices:
     project: Tensor
     expand: Tensor
     contract: Tensor
+    qkv_bias: Tensor | None = None  # None where the block has no biases
+    project_bias: Tensor | None = None
+    expand_bias: Tensor | None = None
+    contract_bias: Tensor | None = None
 
 
 @dataclass
@@ -105,6 +120,7 @@ class ImageGPT(Net):
         depth: The number of blocks.
         heads: The number of attention heads; divides the width.
         dropout: The rate of dropout on the embedding and on what each block adds.
+        bias: Whether the linear layers of the blocks have biases. The paper has none.
         classes: The number of class labels; 0 for none.
 
     Example:
@@ -126,20 +142,22 @@ class ImageGPT(Net):
         depth: int = 24,
         heads: int = 8,
         dropout: float = 0.0,
+        bias: bool = False,
         classes: int = 0,
     ) -> None:
         super().__init__(scan, levels, out_features, classes)
         require_positive(self, width=width, depth=depth, heads=heads)
         if width % heads:
             raise PixelarError(f"net ImageGPT: heads ({heads}) must divide width ({width})")
-        self.width, self.depth, self.heads, self.dropout = width, depth, heads, dropout
+        self.width, self.depth, self.heads = width, depth, heads
+        self.dropout, self.bias = dropout, bias
         self.embed = TokenEmbedding(scan, levels, width)
         self.start = nn.Parameter(torch.zeros(width))
         self.position = nn.Parameter(torch.zeros(scan.sites, width))
         self.label = LabelEmbedding(classes, width)
         self.drop = nn.Dropout(dropout)
         self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
-            Block(width, heads, dropout) for _ in range(depth)
+            Block(width, heads, dropout, bias) for _ in range(depth)
         )
         self.norm = nn.RMSNorm(width, eps=EPSILON)
         self.out = nn.Linear(width, out_features, bias=False)
@@ -155,6 +173,8 @@ class ImageGPT(Net):
             nn.init.normal_(block.project.weight, std=1 / math.sqrt(self.depth * self.width))
             nn.init.normal_(block.expand.weight, std=0.02)
             nn.init.normal_(block.contract.weight, std=0.02)
+            for name in LINEARS if self.bias else ():
+                nn.init.zeros_(getattr(block, name).bias)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.read(self.features(x, labels))
@@ -193,16 +213,19 @@ class ImageGPT(Net):
         by_head = (len(x), n, 3, self.heads, -1)
         later = h.new_full((n, n), -math.inf).triu_(1) if n > 1 else None
         for weights, keys, values in zip(cache.matrices, cache.keys, cache.values, strict=True):
-            q, k, v = (normalise(h, cache.floor) @ weights.qkv).view(by_head).permute(2, 0, 3, 1, 4)
+            qkv = linear(normalise(h, cache.floor), weights.qkv, weights.qkv_bias)
+            q, k, v = qkv.view(by_head).permute(2, 0, 3, 1, 4)
             keys[..., first:stop], values[:, :, first:stop] = k.mT, v
             scores = torch.bmm(q.flatten(0, 1), keys.flatten(0, 1)[..., :stop])
             if later is not None:
                 scores[..., first:] += later
             attended = torch.bmm(scores.softmax(-1), values.flatten(0, 1)[:, :stop])
             attended = attended.unflatten(0, (len(x), self.heads)).transpose(1, 2)
-            h = torch.addmm(h, attended.reshape(h.shape), weights.project)
-            inner = F.silu(normalise(h, cache.floor) @ weights.expand, inplace=True)
-            h = torch.addmm(h, inner, weights.contract)
+            attended = attended.reshape(h.shape)
+            h = add_linear(h, attended, weights.project, weights.project_bias)
+            inner = linear(normalise(h, cache.floor), weights.expand, weights.expand_bias)
+            inner = F.silu(inner, inplace=True)
+            h = add_linear(h, inner, weights.contract, weights.contract_bias)
         cache.filled = stop
         return (normalise(h, cache.floor) @ cache.out).unflatten(0, (len(x), -1))  # (B, n, P)
 
@@ -233,12 +256,19 @@ class ImageGPT(Net):
     def _matrices(self, block: Block) -> BlockMatrices:
         length = math.sqrt(self.width)
         qkv = block.qkv.weight.T * (length * block.attention_norm.weight[:, None])
-        qkv[:, : self.width] /= math.sqrt(self.width // self.heads)
+        per_head = math.sqrt(self.width // self.heads)
+        qkv[:, : self.width] /= per_head
+        biases: dict[str, Tensor] = {}
+        if self.bias:
+            biases = {f"{name}_bias": getattr(block, name).bias.clone() for name in LINEARS}
+            biases["qkv_bias"][: self.width] /= per_head
+            biases["expand_bias"] *= 1.702
         return BlockMatrices(
             qkv=qkv,
             project=block.project.weight.T.contiguous(),
             expand=block.expand.weight.T * (1.702 * length * block.mlp_norm.weight[:, None]),
             contract=block.contract.weight.T / 1.702,
+            **biases,
         )
 
     def _start(self, x: Tensor, labels: Tensor | None) -> Tensor:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from pixelar.errors import PixelarError
-from pixelar.files import replacing
+from pixelar.files import read_torch, replacing
 
 __all__ = ["AtomicCheckpointIO", "Checkpoints", "newest_checkpoint", "read_checkpoint"]
 
@@ -161,19 +160,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise PixelarError(f"no checkpoint at {path}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged:
-            raise PixelarError(
-                f"checkpoint {path} is damaged: {damaged} does not match its checksum"
-            )
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except PixelarError:
-        raise
-    except Exception as error:
-        reason = str(error).splitlines()[0][:200]
-        raise PixelarError(f"{path} is not a readable checkpoint: {reason}") from error
+    checkpoint = read_torch(path)
     if not isinstance(checkpoint, dict) or "pixelar" not in checkpoint:
         raise PixelarError(f"{path} is not a checkpoint of pixelar")
     return checkpoint

@@ -1,0 +1,51 @@
+"""Commands that turn models into folders: ours from what was trained here or elsewhere, and theirs
+from ours.
+"""
+
+from argparse import Namespace
+from pathlib import Path
+
+from pixelar.cli.inputs import open_model
+from pixelar.errors import PixelarError
+from pixelar.folders import Weights, load_checkpoint, save
+from pixelar.importing import export_imagegpt, import_model
+from pixelar.packaged import find
+
+__all__ = ["export_model", "import_weights"]
+
+
+def import_weights(options: Namespace) -> int:
+    """Writes a model folder from weights of another program."""
+    _check_apart(Path(options.path), options.output)
+    model = import_model(options.path, format=options.format)
+    save(model, options.output)
+    size = " × ".join(map(str, model.image_shape))
+    count = sum(p.numel() for p in model.parameters())
+    print(f"{options.output}: {type(model.net).__name__}, images of {size}, {count:,} parameters")
+    return 0
+
+
+def export_model(options: Namespace) -> int:
+    """Writes a model folder from a training checkpoint, or a model for another program."""
+    weights: Weights = options.weights or "ema"
+    if options.format == "pixelar":
+        save(load_checkpoint(options.model, weights=weights), options.output, weights=weights)
+        print(f"{options.output}: {weights} weights of {options.model}")
+        return 0
+    path = find(options.model)
+    _check_apart(path, options.output)
+    if path.suffix == ".ckpt":
+        model = load_checkpoint(path, weights=weights)
+    elif options.weights:
+        raise PixelarError(f"--weights chooses between those of a .ckpt; {path} has only its own")
+    else:
+        model = open_model(options.model)
+    export_imagegpt(model, options.output)
+    print(f"{options.output}: {options.model} as an ImageGPT of transformers")
+    return 0
+
+
+def _check_apart(path: Path, output: str) -> None:
+    """Raises PixelarError if a model would be written over the files that it is read from."""
+    if path.resolve() == Path(output).resolve():
+        raise PixelarError(f"-o must be another folder than {path}, which it would overwrite")

@@ -1,0 +1,53 @@
+"""Weights of other programs, read as our models.
+
+A reader takes a path and returns a model, or raises PixelarError: a file is believed only as far as
+it has been looked at.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pixelar.errors import PixelarError, did_you_mean
+from pixelar.importing.imagegpt import export_imagegpt, import_imagegpt
+from pixelar.model import PixelModel
+
+__all__ = ["IMPORTERS", "export_imagegpt", "import_imagegpt", "import_model"]
+
+CHECKPOINTS = (".pt", ".pth")
+
+
+def _import_pixelcnnpp(path: Path) -> PixelModel:
+    from pixelar.importing.pixelcnnpp import import_pixelcnnpp
+
+    return import_pixelcnnpp(path)
+
+
+IMPORTERS: dict[str, Callable[[Path], PixelModel]] = {
+    "imagegpt": import_imagegpt,
+    "pixelcnnpp": _import_pixelcnnpp,
+}
+
+
+def import_model(path: str | Path, *, format: str | None = None) -> PixelModel:
+    """Returns the model that another program wrote.
+
+    Arguments:
+        path: A folder of `transformers`, or a checkpoint.
+        format: One of `IMPORTERS`; None tells by the path: a folder is an ImageGPT, a file that
+            ends in .pt or .pth a PixelCNN++.
+
+    Raises:
+        PixelarError: If there is nothing of that kind, or it is damaged or another net.
+    """
+    path = Path(path)
+    if format is not None and format not in IMPORTERS:
+        raise PixelarError(f"format: {did_you_mean(format, IMPORTERS)}")
+    if format is None and path.is_file() and path.suffix not in CHECKPOINTS:
+        raise PixelarError(
+            f"{path} is neither a folder of transformers nor a checkpoint (.pt, .pth); "
+            "say what it is with --format"
+        )
+    if format is None:
+        checkpoint = path.suffix in CHECKPOINTS and not path.is_dir()
+        format = "pixelcnnpp" if checkpoint else "imagegpt"
+    return IMPORTERS[format](path)
