@@ -18,7 +18,7 @@ and the first one sees nothing, which is zero. Keys, values and queries go throu
 of their own; `place` is the row and the column, from -½ to ½.
 
 Two things are as in the authors' program, with which the net has the 46 M parameters that it is
-known for: activations are ELU (concatenated ELU would make it 85 M), and attention has one head.
+known for: activations are ELU (with concatenated ELU it would have 91 M), and attention has one head.
 Assumed: each coordinate is one plane, where the program repeats it for every colour; there is no
 weight normalisation, so the second convolution of a gated block begins at a tenth of the usual
 size, as theirs does.
@@ -28,10 +28,7 @@ References:
     https://arxiv.org/abs/1712.09763
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -39,14 +36,14 @@ from torch import Tensor, nn
 
 from pixelar.errors import PixelarError
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
-from pixelar.layers.incremental import ColumnsLeft
 from pixelar.layers.shifted import (
     DownRightShiftedConv2d,
     DownShiftedConv2d,
     shift_down,
     shift_right,
 )
-from pixelar.nets.base import Net, keep_rows, require_positive, require_scan
+from pixelar.nets.base import Net, require_positive, require_scan
+from pixelar.nets.pixelsnail_cache import PixelSNAILCache
 from pixelar.scan import Scan
 
 __all__ = ["PixelSNAIL"]
@@ -172,78 +169,6 @@ class Block(nn.Module):
         return self.key_value(self.memory(content, labels)).flatten(2).mT.split(self.split, -1)
 
 
-@dataclass(frozen=True)
-class LayerMatrices:
-    """A gated 2×2 block. Of each convolution: what it sees of the row above, as a kernel, and of
-    its own row, as a matrix.
-    """
-
-    into_above: Tensor  # (D, D, 1, 2)
-    into_bias: Tensor
-    into: Tensor  # (2D, D)
-    gates_above: Tensor  # (2D, D, 1, 2)
-    gates: Tensor  # (2D, 2D)
-
-
-@dataclass(frozen=True)
-class AttentionMatrices:
-    """A block's attention. The blocks of the query and of the mixing begin with the same product:
-    both read ELU of ul. The scale of attention is inside the query's.
-    """
-
-    first: Tensor  # (D + 2, (D + 2) + D)
-    first_bias: Tensor
-    question: Tensor  # (D + 2, 2 (D + 2))
-    query: Tensor
-    query_bias: Tensor
-    seen: Tensor  # (D / 2, D)
-    mix: Tensor  # (D, 2D)
-
-
-@dataclass(frozen=True)
-class Matrices:
-    """The weights as a step uses them; keys and values of all blocks are made together."""
-
-    stem: Tensor  # what the pixel to the left adds, (C, D)
-    layers: list[LayerMatrices]
-    attention: list[AttentionMatrices]
-    memory: tuple[Tensor, ...]  # of E = C + D + 2: (depth, E, E), bias, (depth, E, 2E)
-    key_value: tuple[Tensor, Tensor]  # (depth, E, key_width + D / 2), bias
-    out: Tensor
-    out_bias: Tensor
-
-
-@dataclass(frozen=True)
-class GateBiases:
-    """The biases of all gates, with the label in them: one row, or one for each canvas."""
-
-    layers: list[Tensor]  # (B, 2D)
-    question: list[Tensor]  # (B, 2 (D + 2))
-    mix: list[Tensor]  # (B, 2D)
-    memory: Tensor  # (depth, B, 2E)
-
-
-Column: TypeAlias = list[list[tuple[Tensor, ...]]]
-
-
-@dataclass
-class PixelSNAILCache:
-    """The row so far, what the row above adds to it, and keys and values of all places before."""
-
-    matrices: Matrices
-    biases: GateBiases
-    labels: Tensor | None
-    left: list[ColumnsLeft]  # what convolutions read in this row: of each layer `into`, `gates`
-    above: list[Tensor]  # what they add from the row above, bias included: (B, W, D or 2D)
-    stem: Tensor  # the same of the stem, (B, W, D)
-    content: Tensor  # [x, ul, place] of the newest place, (depth, B, E); x comes with the next step
-    keys: Tensor  # (depth, B, key_width, T): as the product with q reads them
-    values: Tensor  # (depth, B, T, D / 2)
-    maps: Tensor  # room for the maps of a gate, (B, 2D)
-    filled: int = 0  # places that have keys and values
-    columns: dict[int, Column] = field(default_factory=dict)  # views of these, by column
-
-
 class PixelSNAIL(Net):
     """Shifted convolutions and causal attention; takes the scan `raster`.
 
@@ -317,63 +242,29 @@ class PixelSNAIL(Net):
 
     @torch.no_grad()
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> PixelSNAILCache:
-        batch, columns, width = len(x), self.scan.shape[2], self.width
-        sizes = [width, 2 * width] * (self.depth * self.layers)
-        like, sites = self.out.weight, (self.depth, batch, self.scan.sites)
-        return PixelSNAILCache(
-            matrices=self._matrices(),
-            biases=self._biases(labels),
-            labels=labels,
-            left=[ColumnsLeft(2, 1, (batch, columns, width), like) for _ in sizes],
-            above=[like.new_zeros(batch, columns, size) for size in sizes],
-            stem=like.new_zeros(batch, columns, width),
-            content=like.new_zeros(self.depth, batch, x.shape[1] + width + 2),
-            keys=like.new_empty(*sites[:2], self.key_width, sites[2]),
-            values=like.new_empty(*sites, width // 2),
-            maps=like.new_zeros(batch, 2 * width),
-        )
+        return PixelSNAILCache(self, len(x), labels)
 
     @torch.no_grad()
     def step(self, x: Tensor, t: int, cache: PixelSNAILCache) -> Tensor:
         i, j = divmod(t, x.shape[3])
+        pixel = None
         if t:
-            last = divmod(t - 1, x.shape[3])
-            pixel = self.embed(x[:, :, last[0], last[1]])  # (B, C)
-            self._remember(pixel, t - 1, cache)
+            row, column = divmod(t - 1, x.shape[3])
+            pixel = self.embed(x[:, :, row, column])  # (B, C)
+            cache.remember(pixel, t - 1)
         if j == 0:
-            self._begin_row(x, i, cache)
-        cache.content[:, :, -2:] = self.places[0, :, i, j]
-        ul, matrices, biases = cache.stem[:, j], cache.matrices, cache.biases
-        if j:
-            ul = torch.addmm(ul, pixel, matrices.stem)
-        maps, a, b = cache.maps, cache.maps[:, : self.width], cache.maps[:, self.width :]
-        blocks = zip(
-            self._column(cache, j),
-            cache.content[:, :, x.shape[1] :].unbind(),
-            cache.keys[..., :t].unbind(),
-            cache.values[:, :, :t].unbind(),
-            zip(matrices.attention, biases.question, biases.mix, strict=True),
-            strict=True,
-        )
-        for layers, content, keys, values, attention in blocks:
-            for before, window, above, into, inner, inner_window, gates_above, gates in layers:
-                before.copy_(F.elu(ul))
-                torch.addmm(above, window, into, out=inner)
-                F.elu_(inner)
-                torch.addmm(gates_above, inner_window, gates, out=maps)
-                ul = torch.addcmul(ul, a, b.sigmoid_())
-            content[:, : self.width] = ul
-            ul = self._attend(content, keys, values, *attention)
-        return torch.addmm(matrices.out_bias, F.elu(ul), matrices.out)  # (B, P)
+            pixels = self.embed(x[:, :, max(i - 1, 0) : i + 1])
+            pixels[:, :, -1] = 0  # not known yet: `advance` adds what they bring
+            cache.begin_row(self.stem(pixels)[:, :, -1].mT)
+        return cache.advance(pixel if j else None, self.places[0, :, i, j], j)
 
     @torch.no_grad()
     def prefill(self, x: Tensor, stop: int, cache: PixelSNAILCache) -> None:
-        columns = x.shape[3]
-        i = stop // columns
+        i = stop // x.shape[3]
+        filled = cache.filled = i * x.shape[3]
         if i:
             pixels = self.embed(x[:, :, :i])
             places = self.places[:, :, :i].expand(len(x), -1, -1, -1)
-            cache.filled = i * columns
             ul, left = self.stem(pixels), iter(cache.left)
             for k, block in enumerate(self.blocks):
                 for layer in block.layers:
@@ -383,167 +274,13 @@ class PixelSNAIL(Net):
                     ul = layer.finish(ul, inner, cache.labels)
                 content = torch.cat((pixels, ul, places), 1)
                 keys, values = block.keys_values(content, cache.labels)
-                cache.keys[k, ..., : cache.filled] = keys.mT
-                cache.values[k, :, : cache.filled] = values
+                cache.keys[k, ..., :filled], cache.values[k, :, :filled] = keys.mT, values
                 cache.content[k] = content[:, :, -1, -1]
                 if k + 1 < self.depth:
                     ul = block.attend(ul, content, cache.labels)
-        for t in range(i * columns, stop):
+        for t in range(filled, stop):
             self.step(x, t, cache)
 
-    @torch.no_grad()
     def select(self, cache: PixelSNAILCache, rows: Tensor) -> PixelSNAILCache:
-        for left in cache.left:
-            left.select(rows)
-        keys, values = (
-            tensor.new_empty(self.depth, len(rows), *tensor.shape[2:])
-            for tensor in (cache.keys, cache.values)
-        )
-        keys[..., : cache.filled] = cache.keys[:, rows, :, : cache.filled]
-        values[:, :, : cache.filled] = cache.values[:, rows, : cache.filled]
-        labels = None if cache.labels is None else cache.labels[rows]
-        return replace(
-            cache,
-            biases=cache.biases if labels is None else self._biases(labels),
-            labels=labels,
-            above=keep_rows(cache.above, rows),
-            stem=cache.stem[rows],
-            content=cache.content[:, rows],
-            keys=keys,
-            values=values,
-            maps=cache.maps[rows],
-            columns={},
-        )
-
-    def _begin_row(self, x: Tensor, i: int, cache: PixelSNAILCache) -> None:
-        """Computes what the row above adds to row i, for all columns and convolutions."""
-        pixels = self.embed(x[:, :, max(i - 1, 0) : i + 1])
-        pixels[:, :, -1] = 0  # not known yet; a step adds its left neighbour's
-        cache.stem.copy_(self.stem(pixels)[:, :, -1].mT)
-        for k, (layer, bias) in enumerate(
-            zip(cache.matrices.layers, cache.biases.layers, strict=True)
-        ):
-            into, gates = cache.left[2 * k : 2 * k + 2]
-            cache.above[2 * k].copy_(seen_below(into, layer.into_above) + layer.into_bias)
-            cache.above[2 * k + 1].copy_(seen_below(gates, layer.gates_above) + bias[:, None])
-
-    def _remember(self, pixel: Tensor, t: int, cache: PixelSNAILCache) -> None:
-        """Makes the keys and values of all blocks at site t, whose pixel (B, C) is known now."""
-        content, (into, into_bias, gates) = cache.content, cache.matrices.memory
-        key_value, key_value_bias = cache.matrices.key_value
-        content[:, :, : pixel.shape[1]] = pixel
-        inner = F.elu_(torch.baddbmm(into_bias, F.elu(content), into))
-        a, b = torch.baddbmm(cache.biases.memory, inner, gates).chunk(2, -1)
-        made = torch.baddbmm(key_value_bias, torch.addcmul(content, a, b.sigmoid_()), key_value)
-        cache.keys[..., t] = made[..., : self.key_width]
-        cache.values[:, :, t] = made[..., self.key_width :]
-        cache.filled = t + 1
-
-    def _attend(
-        self,
-        content: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        matrices: AttentionMatrices,
-        question_bias: Tensor,
-        mix_bias: Tensor,
-    ) -> Tensor:
-        """Returns the stream (B, D) after a block's attention, from [ul, place] (B, D + 2)."""
-        first = torch.addmm(matrices.first_bias, F.elu(content), matrices.first)
-        inner, joined = first.split((self.width + 2, self.width), 1)
-        a, b = torch.addmm(question_bias, F.elu(inner), matrices.question).chunk(2, 1)
-        asked = torch.addcmul(content, a, b.sigmoid_())
-        q = torch.addmm(matrices.query_bias, asked, matrices.query)
-        if keys.shape[-1]:
-            seen = torch.bmm(torch.bmm(q[:, None], keys).softmax(-1), values)[:, 0]
-            joined = torch.addmm(joined, F.elu_(seen), matrices.seen)
-        a, b = torch.addmm(mix_bias, F.elu(joined), matrices.mix).chunk(2, 1)
-        return torch.addcmul(content[:, : self.width], a, b.sigmoid_())
-
-    def _column(self, cache: PixelSNAILCache, j: int) -> Column:
-        """Returns the views of column j that a step reads and writes, made once for all rows."""
-        if j not in cache.columns:
-            found = []
-            for k, layer in enumerate(cache.matrices.layers):
-                (into, gates), (above, gates_above) = (
-                    pair[2 * k : 2 * k + 2] for pair in (cache.left, cache.above)
-                )
-                found.append(
-                    (into.at(j), into.seen(j), above[:, j], layer.into)
-                    + (gates.at(j), gates.seen(j), gates_above[:, j], layer.gates)
-                )
-            cache.columns[j] = [
-                found[k : k + self.layers] for k in range(0, len(found), self.layers)
-            ]
-        return cache.columns[j]
-
-    def _biases(self, labels: Tensor | None) -> GateBiases:
-        def bias(block: GatedBlock) -> Tensor:
-            assert block.gates.bias is not None
-            return block.gates.bias + block.label(labels)
-
-        return GateBiases(
-            layers=[bias(layer) for block in self.blocks for layer in block.layers],
-            question=[bias(block.question) for block in self.blocks],
-            mix=[bias(block.mix) for block in self.blocks],
-            memory=torch.stack([bias(block.memory) for block in self.blocks]),
-        )
-
-    def _matrices(self) -> Matrices:
-        layers = []
-        for layer in (layer for block in self.blocks for layer in block.layers):
-            (into_above, into), (gates_above, gates) = map(halves, (layer.into, layer.gates))
-            layers.append(LayerMatrices(into_above, layer.into.bias, into, gates_above, gates))
-        memory = [block.memory for block in self.blocks]
-        key_value = [block.key_value for block in self.blocks]
-        return Matrices(
-            stem=self.stem.left.weight[:, :-1, 1, 0].T.contiguous(),
-            layers=layers,
-            attention=[self._attention(block) for block in self.blocks],
-            memory=(
-                *stacked([block.into for block in memory]),
-                stacked([block.gates for block in memory])[0],
-            ),
-            key_value=stacked(key_value),
-            out=matrix(self.out),
-            out_bias=self.out.bias,
-        )
-
-    def _attention(self, block: Block) -> AttentionMatrices:
-        question, mix = block.question, block.mix
-        assert mix.extra is not None
-        reads_ul = F.pad(matrix(mix.into), (0, 0, 0, 2))  # and nothing of its place
-        scale = 1 / math.sqrt(self.key_width)
-        return AttentionMatrices(
-            first=torch.cat((matrix(question.into), reads_ul), 1),
-            first_bias=torch.cat((question.into.bias, mix.into.bias + mix.extra.bias)),
-            question=matrix(question.gates),
-            query=matrix(block.query) * scale,
-            query_bias=block.query.bias * scale,
-            seen=matrix(mix.extra),
-            mix=matrix(mix.gates),
-        )
-
-
-def matrix(conv: nn.Conv2d) -> Tensor:
-    """Returns a 1×1 convolution as a matrix (in, out)."""
-    return conv.weight[:, :, 0, 0].T.contiguous()
-
-
-def stacked(convs: Sequence[nn.Conv2d]) -> tuple[Tensor, Tensor]:
-    """Returns 1×1 convolutions as matrices (n, in, out) and biases (n, 1, out)."""
-    biases = [conv.bias[None] for conv in convs if conv.bias is not None]
-    return torch.stack([matrix(conv) for conv in convs]), torch.stack(biases)
-
-
-def halves(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    """Returns the upper row of a 2×2 kernel, with shape (out, in, 1, 2), and the lower as a matrix
-    (2 · in, out).
-    """
-    above = conv.weight[:, :, :1].contiguous(memory_format=torch.channels_last)
-    return above, conv.weight[:, :, 1].permute(2, 1, 0).flatten(0, 1)
-
-
-def seen_below(row: ColumnsLeft, kernel: Tensor) -> Tensor:
-    """Returns what the row below sees of a row through the upper half of a kernel: (B, W, out)."""
-    return F.conv2d(row.buffer.permute(0, 3, 1, 2), kernel)[:, :, 0].mT
+        cache.select(rows)
+        return cache
