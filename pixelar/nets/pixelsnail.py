@@ -17,8 +17,8 @@ place. Keys and values do hold it, and so attention is strict: place t looks at 
 and the first one sees nothing, which is zero. Keys, values and queries go through gated 1×1 blocks
 of their own; `place` is the row and the column, from -½ to ½.
 
-Two things are as in the authors' program, with which the net has the 46 M parameters that it is
-known for: activations are ELU (with concatenated ELU it would have 91 M), and attention has one head.
+The authors' program decides two things: attention has one head, and activations are ELU. With them
+the net has the 46 M parameters that it is known for; with concatenated ELU it would have 91 M.
 Assumed: each coordinate is one plane, where the program repeats it for every colour; there is no
 weight normalisation, so the second convolution of a gated block begins at a tenth of the usual
 size, as theirs does.
@@ -50,7 +50,7 @@ __all__ = ["PixelSNAIL"]
 
 
 class Stem(nn.Module):
-    """What is above and to the left of a pixel; a plane of ones tells the image from its padding."""
+    """What is above and to the left of a pixel; ones beside it tell the image from its padding."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -220,10 +220,9 @@ class PixelSNAIL(Net):
             Block(channels, width, layers, key_width, dropout, classes) for _ in range(depth)
         )
         self.out = pointwise(width, out_features)
-        places = torch.meshgrid(
-            torch.arange(height) / height - 0.5, torch.arange(columns) / columns - 0.5, indexing="ij"
-        )
-        self.register_buffer("places", torch.stack(places)[None], persistent=False)
+        rows, along = (torch.arange(size) / size - 0.5 for size in (height, columns))
+        places = torch.stack(torch.meshgrid(rows, along, indexing="ij"))
+        self.register_buffer("places", places[None], persistent=False)
         self.places: Tensor  # (1, 2, H, W)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -217,9 +217,7 @@ class PixelSNAILCache:
                 into, gates = self.left[2 * k : 2 * k + 2]
                 above, gates_above = self.above[2 * k : 2 * k + 2]
                 first = (into.at(j), into.seen(j), above[:, j], layer.into)
-                found.append(
-                    (*first, gates.at(j), gates.seen(j), gates_above[:, j], layer.gates)
-                )
+                found.append((*first, gates.at(j), gates.seen(j), gates_above[:, j], layer.gates))
             each = len(found) // len(self.attention)
             self.columns[j] = [found[k : k + each] for k in range(0, len(found), each)]
         return self.columns[j]
