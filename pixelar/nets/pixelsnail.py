@@ -28,6 +28,7 @@ References:
     https://arxiv.org/abs/1712.09763
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -35,6 +36,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelar.errors import PixelarError
+from pixelar.layers.activations import elu
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.shifted import (
     DownRightShiftedConv2d,
@@ -97,10 +99,10 @@ class GatedBlock(nn.Module):
 
     def inner(self, h: Tensor, extra: Tensor | None = None) -> Tensor:
         """Returns what the second convolution reads, with the shape of h."""
-        inner = self.into(F.elu(h))
+        inner = self.into(elu(h))
         if self.extra is not None and extra is not None:
-            inner = inner + self.extra(F.elu(extra))
-        return self.dropout(F.elu(inner))
+            inner = inner + self.extra(elu(extra))
+        return self.dropout(elu(inner))
 
     def finish(self, h: Tensor, inner: Tensor, labels: Tensor | None) -> Tensor:
         """Returns the block's output, with the shape of h."""
@@ -116,9 +118,16 @@ def pointwise(in_channels: int, out_channels: int) -> nn.Conv2d:
 def attend_before(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Returns what each place sees of the values (B, T, F) of the places before it; the first sees
     zero.
+
+    Keys are made as long as values with zeros: attention then keeps none of its T² weights.
     """
-    seen = F.scaled_dot_product_attention(q[:, 1:], k[:, :-1], v[:, :-1], is_causal=True)
-    return F.pad(seen, (0, 0, 1, 0))
+    longest = max(q.shape[-1], v.shape[-1])
+    q, k, long = (
+        F.pad(each, (0, longest - each.shape[-1])).contiguous()[:, None]
+        for each in (q[:, 1:] / math.sqrt(q.shape[-1]), k[:, :-1], v[:, :-1])
+    )
+    seen = F.scaled_dot_product_attention(q, k, long, is_causal=True, scale=1.0)[:, 0]
+    return F.pad(seen[..., : v.shape[-1]], (0, 0, 1, 0))  # (B, T, F)
 
 
 class Block(nn.Module):
@@ -237,7 +246,7 @@ class PixelSNAIL(Net):
         return ul
 
     def read(self, features: Tensor) -> Tensor:
-        return self.out(F.elu(features)).flatten(2).mT  # (B, T, P)
+        return self.out(elu(features)).flatten(2).mT  # (B, T, P)
 
     @torch.no_grad()
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> PixelSNAILCache:
@@ -268,7 +277,7 @@ class PixelSNAIL(Net):
             for k, block in enumerate(self.blocks):
                 for layer in block.layers:
                     inner = layer.inner(ul)
-                    next(left).fill(F.elu(ul[:, :, -1]).mT)
+                    next(left).fill(elu(ul[:, :, -1]).mT)
                     next(left).fill(inner[:, :, -1].mT)
                     ul = layer.finish(ul, inner, cache.labels)
                 content = torch.cat((pixels, ul, places), 1)

@@ -110,6 +110,7 @@ class PixelSNAILCache:
         self.keys = like.new_empty(net.depth, batch, self.key_width, sites)  # as q reads them
         self.values = like.new_empty(net.depth, batch, sites, self.width // 2)
         self.maps = like.new_zeros(batch, 2 * self.width)  # room for the maps of a gate
+        self.zero, self.one = like.new_zeros(()), like.new_ones(())
         self.filled = 0  # places that have keys and values
         self.columns: dict[int, Column] = {}  # views of these, by column
 
@@ -135,7 +136,7 @@ class PixelSNAILCache:
         """Makes the keys and values of all blocks at site t, whose pixel (B, C) is known now."""
         content, weights = self.content, self.memory
         content[:, :, : pixel.shape[1]] = pixel
-        inner = F.elu_(torch.baddbmm(weights.into_bias, F.elu(content), weights.into))
+        inner = self._elu(torch.baddbmm(weights.into_bias, self._elu(content), weights.into))
         a, b = torch.baddbmm(self.memory_bias, inner, weights.gates).chunk(2, -1)
         gated = torch.addcmul(content, a, b.sigmoid_())
         made = torch.baddbmm(weights.key_value_bias, gated, weights.key_value)
@@ -179,14 +180,14 @@ class PixelSNAILCache:
         )
         for layers, content, keys, values, attention in blocks:
             for before, window, above, into, inner, inner_window, gates_above, gates in layers:
-                before.copy_(F.elu(ul))
+                self._elu(ul, out=before)
                 torch.addmm(above, window, into, out=inner)
-                F.elu_(inner)
+                self._elu(inner, out=inner)
                 torch.addmm(gates_above, inner_window, gates, out=maps)
                 ul = torch.addcmul(ul, a, b.sigmoid_())
             content[:, : self.width] = ul
             ul = self._attend(content, keys, values, *attention)
-        return torch.addmm(self.out_bias, F.elu(ul), self.out)
+        return torch.addmm(self.out_bias, self._elu(ul), self.out)
 
     def _attend(
         self,
@@ -198,16 +199,21 @@ class PixelSNAILCache:
         mix_bias: Tensor,
     ) -> Tensor:
         """Returns the stream (B, D) after a block's attention, from [ul, place] (B, D + 2)."""
-        first = torch.addmm(weights.first_bias, F.elu(content), weights.first)
+        first = torch.addmm(weights.first_bias, self._elu(content), weights.first)
         inner, joined = first.split((self.width + 2, self.width), 1)
-        a, b = torch.addmm(question_bias, F.elu(inner), weights.question).chunk(2, 1)
+        a, b = torch.addmm(question_bias, self._elu(inner), weights.question).chunk(2, 1)
         asked = torch.addcmul(content, a, b.sigmoid_())
         if keys.shape[-1]:
             q = torch.addmm(weights.query_bias, asked, weights.query)
             seen = torch.bmm(torch.bmm(q[:, None], keys).softmax(-1), values)[:, 0]
-            joined = torch.addmm(joined, F.elu_(seen), weights.seen)
-        a, b = torch.addmm(mix_bias, F.elu(joined), weights.mix).chunk(2, 1)
+            joined = torch.addmm(joined, self._elu(seen), weights.seen)
+        a, b = torch.addmm(mix_bias, self._elu(joined), weights.mix).chunk(2, 1)
         return torch.addcmul(content[:, : self.width], a, b.sigmoid_())
+
+    def _elu(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Returns ELU of x; as `layers.activations`, without what gradients ask for."""
+        lower = torch.minimum(x, self.zero).exp_().sub_(self.one)
+        return torch.maximum(lower, x, out=out)
 
     def _column(self, j: int) -> Column:
         """Returns the views of column j that a step reads and writes, made once for all rows."""
