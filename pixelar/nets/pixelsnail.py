@@ -263,8 +263,8 @@ class PixelSNAIL(Net):
         if j == 0:
             pixels = self.embed(x[:, :, max(i - 1, 0) : i + 1])
             pixels[:, :, -1] = 0  # not known yet: `advance` adds what they bring
-            cache.begin_row(self.stem(pixels)[:, :, -1].mT)
-        return cache.advance(pixel if j else None, self.places[0, :, i, j], j)
+            cache.begin_row(self.stem(pixels)[:, :, -1].mT, i)
+        return cache.advance(pixel if j else None, j)
 
     @torch.no_grad()
     def prefill(self, x: Tensor, stop: int, cache: PixelSNAILCache) -> None:

@@ -106,13 +106,13 @@ class PixelSNAILCache:
         self.stem = like.new_zeros(batch, columns, self.width)  # the same of the stem
         # [x, ul, place] of the newest place, (depth, B, E); its x is known at the next step
         self.content = like.new_zeros(net.depth, batch, channels + self.width + 2)
+        self.rows, self.along = net.places[0, 0, :, 0].tolist(), net.places[0, 1, 0].tolist()
         sites = height * columns
         self.keys = like.new_empty(net.depth, batch, self.key_width, sites)  # as q reads them
         self.values = like.new_empty(net.depth, batch, sites, self.width // 2)
-        self.maps = like.new_zeros(batch, 2 * self.width)  # room for the maps of a gate
-        self.zero, self.one = like.new_zeros(()), like.new_ones(())
         self.filled = 0  # places that have keys and values
-        self.columns: dict[int, Column] = {}  # views of these, by column
+        self.zero, self.one = like.new_zeros(()), like.new_ones(())
+        self._make_views()
 
     def select(self, rows: Tensor) -> None:
         """Keeps these rows of the batch."""
@@ -124,32 +124,50 @@ class PixelSNAILCache:
         for left in self.left:
             left.select(rows)
         keep_rows(self.above, rows)
-        self.stem, self.maps, self.content = self.stem[rows], self.maps[rows], self.content[:, rows]
+        self.stem, self.content = self.stem[rows], self.content[:, rows]
         keys, values, filled = self.keys, self.values, self.filled
         self.keys = keys.new_empty(len(keys), len(rows), *keys.shape[2:])
         self.keys[..., :filled] = keys[..., :filled][:, rows]
         self.values = values.new_empty(len(values), len(rows), *values.shape[2:])
         self.values[:, :, :filled] = values[:, :, :filled][:, rows]
-        self.columns.clear()
+        self._make_views()
+
+    def _make_views(self) -> None:
+        """Makes room for what a step computes, and the views that it writes to."""
+        width, (_, batch, size) = self.width, self.content.shape
+        self.maps = self.out.new_empty(batch, 2 * width)
+        self.long_maps = self.out.new_empty(batch, 2 * (width + 2))
+        self.first = self.out.new_empty(batch, 2 * width + 2)
+        self.all_maps = self.out.new_empty(len(self.content), batch, 2 * size)
+        self.pixel, ul, self.row, self.column = self.content.split(
+            (size - width - 2, width, 1, 1), 2
+        )
+        contents = self.content[:, :, -2 - width :].unbind()
+        attention = (self.attention, self.question_biases, self.mix_biases)
+        self.blocks = list(zip(contents, ul.unbind(), *attention, strict=True))
+        self.columns: dict[int, Column] = {}  # what a step reads and writes in the row, by column
+        # of so few numbers, `F.elu` takes less time than the calls of its parts
+        self.elu = elu_of_few if batch * width <= 192 else self._elu_of_many
 
     def remember(self, pixel: Tensor, t: int) -> None:
         """Makes the keys and values of all blocks at site t, whose pixel (B, C) is known now."""
-        content, weights = self.content, self.memory
-        content[:, :, : pixel.shape[1]] = pixel
-        inner = self._elu(torch.baddbmm(weights.into_bias, self._elu(content), weights.into))
-        a, b = torch.baddbmm(self.memory_bias, inner, weights.gates).chunk(2, -1)
-        gated = torch.addcmul(content, a, b.sigmoid_())
+        weights, (a, b) = self.memory, self.all_maps.chunk(2, 2)
+        self.pixel.copy_(pixel)
+        inner = torch.baddbmm(weights.into_bias, self.elu(self.content), weights.into)
+        torch.baddbmm(self.memory_bias, self.elu(inner), weights.gates, out=self.all_maps)
+        gated = torch.addcmul(self.content, a, b.sigmoid_())
         made = torch.baddbmm(weights.key_value_bias, gated, weights.key_value)
-        self.keys[..., t] = made[..., : self.key_width]
-        self.values[:, :, t] = made[..., self.key_width :]
+        self.keys[..., t], self.values[:, :, t] = made.split((self.key_width, self.width // 2), 2)
         self.filled = t + 1
 
-    def begin_row(self, stem: Tensor) -> None:
-        """Computes what the row above adds to a row, for all columns and convolutions.
+    def begin_row(self, stem: Tensor, i: int) -> None:
+        """Computes what row i - 1 adds to row i, for all columns and convolutions.
 
         Arguments:
-            stem: The stem's maps of the row, as far as they come from above, with shape (B, W, D).
+            stem: The stem's maps of row i, as far as they come from above, with shape (B, W, D).
+            i: The row.
         """
+        self.row.fill_(self.rows[i])
         self.stem.copy_(stem)
         for k, (layer, bias) in enumerate(zip(self.layers, self.layer_biases, strict=True)):
             into, gates = self.left[2 * k : 2 * k + 2]
@@ -157,63 +175,75 @@ class PixelSNAILCache:
             below = seen_below(gates, layer.gates_above)
             torch.add(below, bias[:, None], out=self.above[2 * k + 1])
 
-    def advance(self, pixel: Tensor | None, place: Tensor, j: int) -> Tensor:
+    def advance(self, pixel: Tensor | None, j: int) -> Tensor:
         """Returns the parameters (B, P) of the pixel at column j.
 
         Arguments:
             pixel: The pixel to the left, with shape (B, C); None at the first column.
-            place: The coordinates, with shape (2,).
             j: The column.
         """
-        self.content[:, :, -2:] = place
+        self.column.fill_(self.along[j])
         ul = self.stem[:, j]
         if pixel is not None:
             ul = torch.addmm(ul, pixel, self.stem_left)
-        maps, a, b = self.maps, self.maps[:, : self.width], self.maps[:, self.width :]
+        maps, (a, b), elu = self.maps, self.maps.chunk(2, 1), self.elu
         blocks = zip(
             self._column(j),
-            self.content[:, :, -2 - self.width :].unbind(),
             self.keys[..., : self.filled].unbind(),
             self.values[:, :, : self.filled].unbind(),
-            zip(self.attention, self.question_biases, self.mix_biases, strict=True),
+            self.blocks,
             strict=True,
         )
-        for layers, content, keys, values, attention in blocks:
+        for layers, keys, values, block in blocks:
             for before, window, above, into, inner, inner_window, gates_above, gates in layers:
-                self._elu(ul, out=before)
+                elu(ul, before)
                 torch.addmm(above, window, into, out=inner)
-                self._elu(inner, out=inner)
+                elu(inner, inner)
                 torch.addmm(gates_above, inner_window, gates, out=maps)
                 ul = torch.addcmul(ul, a, b.sigmoid_())
-            content[:, : self.width] = ul
-            ul = self._attend(content, keys, values, *attention)
-        return torch.addmm(self.out_bias, self._elu(ul), self.out)
+            ul = self._attend(ul, keys, values, *block)
+        return torch.addmm(self.out_bias, elu(ul), self.out)
 
     def _attend(
         self,
-        content: Tensor,
+        ul: Tensor,
         keys: Tensor,
         values: Tensor,
+        content: Tensor,
+        newest: Tensor,
         weights: AttentionMatrices,
         question_bias: Tensor,
         mix_bias: Tensor,
     ) -> Tensor:
-        """Returns the stream (B, D) after a block's attention, from [ul, place] (B, D + 2)."""
-        first = torch.addmm(weights.first_bias, self._elu(content), weights.first)
-        inner, joined = first.split((self.width + 2, self.width), 1)
-        a, b = torch.addmm(question_bias, self._elu(inner), weights.question).chunk(2, 1)
-        asked = torch.addcmul(content, a, b.sigmoid_())
+        """Returns the stream (B, D) after a block's attention, and writes down the one before it.
+
+        Arguments:
+            ul: The stream, with shape (B, D).
+            keys: With shape (B, key_width, t).
+            values: With shape (B, t, D / 2).
+            content: [ul, place], with shape (B, D + 2).
+            newest: Its part that is to become ul.
+            weights: The block's matrices.
+            question_bias: What the query's gate adds.
+            mix_bias: What the last gate adds.
+        """
+        newest.copy_(ul)
+        torch.addmm(weights.first_bias, self.elu(content), weights.first, out=self.first)
+        inner, joined = self.first.split((self.width + 2, self.width), 1)
         if keys.shape[-1]:
+            torch.addmm(question_bias, self.elu(inner), weights.question, out=self.long_maps)
+            a, b = self.long_maps.chunk(2, 1)
+            asked = torch.addcmul(content, a, b.sigmoid_())
             q = torch.addmm(weights.query_bias, asked, weights.query)
             seen = torch.bmm(torch.bmm(q[:, None], keys).softmax(-1), values)[:, 0]
-            joined = torch.addmm(joined, self._elu(seen), weights.seen)
-        a, b = torch.addmm(mix_bias, self._elu(joined), weights.mix).chunk(2, 1)
-        return torch.addcmul(content[:, : self.width], a, b.sigmoid_())
+            joined = torch.addmm(joined, self.elu(seen), weights.seen)
+        torch.addmm(mix_bias, self.elu(joined), weights.mix, out=self.maps)
+        a, b = self.maps.chunk(2, 1)
+        return torch.addcmul(ul, a, b.sigmoid_())
 
-    def _elu(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """Returns ELU of x; as `layers.activations`, without what gradients ask for."""
-        lower = torch.minimum(x, self.zero).exp_().sub_(self.one)
-        return torch.maximum(lower, x, out=out)
+    def _elu_of_many(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Returns ELU of x, written to `out`; as in `layers.activations`, but without gradients."""
+        return torch.maximum(torch.minimum(x, self.zero).exp_().sub_(self.one), x, out=out)
 
     def _column(self, j: int) -> Column:
         """Returns the views of column j that a step reads and writes, made once for all rows."""
@@ -227,6 +257,11 @@ class PixelSNAILCache:
             each = len(found) // len(self.attention)
             self.columns[j] = [found[k : k + each] for k in range(0, len(found), each)]
         return self.columns[j]
+
+
+def elu_of_few(x: Tensor, out: Tensor | None = None) -> Tensor:
+    """Returns ELU of x, written to `out`."""
+    return F.elu(x) if out is None else F.elu_(x if out is x else out.copy_(x))
 
 
 def layer_matrices(layer: "GatedBlock") -> LayerMatrices:
