@@ -71,6 +71,18 @@ class MemoryMatrices:
     key_value_bias: Tensor
 
 
+class Maps:
+    """Room for the maps (*, 2D) of a gate."""
+
+    def __init__(self, both: Tensor) -> None:
+        self.both = both
+        self.a, self.b = both.chunk(2, -1)
+
+    def add_to(self, h: Tensor) -> Tensor:
+        """Returns h + a ⊙ σ(b), once."""
+        return torch.addcmul(h, self.a, self.b.sigmoid_())
+
+
 class PixelSNAILCache:
     """The state of a walk over so many canvases.
 
@@ -134,15 +146,15 @@ class PixelSNAILCache:
 
     def _make_views(self) -> None:
         """Makes room for what a step computes, and the views that it writes to."""
-        width, (_, batch, size) = self.width, self.content.shape
-        self.maps = self.out.new_empty(batch, 2 * width)
-        self.long_maps = self.out.new_empty(batch, 2 * (width + 2))
-        self.first = self.out.new_empty(batch, 2 * width + 2)
-        self.all_maps = self.out.new_empty(len(self.content), batch, 2 * size)
-        self.pixel, ul, self.row, self.column = self.content.split(
-            (size - width - 2, width, 1, 1), 2
-        )
-        contents = self.content[:, :, -2 - width :].unbind()
+        width, (depth, batch, size) = self.width, self.content.shape
+        here, room = width + 2, self.out.new_empty
+        self.maps = Maps(room(batch, 2 * width))
+        self.query_maps = Maps(room(batch, 2 * here))
+        self.memory_maps = Maps(room(depth, batch, 2 * size))
+        self.first = room(batch, here + width)
+        self.inner, self.joined = self.first.split((here, width), 1)
+        self.pixel, ul, self.row, self.column = self.content.split((size - here, width, 1, 1), 2)
+        contents = self.content[..., size - here :].unbind()
         attention = (self.attention, self.question_biases, self.mix_biases)
         self.blocks = list(zip(contents, ul.unbind(), *attention, strict=True))
         self.columns: dict[int, Column] = {}  # what a step reads and writes in the row, by column
@@ -151,11 +163,11 @@ class PixelSNAILCache:
 
     def remember(self, pixel: Tensor, t: int) -> None:
         """Makes the keys and values of all blocks at site t, whose pixel (B, C) is known now."""
-        weights, (a, b) = self.memory, self.all_maps.chunk(2, 2)
+        weights, maps = self.memory, self.memory_maps
         self.pixel.copy_(pixel)
         inner = torch.baddbmm(weights.into_bias, self.elu(self.content), weights.into)
-        torch.baddbmm(self.memory_bias, self.elu(inner), weights.gates, out=self.all_maps)
-        gated = torch.addcmul(self.content, a, b.sigmoid_())
+        torch.baddbmm(self.memory_bias, self.elu(inner), weights.gates, out=maps.both)
+        gated = maps.add_to(self.content)
         made = torch.baddbmm(weights.key_value_bias, gated, weights.key_value)
         self.keys[..., t], self.values[:, :, t] = made.split((self.key_width, self.width // 2), 2)
         self.filled = t + 1
@@ -186,7 +198,7 @@ class PixelSNAILCache:
         ul = self.stem[:, j]
         if pixel is not None:
             ul = torch.addmm(ul, pixel, self.stem_left)
-        maps, (a, b), elu = self.maps, self.maps.chunk(2, 1), self.elu
+        maps, elu = self.maps, self.elu
         blocks = zip(
             self._column(j),
             self.keys[..., : self.filled].unbind(),
@@ -199,8 +211,8 @@ class PixelSNAILCache:
                 elu(ul, before)
                 torch.addmm(above, window, into, out=inner)
                 elu(inner, inner)
-                torch.addmm(gates_above, inner_window, gates, out=maps)
-                ul = torch.addcmul(ul, a, b.sigmoid_())
+                torch.addmm(gates_above, inner_window, gates, out=maps.both)
+                ul = maps.add_to(ul)
             ul = self._attend(ul, keys, values, *block)
         return torch.addmm(self.out_bias, elu(ul), self.out)
 
@@ -229,17 +241,15 @@ class PixelSNAILCache:
         """
         newest.copy_(ul)
         torch.addmm(weights.first_bias, self.elu(content), weights.first, out=self.first)
-        inner, joined = self.first.split((self.width + 2, self.width), 1)
+        joined = self.joined
         if keys.shape[-1]:
-            torch.addmm(question_bias, self.elu(inner), weights.question, out=self.long_maps)
-            a, b = self.long_maps.chunk(2, 1)
-            asked = torch.addcmul(content, a, b.sigmoid_())
-            q = torch.addmm(weights.query_bias, asked, weights.query)
+            maps = self.query_maps
+            torch.addmm(question_bias, self.elu(self.inner), weights.question, out=maps.both)
+            q = torch.addmm(weights.query_bias, maps.add_to(content), weights.query)
             seen = torch.bmm(torch.bmm(q[:, None], keys).softmax(-1), values)[:, 0]
             joined = torch.addmm(joined, self.elu(seen), weights.seen)
-        torch.addmm(mix_bias, self.elu(joined), weights.mix, out=self.maps)
-        a, b = self.maps.chunk(2, 1)
-        return torch.addcmul(ul, a, b.sigmoid_())
+        torch.addmm(mix_bias, self.elu(joined), weights.mix, out=self.maps.both)
+        return self.maps.add_to(ul)
 
     def _elu_of_many(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Returns ELU of x, written to `out`; as in `layers.activations`, but without gradients."""
