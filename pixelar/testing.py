@@ -41,6 +41,7 @@ def tiny_model(
         "PixelCNN": {"width": 4, "depth": 1, "readout": []},
         "GatedPixelCNN": {"width": 4, "depth": 2},
         "ImageGPT": {"width": 8, "depth": 1, "heads": 2},
+        "PixelSNAIL": {"width": 4, "depth": 1, "layers": 2, "key_width": 2},
     }
     described = {
         "image_shape": list(shape),

@@ -9,6 +9,7 @@ from pixelar.analysis import dependencies, gradient_dependencies
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 from pixelar.nets import NETS, Net
+from pixelar.nets.pixelsnail import attend_before
 from pixelar.testing import (
     assert_autoregressive,
     assert_cache_equals_forward,
@@ -92,7 +93,10 @@ def test_all_of_the_past_is_used(net: str) -> None:
     assert torch.equal(gradient_dependencies(model), past)
 
 
-@pytest.mark.parametrize("net", NETS)
+BY_COLOUR = [net for net in NETS if "subpixel" in zoo.scans_of(net)]
+
+
+@pytest.mark.parametrize("net", BY_COLOUR)
 def test_colours_see_the_colours_before_them(net: str) -> None:
     """Within a pixel, G sees R, and B sees R and G."""
     wide = {"readout": [30]} if "readout" in zoo.NET_ARGS[net] else {}  # lest a colour's ReLUs die
@@ -115,6 +119,18 @@ def test_blind_spot_is_the_expected_cone() -> None:
     assert ((up > 0) & ~seen).any()  # there is a blind spot
 
 
+def test_attention_sees_all_places_before_and_the_first_sees_zero() -> None:
+    """As a sum over the places before each, one by one; one block is enough to see all of them."""
+    q, k, v = (torch.randn(2, 7, width, dtype=torch.float64) for width in (4, 4, 3))
+    seen = attend_before(q, k, v)
+    assert not seen[:, 0].any()
+    for t in range(1, 7):
+        weights = (k[:, :t] @ q[:, t, :, None] / 2).softmax(1)  # (B, t, 1)
+        torch.testing.assert_close(seen[:, t], (weights * v[:, :t]).sum(1))
+    model = zoo.tiny("PixelSNAIL", shape=(1, 4, 4), depth=1, layers=1)
+    assert torch.equal(dependencies(model), torch.ones(16, 16, dtype=torch.bool).tril(-1))
+
+
 @pytest.mark.parametrize("net", NETS)
 def test_first_site_sees_nothing_and_labels_reach_every_site(net: str) -> None:
     model = zoo.tiny(net, classes=2)
@@ -127,14 +143,14 @@ def test_first_site_sees_nothing_and_labels_reach_every_site(net: str) -> None:
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("classes", [0, 2])
 def test_every_parameter_gets_a_gradient(net: str, classes: int) -> None:
-    model = zoo.tiny(net, classes=classes, shape=(3, 4, 4), scan="subpixel")
+    model = zoo.tiny(net, classes=classes, shape=(3, 4, 4), scan=zoo.colour_scan(net))
     x = torch.randint(3, (4, 3, 4, 4))
     model(x, torch.tensor([0, 1, 0, 1]) if classes else None).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", BY_COLOUR)
 def test_outputs_of_a_gate_have_one_colour_rule(net: str) -> None:
     """With colours, no parameter of R may depend on G or B of the same pixel, in either half."""
     model = zoo.tiny(net, shape=(3, 2, 3), scan="subpixel", levels=5)
@@ -202,8 +218,9 @@ def test_bad_arguments_are_explained(net: str) -> None:
 
 
 def test_scans_that_do_not_fit_are_named() -> None:
-    for net in zoo.NET_SCANS:
-        with pytest.raises(PixelarError, match="not scan 'hilbert'; use scan: raster or subpixel"):
+    for net, scans in zoo.NET_SCANS.items():
+        use = f"not scan .hilbert.; use scan: {' or '.join(scans)}$"
+        with pytest.raises(PixelarError, match=use):
             zoo.tiny(net, scan="hilbert")
     with pytest.raises(PixelarError, match=r"heads \(3\) must divide width \(8\)"):
         zoo.tiny("ImageGPT", heads=3)
@@ -214,6 +231,11 @@ def test_scans_that_do_not_fit_are_named() -> None:
             zoo.tiny("GatedPixelCNN", dilations=dilations)
     with pytest.raises(PixelarError, match="at least 3, to see a row above"):
         zoo.tiny("GatedPixelCNN", first_kernel_size=1)
+    with pytest.raises(PixelarError, match=r"width must be even, for values of half .* 7"):
+        zoo.tiny("PixelSNAIL", width=7)
+    for name in ("layers", "key_width"):
+        with pytest.raises(PixelarError, match=f"net PixelSNAIL: {name} must be at least 1; got 0"):
+            zoo.tiny("PixelSNAIL", **{name: 0})
 
 
 def test_dropout_is_active_in_training_only() -> None:

@@ -24,6 +24,7 @@ NET_ARGS: dict[str, dict[str, Any]] = {
         "position": True,
     },
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
+    "PixelSNAIL": {"width": 6, "depth": 2, "layers": 2, "key_width": 4},
 }
 
 HEAD_ARGS: dict[str, dict[str, Any]] = {
@@ -33,7 +34,11 @@ HEAD_ARGS: dict[str, dict[str, Any]] = {
 }
 
 # a net that takes fewer scans is listed with them
-NET_SCANS = {"PixelCNN": ("raster", "subpixel"), "GatedPixelCNN": ("raster", "subpixel")}
+NET_SCANS = {
+    "PixelCNN": ("raster", "subpixel"),
+    "GatedPixelCNN": ("raster", "subpixel"),
+    "PixelSNAIL": ("raster",),
+}
 
 
 def tiny(
@@ -72,6 +77,11 @@ class Naive(Net):
 
 def scans_of(net: str) -> tuple[str, ...]:
     return NET_SCANS.get(net, tuple(SCANS))
+
+
+def colour_scan(net: str) -> str:
+    """Returns the scan by which a net goes from colour to colour, or else from pixel to pixel."""
+    return "subpixel" if "subpixel" in scans_of(net) else scans_of(net)[0]
 
 
 def every_net() -> Iterator[tuple[str, str, tuple[int, int, int], int]]:

@@ -1,0 +1,37 @@
+"""ELU, which PyTorch computes on a CPU with an exponential that no vector instruction serves."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = ["elu"]
+
+
+class VectorELU(torch.autograd.Function):
+    """max(x, exp(min(x, 0)) - 1), whose derivative is min(y, 0) + 1: only the result is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ANN401
+        y = torch.maximum(x.clamp(max=0).exp_().sub_(1), x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ANN401
+        (y,) = ctx.saved_tensors
+        return y.clamp(max=0).add_(1).mul_(grad)
+
+
+def elu(x: Tensor) -> Tensor:
+    """Returns x where it is positive, and exp(x) - 1 elsewhere.
+
+    On a CPU many times as quick as `F.elu`, and as exact as numbers near one are.
+    """
+    if x.device.type != "cpu":
+        return F.elu(x)
+    found: Tensor = VectorELU.apply(x)
+    return found

@@ -1,0 +1,340 @@
+"""What a walk of PixelSNAIL keeps: the row so far, what the row above adds to it, keys and values.
+
+    first pixel of row i                        every pixel (i, j)
+
+    row i - 1 of all convolutions               keys and values of the pixel before, in all blocks
+        │ upper halves of the kernels               │
+        ▼                                           ▼
+    what it adds to row i:  □ □ □ □ □           ul ── window (j - 1, j) + □ ── … ── attention ── …
+
+A convolution's row above is final when a row begins, in all layers, though attention lies between
+them: so what it adds is made then, for all columns. The pixel itself enters keys and values only,
+which are therefore made one step later, when it is known, for all blocks in one product.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelar.layers.incremental import ColumnsLeft
+from pixelar.nets.base import keep_rows
+
+if TYPE_CHECKING:
+    from pixelar.nets.pixelsnail import Block, GatedBlock, PixelSNAIL
+
+__all__ = ["PixelSNAILCache"]
+
+Column: TypeAlias = list[list[tuple[Tensor, ...]]]
+
+
+@dataclass(frozen=True)
+class LayerMatrices:
+    """A gated 2×2 block. Of each convolution: what it sees of the row above, as a kernel, and of
+    its own row, as a matrix.
+    """
+
+    into_above: Tensor  # (D, D, 1, 2)
+    into_bias: Tensor
+    into: Tensor  # (2D, D)
+    gates_above: Tensor  # (2D, D, 1, 2)
+    gates: Tensor  # (2D, 2D)
+
+
+@dataclass(frozen=True)
+class AttentionMatrices:
+    """A block's attention. The gated blocks of the query and of the mixing begin with one product,
+    since both read ELU of ul. The scale of attention is inside the query's.
+    """
+
+    first: Tensor  # (D + 2, (D + 2) + D)
+    first_bias: Tensor
+    question: Tensor  # (D + 2, 2 (D + 2))
+    query: Tensor
+    query_bias: Tensor
+    seen: Tensor  # (D / 2, D)
+    mix: Tensor  # (D, 2D)
+
+
+@dataclass(frozen=True)
+class MemoryMatrices:
+    """Keys and values of all blocks, from [x, ul, place] with E = C + D + 2 channels."""
+
+    into: Tensor  # (depth, E, E)
+    into_bias: Tensor
+    gates: Tensor  # (depth, E, 2E)
+    key_value: Tensor  # (depth, E, key_width + D / 2)
+    key_value_bias: Tensor
+
+
+class Maps:
+    """Room for the maps (*, 2D) of a gate."""
+
+    def __init__(self, both: Tensor) -> None:
+        self.both = both
+        self.a, self.b = both.chunk(2, -1)
+
+    def add_to(self, h: Tensor) -> Tensor:
+        """Returns h + a ⊙ σ(b), once."""
+        return torch.addcmul(h, self.a, self.b.sigmoid_())
+
+
+class PixelSNAILCache:
+    """The state of a walk over so many canvases.
+
+    The biases of gates have the label in them: one row for each canvas, or a single one without
+    classes.
+
+    Arguments:
+        net: The net, whose weights are copied as matrices.
+        batch: The number of canvases.
+        labels: Their classes.
+    """
+
+    def __init__(self, net: "PixelSNAIL", batch: int, labels: Tensor | None) -> None:
+        self.width, self.key_width, self.labels = net.width, net.key_width, labels
+        channels, height, columns = net.scan.shape
+        layers = [layer for block in net.blocks for layer in block.layers]
+        self.stem_left = net.stem.left.weight[:, :-1, 1, 0].T.contiguous()  # (C, D)
+        self.layers = [layer_matrices(layer) for layer in layers]
+        self.attention = [attention_matrices(block) for block in net.blocks]
+        self.memory = memory_matrices(net.blocks)
+        self.out, self.out_bias = matrix(net.out), bias_of(net.out)
+        self.layer_biases = [gate_bias(layer, labels) for layer in layers]  # (B, 2D)
+        self.question_biases = [gate_bias(block.question, labels) for block in net.blocks]
+        self.mix_biases = [gate_bias(block.mix, labels) for block in net.blocks]
+        memory = [gate_bias(block.memory, labels) for block in net.blocks]
+        self.memory_bias = torch.stack(memory)  # (depth, B, 2E)
+
+        like, sizes = self.out, [self.width, 2 * self.width] * len(layers)
+        # what the convolutions read in this row: of each layer `into` and `gates`
+        self.left = [ColumnsLeft(2, 1, (batch, columns, self.width), like) for _ in sizes]
+        # and what they add from the row above, bias included: (B, W, D or 2D)
+        self.above = [like.new_zeros(batch, columns, size) for size in sizes]
+        self.stem = like.new_zeros(batch, columns, self.width)  # the same of the stem
+        # [x, ul, place] of the newest place, (depth, B, E); its x is known at the next step
+        self.content = like.new_zeros(net.depth, batch, channels + self.width + 2)
+        self.rows, self.along = net.places[0, 0, :, 0].tolist(), net.places[0, 1, 0].tolist()
+        sites = height * columns
+        self.keys = like.new_empty(net.depth, batch, self.key_width, sites)  # as q reads them
+        self.values = like.new_empty(net.depth, batch, sites, self.width // 2)
+        self.filled = 0  # places that have keys and values
+        self.zero, self.one = like.new_zeros(()), like.new_ones(())
+        self._make_views()
+
+    def select(self, rows: Tensor) -> None:
+        """Keeps these rows of the batch."""
+        if self.labels is not None:
+            self.labels = self.labels[rows]
+            for biases in (self.layer_biases, self.question_biases, self.mix_biases):
+                keep_rows(biases, rows)
+            self.memory_bias = self.memory_bias[:, rows]
+        for left in self.left:
+            left.select(rows)
+        keep_rows(self.above, rows)
+        self.stem, self.content = self.stem[rows], self.content[:, rows]
+        keys, values, filled = self.keys, self.values, self.filled
+        self.keys = keys.new_empty(len(keys), len(rows), *keys.shape[2:])
+        self.keys[..., :filled] = keys[..., :filled][:, rows]
+        self.values = values.new_empty(len(values), len(rows), *values.shape[2:])
+        self.values[:, :, :filled] = values[:, :, :filled][:, rows]
+        self._make_views()
+
+    def _make_views(self) -> None:
+        """Makes room for what a step computes, and the views that it writes to."""
+        width, (depth, batch, size) = self.width, self.content.shape
+        here, room = width + 2, self.out.new_empty
+        self.maps = Maps(room(batch, 2 * width))
+        self.query_maps = Maps(room(batch, 2 * here))
+        self.memory_maps = Maps(room(depth, batch, 2 * size))
+        self.first = room(batch, here + width)
+        self.inner, self.joined = self.first.split((here, width), 1)
+        self.pixel, ul, self.row, self.column = self.content.split((size - here, width, 1, 1), 2)
+        contents = self.content[..., size - here :].unbind()
+        attention = (self.attention, self.question_biases, self.mix_biases)
+        self.blocks = list(zip(contents, ul.unbind(), *attention, strict=True))
+        self.columns: dict[int, Column] = {}  # what a step reads and writes in the row, by column
+        # of so few numbers, `F.elu` takes less time than the calls of its parts
+        self.elu = elu_of_few if batch * width <= 192 else self._elu_of_many
+
+    def remember(self, pixel: Tensor, t: int) -> None:
+        """Makes the keys and values of all blocks at site t, whose pixel (B, C) is known now."""
+        weights, maps = self.memory, self.memory_maps
+        self.pixel.copy_(pixel)
+        inner = torch.baddbmm(weights.into_bias, self.elu(self.content), weights.into)
+        torch.baddbmm(self.memory_bias, self.elu(inner), weights.gates, out=maps.both)
+        gated = maps.add_to(self.content)
+        made = torch.baddbmm(weights.key_value_bias, gated, weights.key_value)
+        self.keys[..., t], self.values[:, :, t] = made.split((self.key_width, self.width // 2), 2)
+        self.filled = t + 1
+
+    def begin_row(self, stem: Tensor, i: int) -> None:
+        """Computes what row i - 1 adds to row i, for all columns and convolutions.
+
+        Arguments:
+            stem: The stem's maps of row i, as far as they come from above, with shape (B, W, D).
+            i: The row.
+        """
+        self.row.fill_(self.rows[i])
+        self.stem.copy_(stem)
+        for k, (layer, bias) in enumerate(zip(self.layers, self.layer_biases, strict=True)):
+            into, gates = self.left[2 * k : 2 * k + 2]
+            torch.add(seen_below(into, layer.into_above), layer.into_bias, out=self.above[2 * k])
+            below = seen_below(gates, layer.gates_above)
+            torch.add(below, bias[:, None], out=self.above[2 * k + 1])
+
+    def advance(self, pixel: Tensor | None, j: int) -> Tensor:
+        """Returns the parameters (B, P) of the pixel at column j.
+
+        Arguments:
+            pixel: The pixel to the left, with shape (B, C); None at the first column.
+            j: The column.
+        """
+        self.column.fill_(self.along[j])
+        ul = self.stem[:, j]
+        if pixel is not None:
+            ul = torch.addmm(ul, pixel, self.stem_left)
+        maps, elu = self.maps, self.elu
+        blocks = zip(
+            self._column(j),
+            self.keys[..., : self.filled].unbind(),
+            self.values[:, :, : self.filled].unbind(),
+            self.blocks,
+            strict=True,
+        )
+        for layers, keys, values, block in blocks:
+            for before, window, above, into, inner, inner_window, gates_above, gates in layers:
+                elu(ul, before)
+                torch.addmm(above, window, into, out=inner)
+                elu(inner, inner)
+                torch.addmm(gates_above, inner_window, gates, out=maps.both)
+                ul = maps.add_to(ul)
+            ul = self._attend(ul, keys, values, *block)
+        return torch.addmm(self.out_bias, elu(ul), self.out)
+
+    def _attend(
+        self,
+        ul: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        content: Tensor,
+        newest: Tensor,
+        weights: AttentionMatrices,
+        question_bias: Tensor,
+        mix_bias: Tensor,
+    ) -> Tensor:
+        """Returns the stream (B, D) after a block's attention, and writes down the one before it.
+
+        Arguments:
+            ul: The stream, with shape (B, D).
+            keys: With shape (B, key_width, t).
+            values: With shape (B, t, D / 2).
+            content: [ul, place], with shape (B, D + 2).
+            newest: Its part that is to become ul.
+            weights: The block's matrices.
+            question_bias: What the query's gate adds.
+            mix_bias: What the last gate adds.
+        """
+        newest.copy_(ul)
+        torch.addmm(weights.first_bias, self.elu(content), weights.first, out=self.first)
+        joined = self.joined
+        if keys.shape[-1]:
+            maps = self.query_maps
+            torch.addmm(question_bias, self.elu(self.inner), weights.question, out=maps.both)
+            q = torch.addmm(weights.query_bias, maps.add_to(content), weights.query)
+            seen = torch.bmm(torch.bmm(q[:, None], keys).softmax(-1), values)[:, 0]
+            joined = torch.addmm(joined, self.elu(seen), weights.seen)
+        torch.addmm(mix_bias, self.elu(joined), weights.mix, out=self.maps.both)
+        return self.maps.add_to(ul)
+
+    def _elu_of_many(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Returns ELU of x, written to `out`; as in `layers.activations`, but without gradients."""
+        return torch.maximum(torch.minimum(x, self.zero).exp_().sub_(self.one), x, out=out)
+
+    def _column(self, j: int) -> Column:
+        """Returns the views of column j that a step reads and writes, made once for all rows."""
+        if j not in self.columns:
+            found: list[tuple[Tensor, ...]] = []
+            for k, layer in enumerate(self.layers):
+                into, gates = self.left[2 * k : 2 * k + 2]
+                above, gates_above = self.above[2 * k : 2 * k + 2]
+                first = (into.at(j), into.seen(j), above[:, j], layer.into)
+                found.append((*first, gates.at(j), gates.seen(j), gates_above[:, j], layer.gates))
+            each = len(found) // len(self.attention)
+            self.columns[j] = [found[k : k + each] for k in range(0, len(found), each)]
+        return self.columns[j]
+
+
+def elu_of_few(x: Tensor, out: Tensor | None = None) -> Tensor:
+    """Returns ELU of x, written to `out`."""
+    return F.elu(x) if out is None else F.elu_(x if out is x else out.copy_(x))
+
+
+def layer_matrices(layer: "GatedBlock") -> LayerMatrices:
+    """Returns the matrices of a gated 2×2 block."""
+    into_above, into = halves(layer.into)
+    gates_above, gates = halves(layer.gates)
+    return LayerMatrices(into_above, bias_of(layer.into), into, gates_above, gates)
+
+
+def attention_matrices(block: "Block") -> AttentionMatrices:
+    """Returns the matrices of a block's attention."""
+    question, mix = block.question, block.mix
+    assert mix.extra is not None
+    scale = 1 / math.sqrt(block.query.out_channels)
+    from_ul = F.pad(matrix(mix.into), (0, 0, 0, 2))  # and nothing from the place
+    mix_bias = bias_of(mix.into) + bias_of(mix.extra)
+    return AttentionMatrices(
+        first=torch.cat((matrix(question.into), from_ul), 1),
+        first_bias=torch.cat((bias_of(question.into), mix_bias)),
+        question=matrix(question.gates),
+        query=matrix(block.query) * scale,
+        query_bias=bias_of(block.query) * scale,
+        seen=matrix(mix.extra),
+        mix=matrix(mix.gates),
+    )
+
+
+def memory_matrices(blocks: Sequence["Block"]) -> MemoryMatrices:
+    """Returns the matrices of the keys and values of all blocks."""
+    return MemoryMatrices(
+        into=torch.stack([matrix(block.memory.into) for block in blocks]),
+        into_bias=torch.stack([bias_of(block.memory.into)[None] for block in blocks]),
+        gates=torch.stack([matrix(block.memory.gates) for block in blocks]),
+        key_value=torch.stack([matrix(block.key_value) for block in blocks]),
+        key_value_bias=torch.stack([bias_of(block.key_value)[None] for block in blocks]),
+    )
+
+
+def gate_bias(block: "GatedBlock", labels: Tensor | None) -> Tensor:
+    """Returns what a gated block adds to its maps (B, 2D), label included."""
+    told: Tensor = block.label(labels)
+    return bias_of(block.gates) + told
+
+
+def bias_of(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias.detach()
+
+
+def matrix(conv: nn.Conv2d) -> Tensor:
+    """Returns a 1×1 convolution as a matrix (in, out)."""
+    return conv.weight.detach()[:, :, 0, 0].T.contiguous()
+
+
+def halves(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Returns the upper row of a 2×2 kernel, with shape (out, in, 1, 2), and the lower as a matrix
+    (2 · in, out).
+    """
+    kernel = conv.weight.detach()
+    above = kernel[:, :, :1].contiguous(memory_format=torch.channels_last)
+    return above, kernel[:, :, 1].permute(2, 1, 0).flatten(0, 1)
+
+
+def seen_below(row: ColumnsLeft, kernel: Tensor) -> Tensor:
+    """Returns what the row below sees of a row through the upper half of a kernel: (B, W, out)."""
+    return F.conv2d(row.buffer.permute(0, 3, 1, 2), kernel)[:, :, 0].mT
