@@ -41,6 +41,8 @@ def tiny_model(
         "PixelCNN": {"width": 4, "depth": 1, "readout": []},
         "GatedPixelCNN": {"width": 4, "depth": 2},
         "ImageGPT": {"width": 8, "depth": 1, "heads": 2},
+        "RasterRNN": {"width": 4, "depth": 2},
+        "WaveNet": {"width": 4, "skip_width": 4, "depth": 3, "dilations": [1, 2, 4]},
     }
     described = {
         "image_shape": list(shape),

@@ -24,6 +24,14 @@ NET_ARGS: dict[str, dict[str, Any]] = {
         "position": True,
     },
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
+    "RasterRNN": {"width": 6, "depth": 2},
+    "WaveNet": {
+        "width": 5,
+        "skip_width": 7,
+        "depth": 4,
+        "dilations": [1, 2, 4, 8],
+        "position": True,
+    },
 }
 
 HEAD_ARGS: dict[str, dict[str, Any]] = {

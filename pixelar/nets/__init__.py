@@ -4,11 +4,24 @@ from pixelar.nets.base import Cache, Net
 from pixelar.nets.gated_pixelcnn import GatedPixelCNN
 from pixelar.nets.imagegpt import ImageGPT
 from pixelar.nets.pixelcnn import PixelCNN
+from pixelar.nets.raster_rnn import RasterRNN
+from pixelar.nets.wavenet import WaveNet
 
-__all__ = ["NETS", "Cache", "GatedPixelCNN", "ImageGPT", "Net", "PixelCNN"]
+__all__ = [
+    "NETS",
+    "Cache",
+    "GatedPixelCNN",
+    "ImageGPT",
+    "Net",
+    "PixelCNN",
+    "RasterRNN",
+    "WaveNet",
+]
 
 NETS: dict[str, type[Net]] = {
     "PixelCNN": PixelCNN,
     "GatedPixelCNN": GatedPixelCNN,
     "ImageGPT": ImageGPT,
+    "RasterRNN": RasterRNN,
+    "WaveNet": WaveNet,
 }
