@@ -29,7 +29,7 @@ References:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -45,16 +45,25 @@ __all__ = ["RasterRNN"]
 Tensors: TypeAlias = tuple[Tensor, ...]
 
 
-class LSTM(nn.LSTM):
-    """A layer of LSTM cells: `forward` for all sites, `update` for one.
+class Cells(nn.RNNBase):
+    """A layer of cells: `forward` for all sites, `update` for one.
 
-    For `update`, the gates are in the order i, f, o, g.
+    Always in training mode, without which cuDNN gives no gradients; here it changes nothing.
     """
 
     weight_ih_l0: Tensor
     weight_hh_l0: Tensor
     bias_ih_l0: Tensor
     bias_hh_l0: Tensor
+    states: int  # how many vectors go on to the next site
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(True)
+
+
+class LSTM(Cells, nn.LSTM):
+    """The gates of `update` are i, f, o, g."""
+
     states = 2  # h and c
 
     def __init__(self, width: int) -> None:
@@ -87,16 +96,9 @@ class LSTM(nn.LSTM):
         torch.mul(o, c.tanh(), out=h)
 
 
-class GRU(nn.GRU):
-    """A layer of GRU cells: `forward` for all sites, `update` for one.
+class GRU(Cells, nn.GRU):
+    """The gates of `update` are r, z, and both parts of n: W x + b and U h + b'."""
 
-    For `update`, the gates are r, z, and both parts of n: W x + b and U h + b'.
-    """
-
-    weight_ih_l0: Tensor
-    weight_hh_l0: Tensor
-    bias_ih_l0: Tensor
-    bias_hh_l0: Tensor
     states = 1  # h
 
     def __init__(self, width: int) -> None:

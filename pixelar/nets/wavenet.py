@@ -109,8 +109,8 @@ class Matrices:
 class Ring:
     """The newest inputs of a layer, as many as its dilation d.
 
-    Position t has its slot, t mod d, beside position t - d: both taps are one view. A round later it
-    is the older of the two, and the new one takes the other side, so nothing ever moves.
+    Position t has its slot, t mod d, beside position t - d: both taps are one view. A round later
+    it is the older of the two, and the new one takes the other side, so nothing ever moves.
 
     Arguments:
         buffer: Zeros with shape (d, B, 2D); with fewer slots where the image has fewer positions.
