@@ -24,7 +24,7 @@ NET_ARGS: dict[str, dict[str, Any]] = {
         "position": True,
     },
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
-    "RasterRNN": {"width": 6, "depth": 2},
+    "RasterRNN": {"width": 16, "depth": 2},
     "WaveNet": {
         "width": 5,
         "skip_width": 7,

@@ -289,12 +289,15 @@ class WaveNet(Net):
         for layer in self.layers:
             old, new = (layer.conv.weight.T * double).chunk(2)
             convs.append((torch.cat((new, old)), torch.cat((old, new))))
-        first, last = self.out[1], self.out[3]
         return Matrices(
             convs=convs,
             residuals=[_reads_gate(layer.residual) for layer in self.layers if layer.residual],
             skips=torch.cat([_reads_gate(layer.skip) for layer in self.layers]),
-            out=[(linear.weight.T.contiguous(), linear.bias) for linear in (first, last)],
+            out=[
+                (layer.weight.T.contiguous(), layer.bias)
+                for layer in self.out
+                if isinstance(layer, nn.Linear)
+            ],
         )
 
     def _double(self) -> Tensor:
