@@ -149,11 +149,13 @@ class WaveNetCache:
     rings: list[Ring]
     maps: Tensor = field(init=False)  # room for those of a gate, (B, 2D)
     gates: Tensor = field(init=False)  # minus the gates of all layers, with ones: (B, L, D + 1)
+    views: list[tuple[Tensor, Tensor]] = field(init=False)  # of each layer, without and with ones
 
     def __post_init__(self) -> None:
         batch, twice = self.told[0].shape
         self.maps = self.told[0].new_empty(batch, twice)
         self.gates = self.maps.new_ones(batch, len(self.rings), twice // 2 + 1)
+        self.views = [(gate[:, :-1], gate) for gate in self.gates.unbind(1)]
 
 
 class WaveNet(Net):
@@ -252,8 +254,7 @@ class WaveNet(Net):
         a, b = maps.chunk(2, 1)
         at = [ring.at(t) for ring in cache.rings]
         at[0][2].copy_(self._first_of(x, t))
-        gates = zip(cache.gates[..., :-1].unbind(1), cache.gates.unbind(1), strict=True)
-        layers = zip(weights.convs, cache.told, gates, strict=True)
+        layers = zip(weights.convs, cache.told, cache.views, strict=True)
         for k, (conv, told, (gate, gate_and_one)) in enumerate(layers):
             side, taps, h = at[k]
             torch.addmm(told, taps, conv[side], out=maps).sigmoid_()
