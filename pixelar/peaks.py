@@ -3,7 +3,7 @@
 A prediction runs the function on tensors that have shapes and no values. Every operation happens
 as on the device, with its choice of kernels, and the bytes of all tensors that are alive are summed
 up: those kept for gradients, too, and those that exist for a moment between two operations. What a
-kernel takes for itself does not show.
+kernel takes for itself does not show; where it is most of all, it is put in (`WORKSPACES`).
 """
 
 import copy
@@ -27,6 +27,11 @@ __all__ = ["LiveBytes", "measure_peak", "without_values"]
 
 M = TypeVar("M", bound=nn.Module)
 
+# Kernels that keep what their gradients need in a last result whose size shows when they run only:
+# about so many times the first, with what the backward takes beside it. oneDNN's LSTM keeps gates,
+# states and room for their gradients.
+WORKSPACES = {torch.ops.aten.mkldnn_rnn_layer.default: 17}
+
 
 class LiveBytes(TorchDispatchMode):
     """Counts the bytes of the tensors that operations return while they are alive.
@@ -41,14 +46,20 @@ class LiveBytes(TorchDispatchMode):
         self.now = self.peak = 0
         self._seen: Any = WeakIdKeyDictionary()
 
-    def count(self, tensor: Tensor) -> None:
-        """Counts a tensor's storage, unless it is counted already, until it is freed."""
+    def count(self, tensor: Tensor, size: int | None = None) -> None:
+        """Counts a tensor's storage, unless it is counted already, until it is freed.
+
+        Arguments:
+            tensor: The tensor.
+            size: Its bytes, where they do not show.
+        """
         storage = tensor.untyped_storage()
         if storage not in self._seen:
             self._seen[storage] = True
-            self.now += storage.nbytes()
+            size = storage.nbytes() if size is None else size
+            self.now += size
             self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._forget, storage.nbytes())
+            weakref.finalize(storage, self._forget, size)
 
     def _forget(self, size: int) -> None:
         self.now -= size
@@ -61,6 +72,8 @@ class LiveBytes(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         result = func(*args, **(kwargs or {}))
+        if func in WORKSPACES and torch.is_grad_enabled():
+            self.count(result[-1], WORKSPACES[func] * result[0].nbytes)
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
                 self.count(leaf)

@@ -60,3 +60,10 @@ def test_gated_pixelcnn_headline_is_the_papers(tmp_path: Path) -> None:
     config = next(c for c in CONFIGS if c.stem == "gated-pixelcnn-cifar10")
     net = built(config, tmp_path).net
     assert (net.depth, net.width, net.kernel_size) == (20, 384, 5)
+
+
+def test_wavenet_headline_sees_every_colour_value_before(tmp_path: Path) -> None:
+    config = next(c for c in CONFIGS if c.stem == "wavenet-cifar10")
+    net = built(config, tmp_path).net
+    assert (net.depth, net.dilations) == (30, tuple(2**k for k in range(10)))
+    assert 2 + 3 * sum(net.dilations) == net.scan.sites - 1

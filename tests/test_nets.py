@@ -1,5 +1,8 @@
 """What every net must be: causal, using its legal context, and the same step by step."""
 
+from itertools import product
+from typing import Any
+
 import pytest
 import torch
 import zoo
@@ -45,6 +48,7 @@ SHAPES = {  # of convolutions, whose walks keep what their kernels reach; and wi
     "PixelCNN": [{}, {"kernel_size": 1}, {"kernel_size": 5}, {"first_kernel_size": 9}],
     "GatedPixelCNN": [{}, {"kernel_size": 1}, {"kernel_size": 5}, {"first_kernel_size": 9}],
     "ImageGPT": [{}, {"bias": True}],
+    "WaveNet": [{}, {"dilations": [1]}, {"dilations": [3, 5, 100]}, {"position": False}],
 }
 
 
@@ -129,6 +133,41 @@ def test_attention_sees_all_places_before_and_the_first_sees_zero() -> None:
         torch.testing.assert_close(seen[:, t], (weights * v[:, :t]).sum(1))
     model = zoo.tiny("PixelSNAIL", shape=(1, 4, 4), depth=1, layers=1)
     assert torch.equal(dependencies(model), torch.ones(16, 16, dtype=torch.bool).tril(-1))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("position", [False, True])
+def test_both_cells_of_a_recurrent_net(cell: str, position: bool) -> None:
+    args: dict[str, Any] = {"cell": cell, "position": position}
+    model = zoo.tiny("RasterRNN", shape=(3, 2, 3), classes=2, depth=3, **args)
+    assert_autoregressive(model)
+    assert_cache_equals_forward(model)
+    assert_cache_selects(model)
+    assert_normalised(zoo.tiny("RasterRNN", "Bernoulli", shape=(1, 2, 3), levels=2, **args))
+    seen = dependencies(zoo.tiny("RasterRNN", shape=(1, 3, 4), scan="hilbert", **args))
+    assert torch.equal(seen, torch.ones_like(seen).tril(-1))
+    model(torch.randint(3, (4, 3, 2, 3)), torch.tensor([0, 1, 0, 1])).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("dilations", "back"),
+    [
+        ([1, 2, 4], {*range(1, 10)}),
+        ([3], {1, 2, 4, 5, 7, 8, 10, 11}),
+        ([1, 100], {1, 2, 3, 4}),  # beyond the image there are zeros
+    ],
+)
+def test_a_wavenet_sees_as_far_back_as_its_dilations(dilations: list[int], back: set[int]) -> None:
+    model = zoo.tiny("WaveNet", shape=(1, 4, 4), scan="snake", depth=3, dilations=dilations)
+    distance = torch.arange(16)[:, None] - torch.arange(16)
+    assert torch.equal(dependencies(model), torch.isin(distance, torch.tensor([*back])))
+
+
+def test_rings_are_no_longer_than_the_image() -> None:
+    model = zoo.tiny("WaveNet", shape=(1, 4, 4), depth=3, dilations=[2, 16, 100])
+    cache = model.net.init_cache(torch.zeros(5, 1, 4, 4, dtype=torch.long))
+    assert [len(ring.buffer) for ring in cache.rings] == [2, 16, 16]
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -226,9 +265,15 @@ def test_scans_that_do_not_fit_are_named() -> None:
         zoo.tiny("ImageGPT", heads=3)
     with pytest.raises(PixelarError, match="kernel_size must be odd"):
         zoo.tiny("PixelCNN", kernel_size=4)
-    for dilations in ([], [0]):
-        with pytest.raises(PixelarError, match="dilations must be one or more distances"):
-            zoo.tiny("GatedPixelCNN", dilations=dilations)
+    for net, dilations in product(("GatedPixelCNN", "WaveNet"), ([], [0])):
+        with pytest.raises(PixelarError, match=f"net {net}: dilations must be one or more"):
+            zoo.tiny(net, dilations=dilations)
+    with pytest.raises(PixelarError, match="net WaveNet: skip_width must be at least 1; got 0"):
+        zoo.tiny("WaveNet", skip_width=0)
+    with pytest.raises(
+        PixelarError, match="net RasterRNN: cell: unknown 'ltsm'; did you mean 'lstm'"
+    ):
+        zoo.tiny("RasterRNN", cell="ltsm")
     with pytest.raises(PixelarError, match="at least 3, to see a row above"):
         zoo.tiny("GatedPixelCNN", first_kernel_size=1)
     with pytest.raises(PixelarError, match=r"width must be even, for values of half .* 7"):

@@ -25,6 +25,14 @@ NET_ARGS: dict[str, dict[str, Any]] = {
     },
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
     "PixelSNAIL": {"width": 6, "depth": 2, "layers": 2, "key_width": 4},
+    "RasterRNN": {"width": 16, "depth": 2},
+    "WaveNet": {
+        "width": 5,
+        "skip_width": 7,
+        "depth": 4,
+        "dilations": [1, 2, 4, 8],
+        "position": True,
+    },
 }
 
 HEAD_ARGS: dict[str, dict[str, Any]] = {

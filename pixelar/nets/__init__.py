@@ -5,12 +5,26 @@ from pixelar.nets.gated_pixelcnn import GatedPixelCNN
 from pixelar.nets.imagegpt import ImageGPT
 from pixelar.nets.pixelcnn import PixelCNN
 from pixelar.nets.pixelsnail import PixelSNAIL
+from pixelar.nets.raster_rnn import RasterRNN
+from pixelar.nets.wavenet import WaveNet
 
-__all__ = ["NETS", "Cache", "GatedPixelCNN", "ImageGPT", "Net", "PixelCNN", "PixelSNAIL"]
+__all__ = [
+    "NETS",
+    "Cache",
+    "GatedPixelCNN",
+    "ImageGPT",
+    "Net",
+    "PixelCNN",
+    "PixelSNAIL",
+    "RasterRNN",
+    "WaveNet",
+]
 
 NETS: dict[str, type[Net]] = {
     "PixelCNN": PixelCNN,
     "GatedPixelCNN": GatedPixelCNN,
     "ImageGPT": ImageGPT,
     "PixelSNAIL": PixelSNAIL,
+    "RasterRNN": RasterRNN,
+    "WaveNet": WaveNet,
 }

@@ -7,18 +7,22 @@ from pixelar.model import PixelModel, build_model
 
 __all__ = ["NETS", "TINY", "build"]
 
-# of one size: ten layers of 64 channels; ImageGPT and PixelSNAIL have about as many parameters
+# of one size: ten layers of 64 channels, or about as many parameters
 NETS: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 64, "depth": 10, "readout": [64]},
     "GatedPixelCNN": {"width": 64, "depth": 10},
     "ImageGPT": {"width": 128, "depth": 4, "heads": 4},
     "PixelSNAIL": {"width": 96, "depth": 2},
+    "RasterRNN": {"width": 128, "depth": 3},
+    "WaveNet": {"width": 64, "skip_width": 64, "depth": 10},
 }
 TINY: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 4, "depth": 2, "readout": [4]},
     "GatedPixelCNN": {"width": 4, "depth": 2},
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
     "PixelSNAIL": {"width": 4, "depth": 2, "layers": 1, "key_width": 2},
+    "RasterRNN": {"width": 8, "depth": 2},
+    "WaveNet": {"width": 4, "skip_width": 4, "depth": 2},
 }
 
 

@@ -1,0 +1,312 @@
+"""RasterRNN: a recurrent net that reads an image site by site.
+
+All that was seen is in a state of fixed size, which is carried along the scan:
+
+    h_t = f(h_{t-1}, x_{t-1})
+
+    x_{t-1} ── embed + position ── cells ── cells ── … ── linear ── parameters of site t
+                                    ↻ h, c   ↻ h, c
+
+    LSTM    i, f, o = σ(W x + U h + b)    g = tanh(W x + U h + b)
+            c ← f ⊙ c + i ⊙ g             h ← o ⊙ tanh(c)
+    GRU     r, z = σ(W x + U h + b)       n = tanh(W x + b + r ⊙ (U h + b'))
+            h ← (1 - z) ⊙ n + z ⊙ h
+
+A learned start vector stands before the first site, and the last site is dropped: position t
+predicts site t. Trained by teacher forcing: the inputs are the image's own symbols. The cells are
+torch's, whose GRU resets U h + b' where Cho et al. reset h. Dropout is between layers, never on the
+way from site to site. The forget gates' biases begin at 1, so that a state lasts.
+
+References:
+    Long Short-Term Memory (Hochreiter and Schmidhuber, 1997),
+    https://doi.org/10.1162/neco.1997.9.8.1735
+    Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation
+    (Cho et al., 2014), https://arxiv.org/abs/1406.1078
+    Generating Sequences With Recurrent Neural Networks (Graves, 2013),
+    https://arxiv.org/abs/1308.0850
+    Recurrent Neural Network Regularization (Zaremba et al., 2014), https://arxiv.org/abs/1409.2329
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelar.errors import PixelarError, did_you_mean
+from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
+from pixelar.nets.base import Net, keep_rows, require_positive
+from pixelar.scan import Scan
+
+__all__ = ["RasterRNN"]
+
+Tensors: TypeAlias = tuple[Tensor, ...]
+
+
+class Cells(nn.RNNBase):
+    """A layer of cells: `forward` for all sites, `update` for one.
+
+    Always in training mode, without which cuDNN gives no gradients; here it changes nothing.
+    """
+
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+    states: int  # how many vectors go on to the next site
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(True)
+
+
+class LSTM(Cells, nn.LSTM):
+    """The gates of `update` are i, f, o, g."""
+
+    states = 2  # h and c
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, batch_first=True)
+        with torch.no_grad():
+            self.bias_ih_l0[width : 2 * width] = 1
+
+    def matrices(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns W and U, each (D, 4D), and the bias (4D,)."""
+
+        def ordered(rows: Tensor) -> Tensor:
+            i, f, g, o = rows.chunk(4)
+            return torch.cat((i, f, o, g))
+
+        bias = self.bias_ih_l0 + self.bias_hh_l0
+        return ordered(self.weight_ih_l0).T, ordered(self.weight_hh_l0).T, ordered(bias)
+
+    @staticmethod
+    def split(gates: Tensor) -> Tensors:
+        """Returns views of the gates (B, 4D): what goes through σ, and each by itself."""
+        i, f, o, g = gates.chunk(4, 1)
+        return gates[:, : -g.shape[1]], i, f, o, g
+
+    @staticmethod
+    def update(gates: Tensors, h: Tensor, c: Tensor) -> None:
+        """Replaces the state (B, D) by that of the next site."""
+        inner, i, f, o, g = gates
+        inner.sigmoid_()
+        c.mul_(f).addcmul_(i, g.tanh_())
+        torch.mul(o, c.tanh(), out=h)
+
+
+class GRU(Cells, nn.GRU):
+    """The gates of `update` are r, z, and both parts of n: W x + b and U h + b'."""
+
+    states = 1  # h
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, batch_first=True)
+
+    def matrices(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns W and U, each (D, 4D), and the bias (4D,)."""
+        width = self.hidden_size
+
+        def wide(rows: Tensor, part: int) -> Tensor:
+            zeros = torch.zeros_like(rows[:width])
+            n = (rows[2 * width :], zeros)
+            return torch.cat((rows[: 2 * width], n[part], n[1 - part]))
+
+        bias = wide(self.bias_ih_l0, 0) + wide(self.bias_hh_l0, 1)
+        return wide(self.weight_ih_l0, 0).T, wide(self.weight_hh_l0, 1).T, bias
+
+    @staticmethod
+    def split(gates: Tensor) -> Tensors:
+        """Returns views of the gates (B, 4D): what goes through σ, and each by itself."""
+        r, z, n, again = gates.chunk(4, 1)
+        return gates[:, : 2 * r.shape[1]], r, z, n, again
+
+    @staticmethod
+    def update(gates: Tensors, h: Tensor) -> None:
+        """Replaces the state (B, D) by that of the next site."""
+        inner, r, z, n, again = gates
+        inner.sigmoid_()
+        torch.lerp(n.addcmul_(r, again).tanh_(), h, z, out=h)
+
+
+CELLS: dict[str, type[LSTM] | type[GRU]] = {"lstm": LSTM, "gru": GRU}
+
+
+class Layer(nn.Module):
+    """Cells, and dropout on what they tell the layer above."""
+
+    def __init__(self, cells: LSTM | GRU, dropout: float) -> None:
+        super().__init__()
+        self.cells = cells
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.dropout(self.cells(h)[0])
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """The weights of a walk as matrices from inputs to outputs.
+
+    The first layer's W is inside what stands for its inputs: what a symbol and a position add to
+    its gates is looked up. In the layers above, W and U are one matrix.
+    """
+
+    first: Tensor  # W of the first layer, for the start vector: (D, 4D)
+    symbols: Tensor  # (S · V, 4D)
+    positions: Tensor  # with the first layer's bias, (T, 4D)
+    cells: list[Tensor]  # the first layer's U (D, 4D), then W and U (2D, 4D)
+    biases: list[Tensor]  # of the layers above the first, (4D,)
+    out: tuple[Tensor, Tensor]  # matrix (D, P), bias
+
+
+@dataclass
+class RasterRNNCache:
+    """The states of all layers, beside each other: a layer reads two neighbours in one view, the
+    new state below and its own old one.
+    """
+
+    start: Tensor  # the first position's vector, (B, D)
+    matrices: Matrices
+    cells: type[LSTM] | type[GRU]
+    states: list[Tensor]  # h, and c where there is one: (B, L · D)
+    gates: Tensor = field(init=False)  # room for those of a layer, (B, 4D)
+    split: Tensors = field(init=False)  # views of them
+    layers: list[tuple[Tensor, list[Tensor]]] = field(init=False)  # of each, what it reads and has
+
+    def __post_init__(self) -> None:
+        batch, width = self.start.shape
+        self.gates = self.start.new_empty(batch, 4 * width)
+        self.split = self.cells.split(self.gates)
+        h, self.layers = self.states[0], []
+        for first in range(0, h.shape[1], width):
+            own = slice(first, first + width)
+            read = h[:, max(0, first - width) : first + width]
+            self.layers.append((read, [kept[:, own] for kept in self.states]))
+
+
+class RasterRNN(Net):
+    """Layers of LSTM or GRU cells along any scan.
+
+    A label is added to the start vector.
+
+    Arguments:
+        cell: The kind of cells, "lstm" or "gru".
+        width: D, the length of a position's vector and of a state.
+        depth: The number of layers.
+        dropout: The rate of dropout on the inputs and on what each layer puts out.
+        position: Whether a learned vector for every position is added to the inputs. Without, the
+            state has to count to know where in the image it is.
+        classes: The number of class labels; 0 for none.
+
+    Example:
+        >>> from pixelar.scan import raster
+        >>> net = RasterRNN(raster((1, 8, 8)), levels=17, out_features=17, cell="gru", width=32)
+        >>> net(torch.zeros(5, 1, 8, 8, dtype=torch.long)).shape
+        torch.Size([5, 64, 17])
+    """
+
+    embed: TokenEmbedding
+
+    def __init__(
+        self,
+        scan: Scan,
+        levels: int,
+        out_features: int,
+        *,
+        cell: Literal["lstm", "gru"] = "lstm",
+        width: int = 256,
+        depth: int = 2,
+        dropout: float = 0.0,
+        position: bool = True,
+        classes: int = 0,
+    ) -> None:
+        super().__init__(scan, levels, out_features, classes)
+        require_positive(self, width=width, depth=depth)
+        if cell not in CELLS:
+            raise PixelarError(f"net RasterRNN: cell: {did_you_mean(cell, CELLS)}")
+        self.cell, self.width, self.depth = cell, width, depth
+        self.dropout, self.position = dropout, position
+        self.embed = TokenEmbedding(scan, levels, width)
+        self.start = nn.Parameter(torch.zeros(width))
+        self.label = LabelEmbedding(classes, width)
+        if position:
+            self.places = nn.Parameter(torch.zeros(scan.sites, width))
+        self.drop = nn.Dropout(dropout)
+        self.layers: Sequence[Layer] = nn.ModuleList(  # type: ignore[assignment]
+            Layer(CELLS[cell](width), dropout) for _ in range(depth)
+        )
+        self.out = nn.Linear(width, out_features)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.read(self.features(x, labels))
+
+    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        h = self._inputs(self.embed(x)[:, :-1], self._start(x, labels))  # (B, T, D)
+        for layer in self.layers:
+            h = self.run(layer, h)
+        return h
+
+    def read(self, features: Tensor) -> Tensor:
+        return self.out(features)  # (B, T, P)
+
+    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> RasterRNNCache:
+        cells = CELLS[self.cell]
+        states = [
+            self.start.new_zeros(len(x), self.depth * self.width) for _ in range(cells.states)
+        ]
+        return RasterRNNCache(self._start(x, labels), self._matrices(), cells, states)
+
+    @torch.no_grad()
+    def step(self, x: Tensor, t: int, cache: RasterRNNCache) -> Tensor:
+        weights, gates, update = cache.matrices, cache.gates, cache.cells.update
+        added = weights.positions[t]
+        if t == 0:
+            added = torch.addmm(added, cache.start, weights.first)
+        else:
+            symbols = x.flatten(1)[:, self.scan.index[t - 1]] + self.embed.offset
+            added = F.embedding(symbols, weights.symbols).sum(1) + added  # (B, 4D)
+        biases = (added, *weights.biases)
+        for bias, matrix, (read, states) in zip(biases, weights.cells, cache.layers, strict=True):
+            torch.addmm(bias, read, matrix, out=gates)
+            update(cache.split, *states)
+        matrix, bias = weights.out
+        return torch.addmm(bias, states[0], matrix)
+
+    @torch.no_grad()
+    def prefill(self, x: Tensor, stop: int, cache: RasterRNNCache) -> None:
+        if stop == 0:
+            return
+        h = self._inputs(self.embed(x)[:, : stop - 1], cache.start)  # (B, stop, D)
+        for layer, (_, states) in zip(self.layers, cache.layers, strict=True):
+            h, last = layer.cells(h)
+            for kept, state in zip(states, last if len(states) > 1 else (last,), strict=True):
+                kept.copy_(state[0])
+
+    def select(self, cache: RasterRNNCache, rows: Tensor) -> RasterRNNCache:
+        return replace(cache, start=cache.start[rows], states=keep_rows(cache.states, rows))
+
+    @torch.no_grad()
+    def _matrices(self) -> Matrices:
+        (first, again, bias), *above = [layer.cells.matrices() for layer in self.layers]
+        positions = bias.expand(self.scan.sites, -1)
+        return Matrices(
+            first=first.contiguous(),
+            symbols=self.embed.table.weight @ first,
+            positions=positions + self.places @ first if self.position else positions,
+            cells=[again.contiguous(), *(torch.cat((w, u)) for w, u, _ in above)],
+            biases=[bias for _, _, bias in above],
+            out=(self.out.weight.T.contiguous(), self.out.bias),
+        )
+
+    def _start(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """Returns the vector before the first site, with shape (B, D)."""
+        return (self.start + self.label(labels)).expand(len(x), -1)
+
+    def _inputs(self, sites: Tensor, start: Tensor) -> Tensor:
+        """Returns the vectors (B, L + 1, D) of the start and the first L sites."""
+        h = torch.cat((start[:, None], sites), 1)
+        if self.position:
+            h = h + self.places[: h.shape[1]]
+        return self.drop(h)
