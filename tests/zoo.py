@@ -24,6 +24,8 @@ NET_ARGS: dict[str, dict[str, Any]] = {
         "position": True,
     },
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
+    "LMConv": {"width": 6, "depth": 1},
+    "AnyOrderGPT": {"width": 8, "depth": 2, "heads": 2},
 }
 
 HEAD_ARGS: dict[str, dict[str, Any]] = {
@@ -33,7 +35,13 @@ HEAD_ARGS: dict[str, dict[str, Any]] = {
 }
 
 # a net that takes fewer scans is listed with them
-NET_SCANS = {"PixelCNN": ("raster", "subpixel"), "GatedPixelCNN": ("raster", "subpixel")}
+NET_SCANS = {
+    "PixelCNN": ("raster", "subpixel"),
+    "GatedPixelCNN": ("raster", "subpixel"),
+    "LMConv": ("raster", "snake", "hilbert"),
+}
+
+BLIND = {"PixelCNN", "LMConv"}  # to some sites of the past, as stacks of masked convolutions are
 
 
 def tiny(
@@ -72,6 +80,10 @@ class Naive(Net):
 
 def scans_of(net: str) -> tuple[str, ...]:
     return NET_SCANS.get(net, tuple(SCANS))
+
+
+BY_COLOUR = [name for name in NETS if "subpixel" in NET_SCANS.get(name, SCANS)]
+ANY_ORDER = [name for name, net in NETS.items() if net.reorder is not Net.reorder]
 
 
 def every_net() -> Iterator[tuple[str, str, tuple[int, int, int], int]]:

@@ -1,14 +1,27 @@
 """Nets. To add one: its file, a line here, one in `tests/zoo.py`, and a config."""
 
+from pixelar.nets.any_order_gpt import AnyOrderGPT
 from pixelar.nets.base import Cache, Net
 from pixelar.nets.gated_pixelcnn import GatedPixelCNN
 from pixelar.nets.imagegpt import ImageGPT
+from pixelar.nets.lmconv import LMConv
 from pixelar.nets.pixelcnn import PixelCNN
 
-__all__ = ["NETS", "Cache", "GatedPixelCNN", "ImageGPT", "Net", "PixelCNN"]
+__all__ = [
+    "NETS",
+    "AnyOrderGPT",
+    "Cache",
+    "GatedPixelCNN",
+    "ImageGPT",
+    "LMConv",
+    "Net",
+    "PixelCNN",
+]
 
 NETS: dict[str, type[Net]] = {
     "PixelCNN": PixelCNN,
     "GatedPixelCNN": GatedPixelCNN,
     "ImageGPT": ImageGPT,
+    "LMConv": LMConv,
+    "AnyOrderGPT": AnyOrderGPT,
 }

@@ -12,11 +12,15 @@ NETS: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 64, "depth": 10, "readout": [64]},
     "GatedPixelCNN": {"width": 64, "depth": 10},
     "ImageGPT": {"width": 128, "depth": 4, "heads": 4},
+    "LMConv": {"width": 48, "depth": 1},
+    "AnyOrderGPT": {"width": 128, "depth": 4, "heads": 4},
 }
 TINY: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 4, "depth": 2, "readout": [4]},
     "GatedPixelCNN": {"width": 4, "depth": 2},
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
+    "LMConv": {"width": 4, "depth": 1},
+    "AnyOrderGPT": {"width": 8, "depth": 2, "heads": 2},
 }
 
 
