@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from pixelar.errors import PixelarError
 from pixelar.scan import Scan
 
-__all__ = ["LocallyMaskedConv2d", "Visited", "order_masks"]
+__all__ = ["LiveTaps", "LocallyMaskedConv2d", "Visited", "order_masks"]
+
+MOST_SETS = 4  # of taps that a walk has a matrix for each
 
 
 def order_masks(scan: Scan, kernel_size: int, dilation: int, *, centre: bool) -> Tensor:
@@ -36,14 +38,19 @@ def order_masks(scan: Scan, kernel_size: int, dilation: int, *, centre: bool) ->
         dilation: The distance between taps.
         centre: Whether a place sees itself.
     """
-    _, h, w = scan.shape
+    h, w = scan.shape[1:]
     rank = scan.index[:, 0].argsort().view(h, w)
-    side = dilation * (kernel_size // 2)
-    outside = F.pad(rank, (side,) * 4, value=h * w)
-    steps = range(0, dilation * kernel_size, dilation)
-    neighbours = torch.stack([outside[i : i + h, j : j + w] for i, j in product(steps, steps)], -1)
+    neighbours = windows(rank, kernel_size, dilation, outside=h * w)
     alive = neighbours <= rank[..., None] if centre else neighbours < rank[..., None]
     return alive.to(torch.get_default_dtype())
+
+
+def windows(grid: Tensor, kernel_size: int, dilation: int, *, outside: int) -> Tensor:
+    """Returns what each place of a grid (H, W) sees through a kernel, with shape (H, W, k²)."""
+    h, w = grid.shape
+    padded = F.pad(grid, (dilation * (kernel_size // 2),) * 4, value=outside)
+    steps = range(0, dilation * kernel_size, dilation)
+    return torch.stack([padded[i : i + h, j : j + w] for i, j in product(steps, steps)], -1)
 
 
 class LocallyMaskedConv2d(nn.Conv2d):
@@ -82,49 +89,73 @@ class LocallyMaskedConv2d(nn.Conv2d):
         _, h, w, _ = x.shape
         padded = F.pad(x, (0, 0, *(self.side,) * 4))
         steps = range(0, 2 * self.side + 1, self.dilation[0])
-        patches = torch.stack(
-            [padded[:, i : i + h, j : j + w] for i, j in product(steps, steps)], 3
-        )
-        return F.linear((patches * masks[..., None]).flatten(3), self.matrix(), self.bias)
+        taps = zip(product(steps, steps), masks.unbind(-1), strict=True)
+        patches = [padded[:, i : i + h, j : j + w] * mask[..., None] for (i, j), mask in taps]
+        return F.linear(torch.cat(patches, -1), self.matrix(), self.bias)
+
+
+class LiveTaps:
+    """Where a walk finds the inputs of a masked kernel, site by site.
+
+    Few sets of taps are told apart, those that are part of no other: in raster order one, along a
+    snake two. A site uses one that holds all its live taps; its dead ones find zeros.
+
+    Arguments:
+        scan: The order of the walk.
+        conv: A convolution.
+        centre: Whether a place sees itself.
+    """
+
+    def __init__(self, scan: Scan, conv: LocallyMaskedConv2d, *, centre: bool) -> None:
+        k, dilation, (h, w) = conv.kernel_size[0], conv.dilation[0], scan.shape[1:]
+        site = scan.index[:, 0]
+        alive = order_masks(scan, k, dilation, centre=centre).bool().flatten(0, 1)[site]  # (T, k²)
+        grid = torch.arange(h * w, device=site.device).view(h, w)
+        places = windows(grid, k, dilation, outside=h * w).flatten(0, 1)[site]
+        places = torch.where(alive, places, h * w)
+        sets = alive.unique(dim=0)
+        within = (sets[:, None] <= sets).all(-1) & ~torch.eye(len(sets), device=site.device).bool()
+        sets = sets[~within.any(1)]
+        if len(sets) > MOST_SETS:
+            sets = torch.ones_like(sets[:1])
+        self.sets = [each.nonzero()[:, 0] for each in sets]
+        # the set that each site uses
+        self.which: list[int] = (alive[:, None] <= sets).all(-1).byte().argmax(1).tolist()
+        by_set = [places[:, taps].unbind(0) for taps in self.sets]
+        # where its taps are in the image; H·W for zeros
+        self.places = [by_set[s][t] for t, s in enumerate(self.which)]
 
 
 class Visited:
     """The input of a locally masked convolution at the places that a walk has visited.
 
-    All others are zero, which is what the masks would make of them.
-
     Arguments:
         conv: The convolution.
+        live: Where its taps are.
         batch: B.
-        size: The image's height and width.
     """
 
-    def __init__(self, conv: LocallyMaskedConv2d, batch: int, size: tuple[int, int]) -> None:
-        self.side, self.dilation, k = conv.side, conv.dilation[0], conv.kernel_size[0]
-        height, width = (length + 2 * self.side for length in size)
+    def __init__(self, conv: LocallyMaskedConv2d, live: LiveTaps, batch: int) -> None:
         weight = conv.weight.detach()
-        self.buffer = weight.new_zeros(batch, height, width, conv.in_channels)
-        self.matrix = conv.matrix().detach().T.contiguous()  # (k² · in, out)
+        self.live = live
+        # the last place is never written: what dead taps find
+        self.buffer = weight.new_zeros(batch, len(live.which) + 1, conv.in_channels)
+        by_tap = weight.permute(2, 3, 1, 0).flatten(0, 1)  # (k², in, out)
+        self.matrices = [by_tap[taps].flatten(0, 1) for taps in live.sets]
         self.bias = conv.bias.detach()
-        _, row, column, _ = self.buffer.stride()
-        self.strides = (self.buffer.stride(0), self.dilation * row, self.dilation * column, 1)
-        self.taps = (k, k, conv.in_channels)
 
-    def write(self, i: int, j: int, h: Tensor) -> None:
+    def write(self, place: int, h: Tensor) -> None:
         """Takes in the vectors (B, in) of a place."""
-        self.buffer[:, i + self.side, j + self.side] = h
+        self.buffer.select(1, place).copy_(h)
 
-    def look(self, i: int, j: int) -> Tensor:
-        """Returns the result at a place, with shape (B, out)."""
-        start = i * self.buffer.stride(1) + j * self.buffer.stride(2)
-        patch = self.buffer.as_strided((len(self.buffer), *self.taps), self.strides, start)
-        return torch.addmm(self.bias, patch.reshape(len(patch), -1), self.matrix)
+    def look(self, t: int) -> Tensor:
+        """Returns the result at site t, with shape (B, out)."""
+        patch = self.buffer.index_select(1, self.live.places[t])  # (B, taps, in)
+        return torch.addmm(self.bias, patch.flatten(1), self.matrices[self.live.which[t]])
 
     def fill(self, maps: Tensor, visited: Tensor) -> None:
         """Takes in maps (B, H, W, in) at the places (H, W) that have been visited."""
-        _, h, w, _ = maps.shape
-        inner = slice(self.side, self.side + h), slice(self.side, self.side + w)
-        self.buffer[:, *inner] = maps * visited[..., None]
+        self.buffer[:, :-1] = (maps * visited[..., None]).flatten(1, 2)
 
     def select(self, rows: Tensor) -> None:
         """Keeps these rows of the batch."""

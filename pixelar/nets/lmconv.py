@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from pixelar.errors import PixelarError
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
-from pixelar.layers.locally_masked import LocallyMaskedConv2d, Visited, order_masks
+from pixelar.layers.locally_masked import LiveTaps, LocallyMaskedConv2d, Visited, order_masks
 from pixelar.nets.base import Net, require_positive, same_sites
 from pixelar.scan import Scan
 
@@ -50,7 +50,8 @@ Look: TypeAlias = Callable[[LocallyMaskedConv2d, Tensor], Tensor]
 
 def concat_elu(h: Tensor) -> Tensor:
     """Returns the ELU of vectors (*, D) and of their negatives, with shape (*, 2D)."""
-    return F.elu(torch.cat((h, -h), -1))
+    both = torch.cat((h, -h), -1)
+    return torch.maximum(both, both.clamp(max=0).exp() - 1)  # many times as fast as F.elu
 
 
 def pono(h: Tensor) -> Tensor:
@@ -82,7 +83,7 @@ class LMConvCache:
     """What the convolutions look at, of the places so far."""
 
     label: Tensor  # (B, D), or (1, D) without classes
-    places: list[tuple[int, int]]  # row and column of every site
+    places: list[int]  # of every site in the image, row by row
     visited: dict[LocallyMaskedConv2d, Visited]
 
 
@@ -212,29 +213,29 @@ class LMConv(Net):
         return h
 
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> LMConvCache:
-        _, h, w = self.scan.shape
+        stem, between = self.stem, self.up_between[0]
+        live = {
+            1: LiveTaps(self.scan, self.up[0][0].first, centre=True),
+            self.dilation: LiveTaps(self.scan, between, centre=True),
+        }
         convs = [m for m in self.modules() if isinstance(m, LocallyMaskedConv2d)]
-        return LMConvCache(
-            self.label(labels),
-            [divmod(place, w) for place in self.place.tolist()],
-            {conv: Visited(conv, len(x), (h, w)) for conv in convs},
-        )
+        visited = {conv: Visited(conv, live[conv.dilation[0]], len(x)) for conv in convs}
+        visited[stem] = Visited(stem, LiveTaps(self.scan, stem, centre=False), len(x))
+        return LMConvCache(self.label(labels), self.place.tolist(), visited)
 
     @torch.no_grad()
     def step(self, x: Tensor, t: int, cache: LMConvCache) -> Tensor:
-        i, j = cache.places[t]
-        pixels = cache.visited[self.stem]
+        place, pixels = cache.places[t], cache.visited[self.stem]
         if t:  # the pixel of the site before is the only one that is new
-            a, b = cache.places[t - 1]
-            pixels.write(a, b, self._pixels(x[:, :, a, b]))
+            last = cache.places[t - 1]
+            pixels.write(last, self._pixels(x.flatten(2)[..., last]))
 
         def look(conv: LocallyMaskedConv2d, h: Tensor) -> Tensor:
             visited = cache.visited[conv]
-            visited.write(i, j, h)
-            return visited.look(i, j)
+            visited.write(place, h)
+            return visited.look(t)
 
-        h = self._blocks(pixels.look(i, j) + cache.label, look)
-        return self.read(h)
+        return self.read(self._blocks(pixels.look(t) + cache.label, look))
 
     @torch.no_grad()
     def prefill(self, x: Tensor, stop: int, cache: LMConvCache) -> None:

@@ -12,7 +12,7 @@ NETS: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 64, "depth": 10, "readout": [64]},
     "GatedPixelCNN": {"width": 64, "depth": 10},
     "ImageGPT": {"width": 128, "depth": 4, "heads": 4},
-    "LMConv": {"width": 48, "depth": 1},
+    "LMConv": {"width": 64, "depth": 1},
     "AnyOrderGPT": {"width": 128, "depth": 4, "heads": 4},
 }
 TINY: dict[str, dict[str, Any]] = {
