@@ -128,8 +128,7 @@ def test_first_site_sees_nothing_and_labels_reach_every_site(net: str) -> None:
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("classes", [0, 2])
 def test_every_parameter_gets_a_gradient(net: str, classes: int) -> None:
-    scan = "subpixel" if net in zoo.BY_COLOUR else "raster"
-    model = zoo.tiny(net, classes=classes, shape=(3, 4, 4), scan=scan)
+    model = zoo.tiny(net, classes=classes, shape=(3, 4, 4), scan=zoo.finest(net))
     x = torch.randint(3, (4, 3, 4, 4))
     model(x, torch.tensor([0, 1, 0, 1]) if classes else None).sum().backward()
     for name, parameter in model.named_parameters():

@@ -86,6 +86,11 @@ BY_COLOUR = [name for name in NETS if "subpixel" in NET_SCANS.get(name, SCANS)]
 ANY_ORDER = [name for name, net in NETS.items() if net.reorder is not Net.reorder]
 
 
+def finest(net: str) -> str:
+    """Returns the scan with the most sites that a net takes."""
+    return "subpixel" if net in BY_COLOUR else "raster"
+
+
 def every_net() -> Iterator[tuple[str, str, tuple[int, int, int], int]]:
     """Yields nets × scans × grey and colour × with and without classes."""
     for net in NETS:

@@ -185,13 +185,14 @@ def require_scan(net: Net, accepted: Collection[str]) -> None:
 
 
 def same_sites(net: Net, scan: Scan) -> Scan:
-    """Returns another scan of the sites of a net, on its device.
+    """Returns a copy of another scan of the sites of a net, on its device.
 
     Raises:
         PixelarError: If the scan is of another shape, or divides the image into other sites.
     """
     own = net.scan
-    placed = Scan(scan.name, scan.shape, scan.index.to(own.index.device))
+    # a copy, as the average of weights exchanges the values of buffers
+    placed = Scan(scan.name, scan.shape, scan.index.to(own.index.device, copy=True))
     sites = [s.index[s.index[:, 0].argsort()] for s in (own, placed)]
     if own.shape != scan.shape or not torch.equal(*sites):
         raise PixelarError(

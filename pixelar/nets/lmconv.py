@@ -173,7 +173,7 @@ class LMConv(Net):
         like = self.stem.weight
         k, d = self.kernel_size, self.dilation
         self.scan = scan
-        self.place = scan.index[:, 0]
+        self.place = scan.index[:, 0].clone()
         self.stem_masks = order_masks(scan, k, 1, centre=False).to(like)
         self.masks = order_masks(scan, k, 1, centre=True).to(like)
         self.dilated_masks = order_masks(scan, k, d, centre=True).to(like)

@@ -80,10 +80,8 @@ class Training(L.LightningModule):
         self.orders, self.order_seed = orders, 0
         self.rule, self.lr, self.warmup_steps, self.betas = optimizer, lr, warmup_steps, betas
         self.weight_decay, self.corruption, self.compiling = weight_decay, corruption, compile
-        # in lists, so that the weight average, which copies all sub-modules, leaves them alone
+        # in a list, so that the weight average, which copies all sub-modules, leaves it alone
         self._validation: list[BitsPerDim] = []
-        home = self.model.scan
-        self._scans = symmetries(scan, home.shape) if orders == "symmetries" else [home]
         self._started = False  # from a trained model, whose quantizer has learnt what it needs
 
     @property
@@ -107,11 +105,13 @@ class Training(L.LightningModule):
             if self.compiling:
                 self.model.compile()
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        images, labels = batch
+    def on_train_batch_start(self, batch: Batch, index: int) -> None:
         if self.orders != "one":
             batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
             self.model.net.reorder(self.order_of(batches))
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        images, labels = batch
         x = self.model.encode(images)
         loss = self.loss(x, self._labels(labels))
         self.log(f"train/{self.figure}", loss, prog_bar=True, logger=False, batch_size=len(x))
@@ -119,10 +119,11 @@ class Training(L.LightningModule):
 
     def order_of(self, number: int) -> Scan:
         """Returns the order that the batch of that number is trained in."""
-        drawn = mix(self.order_seed, number)
+        drawn, net = mix(self.order_seed, number), self.model.net
         if self.orders == "random":
-            return shuffled(self._scans[0], drawn)
-        return self._scans[drawn % len(self._scans)]
+            return shuffled(build_scan(net.built_in, net.scan.shape), drawn)
+        every = symmetries(net.built_in, net.scan.shape)
+        return every[drawn % len(every)]
 
     def loss(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Returns the bits per dimension of symbols (B, C, H, W); the net sees them corrupted."""
@@ -130,8 +131,9 @@ class Training(L.LightningModule):
         return nats.mean() / (self.model.scan.dims * math.log(2))
 
     def on_validation_epoch_start(self) -> None:
+        net = self.model.net
         if self.orders != "one":
-            self.model.net.reorder(self._scans[0])
+            net.reorder(build_scan(net.built_in, net.scan.shape))
         self._validation = [BitsPerDim(self.model.scan.dims).to(self.device)]
 
     def validation_step(self, batch: Batch, index: int) -> None:
