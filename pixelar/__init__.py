@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pixelar.folders import load, save
     from pixelar.metrics import BitsPerDim
     from pixelar.model import PixelModel, build_model
+    from pixelar.orders import in_order, order_averaged_log_prob
     from pixelar.particles import Posterior, posterior
     from pixelar.sampling import sample
     from pixelar.scan import Scan
@@ -37,6 +38,8 @@ _HOMES = {
     "BitsPerDim": "metrics",
     "PixelModel": "model",
     "build_model": "model",
+    "in_order": "orders",
+    "order_averaged_log_prob": "orders",
     "Posterior": "particles",
     "posterior": "particles",
     "sample": "sampling",
@@ -55,7 +58,9 @@ __all__ = [
     "complete",
     "dependencies",
     "evaluate",
+    "in_order",
     "load",
+    "order_averaged_log_prob",
     "posterior",
     "sample",
     "save",

@@ -1,11 +1,13 @@
-"""Drawing the unknown part of images, by one of three methods.
+"""Drawing the unknown part of images, by one of four methods.
 
 prefix      known pixels come first in the model's order: draw the rest. Exact.
+known_first any mask of whole sites, for nets that take any order: the known pixels are moved to its
+            front. Exact, in that order.
 particles   any mask: sequential Monte Carlo, exact as the number of particles grows.
 clamp       any mask: known pixels are written over what was drawn, and that is all. Biased:
             what is drawn does not know of the known pixels that come after it.
 
-Prefix and clamp can walk in several ways, which all give the same images.
+All but particles can walk in several ways, which all give the same images.
 
 sequential   site by site, with the net's cache.
 compiled     the same in machine code, where there is some; see `pixelar.compiled`.
@@ -30,7 +32,8 @@ from pixelar.compiled import (
 )
 from pixelar.drawing import Draw, Drawing, uniforms
 from pixelar.errors import PixelarError, did_you_mean
-from pixelar.known import is_prefix, known_symbols
+from pixelar.known import known_symbols
+from pixelar.methods import Method, choose_method, ordered
 from pixelar.model import PixelModel, evaluating
 from pixelar.nets import Net
 from pixelar.parallel import fixed_point, looks_ahead, wavefront, waves
@@ -49,7 +52,6 @@ __all__ = [
     "stream",
 ]
 
-Method: TypeAlias = Literal["auto", "prefix", "particles", "clamp"]
 Walk: TypeAlias = Literal["auto", "sequential", "compiled", "wavefront", "fixed_point"]
 # the largest batches for which they are the quicker way, by docs/performance.md
 LARGEST_WAVES = 16
@@ -80,10 +82,10 @@ def complete(
         images: uint8 images with shape (B, C, H, W); what the unknown part holds is ignored.
         known: Which pixels are known, with a shape that broadcasts to (B, C, H, W).
         labels: Classes with shape (B,), for a model that is conditioned on them.
-        method: "prefix", "particles" or "clamp"; "auto" takes prefix where it applies and
-            particles elsewhere.
+        method: "prefix", "known_first", "particles" or "clamp"; "auto" takes the first of them
+            that applies.
         particles: The canvases of each image's population, for that method.
-        walk: How prefix and clamp walk; "auto" takes the quickest. The images are the same, but
+        walk: How all but particles walk; "auto" takes the quickest. The images are the same, but
             for float32's rounding where two levels are almost equally far from being drawn.
         options: As in `Drawing`.
 
@@ -91,7 +93,9 @@ def complete(
         uint8 images with shape (B, C, H, W); known pixels are those of `images`, as the model sees
         them.
     """
-    if choose_method(model, known, images, method) != "particles":
+    method = choose_method(model, known, images, method)
+    if method != "particles":
+        model = ordered(model, known, images, method)
         return draw_unknown(model, images, known, labels, walk=walk, **options).images
     if walk not in ("auto", "sequential"):
         raise PixelarError(f"particles walk site by site, so walk: {walk} is not for them")
@@ -117,12 +121,14 @@ def stream(
     complete. With particles, an image on its way is the canvas that would be drawn now. Closing
     the iterator ends the work.
     """
-    if choose_method(model, known, images, method) == "particles":
+    method = choose_method(model, known, images, method)
+    if method == "particles":
         for found in follow(
             model, images, known, labels, every=every, particles=particles, **options
         ):
             yield found.draw()[:, 0]
     else:
+        model = ordered(model, known, images, method)
         yield from _one_by_one(model, images, known, labels, every=every, **options)
 
 
@@ -202,25 +208,6 @@ def choose_walk(model: PixelModel, walk: Walk, draw: Draw, start: int = 0) -> Wa
     if batch <= LARGEST_AHEAD and sites - start >= MANY_SITES and looks_ahead(model.net):
         return "fixed_point"
     return "sequential"
-
-
-def choose_method(
-    model: PixelModel, known: Tensor, images: Tensor, method: Method = "auto"
-) -> Literal["prefix", "particles", "clamp"]:
-    """Returns the method that is used: "auto" settled, the others checked."""
-    if method not in get_args(Method):
-        raise PixelarError(f"method: {did_you_mean(str(method), get_args(Method))}")
-    if method in ("particles", "clamp"):
-        return method
-    if is_prefix(model, known, images):
-        return "prefix"
-    if method == "prefix":
-        raise PixelarError(
-            "method prefix needs the known pixels to come first in the model's order "
-            f"({model.scan.name}), and here some come after unknown ones; "
-            "use particles (or clamp, which is biased)"
-        )
-    return "particles"
 
 
 @torch.no_grad()

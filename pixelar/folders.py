@@ -141,8 +141,8 @@ def _check_known(model: PixelModel) -> None:
                 f"{part} {kind.__name__} is not in the table of its kind ({', '.join(table)}), so "
                 "its model folder could not be loaded; add it there first"
             )
-    if model.scan.name not in SCANS:
-        raise PixelarError(f"scan {model.scan.name!r} is none of {', '.join(SCANS)}")
+    if model.net.built_in not in SCANS:
+        raise PixelarError(f"scan {model.net.built_in!r} is none of {', '.join(SCANS)}")
 
 
 def _load_folder(folder: Path) -> dict[Weights, PixelModel]:

@@ -6,7 +6,7 @@ from torch import Tensor
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 
-__all__ = ["is_prefix", "known_symbols"]
+__all__ = ["is_prefix", "known_symbols", "knows_alike"]
 
 
 def known_symbols(model: PixelModel, known: Tensor, x: Tensor) -> Tensor:
@@ -28,3 +28,13 @@ def is_prefix(model: PixelModel, known: Tensor, images: Tensor) -> bool:
     """Returns whether the known sites come first in the scan, so that clamping them is exact."""
     mask = known_symbols(model, known, model.encode(images))
     return bool((model.scan.gather(mask).any(-1).sum(1) <= model.scan.prefix(mask)).all())
+
+
+@torch.no_grad()
+def knows_alike(model: PixelModel, known: Tensor, images: Tensor) -> bool:
+    """Returns whether the same sites are known of all images, each in full or not at all.
+
+    Then there is an order in which the known sites come first.
+    """
+    mask = model.scan.gather(known_symbols(model, known, model.encode(images)))  # (B, T, S)
+    return bool((mask == mask[:1, :, :1]).all())

@@ -192,7 +192,7 @@ def describe_model(model: PixelModel) -> dict[str, Any]:
     parts = {"quantizer": model.quantizer, "head": model.head, "net": model.net}
     return {
         "image_shape": list(model.image_shape),
-        "scan": model.scan.name,
+        "scan": model.net.built_in,
         **{k: {"name": type(m).__name__, "args": hyperparameters(m)} for k, m in parts.items()},
     }
 

@@ -18,7 +18,18 @@ from torch import Tensor, nn
 
 from pixelar.errors import PixelarError, did_you_mean
 
-__all__ = ["SCANS", "Scan", "build_scan", "hilbert", "raster", "snake", "subpixel"]
+__all__ = [
+    "SCANS",
+    "Scan",
+    "build_scan",
+    "hilbert",
+    "known_first",
+    "raster",
+    "shuffled",
+    "snake",
+    "subpixel",
+    "symmetries",
+]
 
 Shape = tuple[int, int, int]
 
@@ -142,3 +153,54 @@ def build_scan(name: str, shape: Shape) -> Scan:
     if name not in SCANS:
         raise PixelarError(f"scan: {did_you_mean(name, SCANS)}")
     return SCANS[name](shape)
+
+
+def known_first(scan: Scan, known: Tensor) -> Scan:
+    """The sites that are known in full, then the others, both in the order of a scan.
+
+    In this order the rest of an image is drawn given all that is known.
+
+    Arguments:
+        scan: The order within both.
+        known: Which symbols are known, with a shape that broadcasts to (C, H, W).
+    """
+    try:
+        mask = known.to(scan.index.device, torch.bool).expand(scan.shape)
+    except RuntimeError:
+        raise PixelarError(
+            f"known has shape {tuple(known.shape)}, which does not broadcast to {scan.shape} "
+            "(channels, height, width): one mask makes one order"
+        ) from None
+    unknown = ~mask.flatten()[scan.index].all(-1)  # (T,)
+    order = unknown.long().argsort(stable=True)
+    return Scan(f"{scan.name}, known first", scan.shape, scan.index[order])
+
+
+def shuffled(scan: Scan, seed: int) -> Scan:
+    """The sites of a scan in a random order, which the seed decides."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(scan.sites, generator=generator).to(scan.index.device)
+    return Scan(f"{scan.name}, shuffled", scan.shape, scan.index[order])
+
+
+def symmetries(name: str, shape: Shape) -> list[Scan]:
+    """Returns the eight mirror images of the scan of that name, itself first.
+
+    It begins in each of the four corners, along the rows or along the columns; of snake:
+
+        0 1    1 0    3 2    2 3    0 3    3 0    1 2    2 1
+        3 2    2 3    0 1    1 0    1 2    2 1    0 3    3 0
+    """
+    c, h, w = shape
+    scans = []
+    for along, size in (("", shape), (", by columns", (c, w, h))):
+        index = build_scan(name, size).index
+        channel, pixel = index // (h * w), index % (h * w)
+        row, column = pixel // size[2], pixel % size[2]
+        if along:
+            row, column = column, row
+        for up, i in (("", row), (", from below", h - 1 - row)):
+            for left, j in (("", column), (", from the right", w - 1 - column)):
+                places = (channel * h + i) * w + j
+                scans.append(Scan(f"{name}{along}{up}{left}", shape, places))
+    return scans

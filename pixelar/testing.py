@@ -44,6 +44,8 @@ def tiny_model(
         "PixelSNAIL": {"width": 4, "depth": 1, "layers": 2, "key_width": 2},
         "RasterRNN": {"width": 4, "depth": 2},
         "WaveNet": {"width": 4, "skip_width": 4, "depth": 3, "dilations": [1, 2, 4]},
+        "LMConv": {"width": 4, "depth": 1},
+        "AnyOrderGPT": {"width": 8, "depth": 1, "heads": 2},
     }
     described = {
         "image_shape": list(shape),

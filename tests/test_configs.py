@@ -16,6 +16,7 @@ PUBLISHED = {
     "gated-pixelcnn-mnist": (852_160, 0),
     "imagegpt-s-imagenet32": (76e6, 0.6e6),
     "pixelsnail-cifar10": (46e6, 0.1e6),
+    "lmconv-cifar10": (46.0e6, 0.1e6),
 }
 
 

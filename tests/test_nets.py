@@ -13,6 +13,7 @@ from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 from pixelar.nets import NETS, Net
 from pixelar.nets.pixelsnail import attend_before
+from pixelar.scan import SCANS
 from pixelar.testing import (
     assert_autoregressive,
     assert_cache_equals_forward,
@@ -49,6 +50,7 @@ SHAPES = {  # of convolutions, whose walks keep what their kernels reach; and wi
     "GatedPixelCNN": [{}, {"kernel_size": 1}, {"kernel_size": 5}, {"first_kernel_size": 9}],
     "ImageGPT": [{}, {"bias": True}],
     "WaveNet": [{}, {"dilations": [1]}, {"dilations": [3, 5, 100]}, {"position": False}],
+    "LMConv": [{}, {"kernel_size": 5}, {"dilation": 3}],
 }
 
 
@@ -89,7 +91,7 @@ def test_the_default_step_is_the_forward(
         assert torch.equal(Net.step(model.net, x, 3, cache), model.net(x, labels)[:, 3])
 
 
-@pytest.mark.parametrize("net", sorted(NETS.keys() - {"PixelCNN"}))  # it has a blind spot
+@pytest.mark.parametrize("net", sorted(NETS.keys() - zoo.BLIND))
 def test_all_of_the_past_is_used(net: str) -> None:
     model = zoo.tiny(net, shape=(1, 4, 4), depth=6)
     past = torch.ones(16, 16, dtype=torch.bool).tril(-1)
@@ -97,10 +99,7 @@ def test_all_of_the_past_is_used(net: str) -> None:
     assert torch.equal(gradient_dependencies(model), past)
 
 
-BY_COLOUR = [net for net in NETS if "subpixel" in zoo.scans_of(net)]
-
-
-@pytest.mark.parametrize("net", BY_COLOUR)
+@pytest.mark.parametrize("net", zoo.BY_COLOUR)
 def test_colours_see_the_colours_before_them(net: str) -> None:
     """Within a pixel, G sees R, and B sees R and G."""
     wide = {"readout": [30]} if "readout" in zoo.NET_ARGS[net] else {}  # lest a colour's ReLUs die
@@ -182,14 +181,14 @@ def test_first_site_sees_nothing_and_labels_reach_every_site(net: str) -> None:
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("classes", [0, 2])
 def test_every_parameter_gets_a_gradient(net: str, classes: int) -> None:
-    model = zoo.tiny(net, classes=classes, shape=(3, 4, 4), scan=zoo.colour_scan(net))
+    model = zoo.tiny(net, classes=classes, shape=(3, 4, 4), scan=zoo.finest(net))
     x = torch.randint(3, (4, 3, 4, 4))
     model(x, torch.tensor([0, 1, 0, 1]) if classes else None).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("net", BY_COLOUR)
+@pytest.mark.parametrize("net", zoo.BY_COLOUR)
 def test_outputs_of_a_gate_have_one_colour_rule(net: str) -> None:
     """With colours, no parameter of R may depend on G or B of the same pixel, in either half."""
     model = zoo.tiny(net, shape=(3, 2, 3), scan="subpixel", levels=5)
@@ -257,12 +256,21 @@ def test_bad_arguments_are_explained(net: str) -> None:
 
 
 def test_scans_that_do_not_fit_are_named() -> None:
-    for net, scans in zoo.NET_SCANS.items():
-        use = f"not scan .hilbert.; use scan: {' or '.join(scans)}$"
-        with pytest.raises(PixelarError, match=use):
-            zoo.tiny(net, scan="hilbert")
-    with pytest.raises(PixelarError, match=r"heads \(3\) must divide width \(8\)"):
-        zoo.tiny("ImageGPT", heads=3)
+    for net, accepted in zoo.NET_SCANS.items():
+        for scan in SCANS.keys() - set(accepted):
+            use = f"not scan '{scan}'; use scan: {' or '.join(accepted)}$"
+            with pytest.raises(PixelarError, match=use):
+                zoo.tiny(net, scan=scan, shape=(3, 2, 2))
+    for net in ("ImageGPT", "AnyOrderGPT"):
+        with pytest.raises(PixelarError, match=rf"{net}: heads \(3\) must divide width \(8\)"):
+            zoo.tiny(net, heads=3)
+    for size in (1, 4):
+        with pytest.raises(PixelarError, match="odd and at least 3, to see neighbours; got"):
+            zoo.tiny("LMConv", kernel_size=size)
+    with pytest.raises(PixelarError, match="LMConv: dilation must be at least 1; got 0"):
+        zoo.tiny("LMConv", dilation=0)
+    with pytest.raises(PixelarError, match="width must be at least 2, to normalise over channels"):
+        zoo.tiny("LMConv", width=1)
     with pytest.raises(PixelarError, match="kernel_size must be odd"):
         zoo.tiny("PixelCNN", kernel_size=4)
     for net, dilations in product(("GatedPixelCNN", "WaveNet"), ([], [0])):

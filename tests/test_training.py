@@ -5,6 +5,7 @@ import hashlib
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from pixelar import load
 from pixelar.cli import main
 from pixelar.data import Digits
 from pixelar.metrics import BitsPerDim
+from pixelar.nets import NETS
+from pixelar.scan import snake, symmetries
 from pixelar.training.callbacks import warm_up_average
 from pixelar.training.checkpoints import newest_checkpoint, read_checkpoint
 from pixelar.training.curves import read_curve
@@ -83,6 +86,19 @@ class Record(L.Callback):
         with open(Path(self.folder) / f"rank-{trainer.global_rank}.txt", "a") as file:
             for image in batch[0]:
                 file.write(hashlib.md5(image.numpy().tobytes()).hexdigest() + "\n")
+
+
+class Orders(L.Callback):
+    """Writes the order of every batch into a file per process, and may interrupt the run."""
+
+    def __init__(self, folder: str, stop: int = 0) -> None:
+        self.folder, self.stop = folder, stop
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:  # noqa: ANN401
+        with open(Path(self.folder) / f"rank-{trainer.global_rank}.txt", "a") as file:
+            file.write(f"{module.model.scan.index.flatten().tolist()}\n")
+        if trainer.global_step == self.stop:
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture(autouse=True)
@@ -325,7 +341,9 @@ def in_a_process(*arguments: str, **environment: str) -> tuple[int, str]:
         env={
             **os.environ,
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(Path(__file__).parent),
+            "PYTHONPATH": os.pathsep.join(
+                (str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))
+            ),
             **environment,
         },
         stdout=subprocess.PIPE,
@@ -362,6 +380,64 @@ def test_two_processes(tmp_path: Path) -> None:
     more = ("--trainer.max_steps", "10", "--resume")
     code, log = in_a_process("fit", "-c", name, "--run", "run", *options, *more)
     assert code == 0 and read_curve(Path("run"), "train/lr")[0] == list(range(1, 11)), log
+
+
+ANY_ORDER = {"class_path": "AnyOrderGPT", "init_args": {"width": 8, "depth": 1, "heads": 1}}
+
+
+def orders_of(rank: int = 0) -> list[str]:
+    """Returns the orders that were written, and begins anew."""
+    file = Path(f"rank-{rank}.txt")
+    lines = file.read_text().splitlines()
+    file.unlink()
+    return lines
+
+
+LMCONV = {"class_path": "LMConv", "init_args": {"width": 4, "depth": 1}}
+
+
+@pytest.mark.parametrize(("kind", "net"), [("symmetries", LMCONV), ("random", ANY_ORDER)])
+def test_orders_follow_from_the_seed_and_the_batch(
+    kind: str, net: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An interrupted run goes on in the orders that it would have had; validation is in one."""
+    options = ("--model.orders", kind, "--model.scan", "snake", "--trainer.max_steps", "16")
+    changes: dict[str, Any] = {"model__net": net}
+
+    def run(name: str, *more: str, stop: int = 0) -> int:
+        changes["trainer__callbacks"] = callback("Orders", folder=".", stop=stop)
+        return main(["fit", "-c", config(**changes), "--run", name, *options, *more])
+
+    assert run("whole") == 0
+    assert "validation is in one order, snake." in capsys.readouterr().out
+    whole = orders_of()
+    if kind == "symmetries":
+        allowed = {str(s.index.flatten().tolist()) for s in symmetries("snake", (1, 8, 8))}
+        assert set(whole) <= allowed and len(set(whole)) > 4
+    else:
+        assert len(set(whole)) == 16
+    assert run("halves", stop=5) == 130 and run("halves", "--resume") == 0
+    assert orders_of() == whole
+    weights = [load_file(Path(name) / "model/model.safetensors") for name in ("whole", "halves")]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    assert run("other", "--seed_everything", "1") == 0 and orders_of() != whole
+
+    model, split = load("whole/model"), Digits().split("val")
+    assert torch.equal(model.scan.index, snake((1, 8, 8)).index)
+    with torch.no_grad():
+        bits = -model(model.encode(split.images)).double().mean() / (64 * math.log(2))
+    assert read_curve(Path("whole"), "val/bits_per_dim")[1][-1] == pytest.approx(
+        float(bits), abs=1e-5
+    )
+
+
+def test_two_processes_train_in_one_order() -> None:
+    changes = {"model__net": ANY_ORDER, "trainer__callbacks": callback("Orders", folder=".")}
+    options = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--model.orders", "random")
+    code, log = in_a_process("fit", "-c", config(**changes), "--run", "run", *options)
+    assert code == 0 and "Traceback" not in log, log
+    orders = [orders_of(rank) for rank in (0, 1)]
+    assert orders[0] == orders[1] and len(set(orders[0])) == 8
 
 
 def test_processes_that_would_train_apart_are_stopped(
@@ -435,7 +511,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "data set": ({"data__dataset__class_path": "Digit"}, [], "did you mean 'Digits'?"),
     "head as net": ({"model__net__class_path": "Categorical"}, [], "model.net: unknown 'Categ"),
     "no class": ({"model__net__class_path": None}, [], "model.net: expected `class_path:` with"),
-    "number as net": ({"model__net": 3}, [], "one of GatedPixelCNN, ImageGPT, PixelCNN; got 3"),
+    "number as net": ({"model__net": 3}, [], f"one of {', '.join(sorted(NETS))}; got 3"),
     "no net": ({"model__net": None}, [], "missing model.net;"),
     "no data set": ({"data": None}, [], "missing data.dataset;"),
     "text as model": ({"model": "PixelCNN"}, [], "model: expected keys; got PixelCNN"),
@@ -461,6 +537,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "no checkpoints": ({}, ["--checkpoint_every", "0"], "checkpoint_every must be at least 1"),
     "no steps": ({}, ["--trainer.max_steps", "0"], "give the trainer max_steps of at least 1"),
     "corruption": ({}, ["--model.corruption", "1"], "model.corruption must be at least 0"),
+    "orders": ({"model__orders": "random"}, [], "and the order of GatedPixelCNN is fixed; use"),
     "device": ({}, ["--trainer.accelerator", "abacus"], "invalid accelerator name"),
     "batch": ({}, ["--data.batch_size", "2000"], "choose a batch_size of at most 1337"),
     "levels": ({}, ["--model.head", "Bernoulli"], "head Bernoulli: codes 2 levels but"),

@@ -33,6 +33,8 @@ NET_ARGS: dict[str, dict[str, Any]] = {
         "dilations": [1, 2, 4, 8],
         "position": True,
     },
+    "LMConv": {"width": 6, "depth": 1},
+    "AnyOrderGPT": {"width": 8, "depth": 2, "heads": 2},
 }
 
 HEAD_ARGS: dict[str, dict[str, Any]] = {
@@ -46,7 +48,10 @@ NET_SCANS = {
     "PixelCNN": ("raster", "subpixel"),
     "GatedPixelCNN": ("raster", "subpixel"),
     "PixelSNAIL": ("raster",),
+    "LMConv": ("raster", "snake", "hilbert"),
 }
+
+BLIND = {"PixelCNN", "LMConv"}  # to some sites of the past, as stacks of masked convolutions are
 
 
 def tiny(
@@ -87,9 +92,13 @@ def scans_of(net: str) -> tuple[str, ...]:
     return NET_SCANS.get(net, tuple(SCANS))
 
 
-def colour_scan(net: str) -> str:
-    """Returns the scan by which a net goes from colour to colour, or else from pixel to pixel."""
-    return "subpixel" if "subpixel" in scans_of(net) else scans_of(net)[0]
+BY_COLOUR = [name for name in NETS if "subpixel" in NET_SCANS.get(name, SCANS)]
+ANY_ORDER = [name for name, net in NETS.items() if net.reorder is not Net.reorder]
+
+
+def finest(net: str) -> str:
+    """Returns the scan with the most sites that a net takes."""
+    return "subpixel" if net in BY_COLOUR else "raster"
 
 
 def every_net() -> Iterator[tuple[str, str, tuple[int, int, int], int]]:

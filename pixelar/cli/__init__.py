@@ -213,11 +213,11 @@ def add_complete(command: argparse.ArgumentParser) -> None:
     known.add_argument("--mask", metavar="FILE", help="a picture whose white pixels are known")
     command.add_argument(
         "--method",
-        choices=("auto", "prefix", "particles", "clamp"),
+        choices=("auto", "prefix", "known_first", "particles", "clamp"),
         default="auto",
-        help="prefix: exact, where what is known comes first in the model's order; particles: any "
-        "region, exact as their number grows; clamp: any region, quick and biased; "
-        "default: auto, which is prefix where it applies, else particles",
+        help="prefix: exact, where what is known comes first in the model's order; known_first: "
+        "exact, for nets that take any order; particles: any region, exact as their number grows; "
+        "clamp: any region, quick and biased; default: auto, the first of them that applies",
     )
     command.add_argument(
         "--particles",

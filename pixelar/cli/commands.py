@@ -141,10 +141,10 @@ def complete(options: Namespace) -> int:
     output, model = picture(options.output), open_model(options.model)
     known = region(options, model.image_shape)
     images = read_images(options.images, model, fit=options.fit)
-    method = choose_method(model, known, images, options.method)
+    options.method = method = choose_method(model, known, images, options.method)
     draw = complete_by_particles if method == "particles" else complete_in_order
     drawn = draw(model, images, known, options)
-    if method != "prefix":
+    if method in NOTES:
         print(f"pixelar: {NOTES[method].format(options.particles)}", file=sys.stderr)
     save_picture(completions(model, images, known, drawn), output)
     print(f"{output}: in each row the original, what is kept, {options.n} completions")
@@ -169,7 +169,7 @@ def complete_in_order(
         images.repeat_interleave(options.n, 0),
         known,
         labels,
-        method="clamp",  # which is exact where what is known comes first
+        method=options.method,
         **drawing(options),
         progress=sys.stderr.isatty(),
     )

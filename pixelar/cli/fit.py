@@ -109,6 +109,7 @@ def fit(arguments: list[str]) -> int:
                 _save_config(cli, folder)
                 cli.datamodule.prepare_data()  # data that are missing are told at once
                 _foresee(cli)
+                _tell_orders(cli.model)
             trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
         except (KeyboardInterrupt, SystemExit):
             if trainer.is_global_zero:
@@ -220,6 +221,18 @@ def _foresee(cli: FitCLI) -> None:
             + ("" if cli.model.model.net.checkpointing else ", or model.checkpointing: true"),
             file=sys.stderr,
         )
+
+
+def _tell_orders(training: Training) -> None:
+    """Prints in which orders a model is trained, where these are several."""
+    scan = training.model.scan.name
+    several = {
+        "symmetries": f"in one of the eight symmetries of {scan}",
+        "random": "in a new order",
+    }
+    if training.orders in several:
+        how = several[training.orders]
+        print(f"Each batch is trained {how}; validation is in one order, {scan}.", flush=True)
 
 
 def _with_a_way_out(error: PixelarError | OSError, folder: Path) -> str:

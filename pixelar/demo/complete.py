@@ -29,6 +29,7 @@ SEEN = 280  # pixels of the page
 SIDES = {1: 448, 2: 336, 4: 168}  # of an image, by the number of columns
 WORDS = {
     "prefix": "**Prefix**, exact",
+    "known_first": "**Known first**, exact",
     "particles": "**Particles**",
     "clamp": "**Clamp**, biased: what is drawn does not know of what comes after it",
 }

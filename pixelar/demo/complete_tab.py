@@ -27,11 +27,11 @@ from pixelar.model import PixelModel
 
 __all__ = ["CompleteTab"]
 
-METHODS = ("auto", "prefix", "particles", "clamp")
+METHODS = ("auto", "prefix", "known_first", "particles", "clamp")
 ABOUT_METHODS = (
-    "prefix: exact, where what is kept comes first in the model's order. particles: any region, "
-    "exact as they grow in number. clamp: any region, quick and biased. auto: prefix, else "
-    "particles."
+    "prefix: exact, where what is kept comes first in the model's order. known_first: exact, for "
+    "nets that take any order. particles: any region, exact as they grow in number. clamp: any "
+    "region, quick and biased. auto: the first of them that applies."
 )
 ABOUT_CANVAS = (
     f"{LIMITS}. The brush marks in **pink** what should be redrawn; in its other colours it draws. "

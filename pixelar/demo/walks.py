@@ -11,9 +11,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from pixelar.completion import Method, choose_method, stream
+from pixelar.completion import stream
 from pixelar.drawing import Drawing
 from pixelar.errors import PixelarError
+from pixelar.methods import Method, choose_method, ordered
 from pixelar.model import PixelModel
 from pixelar.particles import Posterior, follow
 
@@ -41,11 +42,11 @@ class Task:
     """What is to be drawn.
 
     Attributes:
-        model: The model.
+        model: The model, in the order in which it is walked.
         images: What is given, uint8 with shape (N, C, H, W).
         known: Which of it is known, bool with shape (1, H, W).
         labels: Classes with shape (N,), or None.
-        method: "prefix", "particles" or "clamp".
+        method: As in `pixelar.complete`; "auto" is settled.
         particles: The canvases of each image's population, for that method.
         temperature: As in `pixelar.sample`.
         top_p: As in `pixelar.sample`; 1 for all levels.
@@ -69,6 +70,8 @@ class Task:
             )
         chosen = choose_method(self.model, self.known, self.images, self.method)
         object.__setattr__(self, "method", chosen)
+        walked = ordered(self.model, self.known, self.images, chosen)
+        object.__setattr__(self, "model", walked)
 
     @property
     def narrowed(self) -> bool:

@@ -1,8 +1,10 @@
 """Nets. To add one: its file, a line here, one in `tests/zoo.py`, and a config."""
 
+from pixelar.nets.any_order_gpt import AnyOrderGPT
 from pixelar.nets.base import Cache, Net
 from pixelar.nets.gated_pixelcnn import GatedPixelCNN
 from pixelar.nets.imagegpt import ImageGPT
+from pixelar.nets.lmconv import LMConv
 from pixelar.nets.pixelcnn import PixelCNN
 from pixelar.nets.pixelsnail import PixelSNAIL
 from pixelar.nets.raster_rnn import RasterRNN
@@ -10,9 +12,11 @@ from pixelar.nets.wavenet import WaveNet
 
 __all__ = [
     "NETS",
+    "AnyOrderGPT",
     "Cache",
     "GatedPixelCNN",
     "ImageGPT",
+    "LMConv",
     "Net",
     "PixelCNN",
     "PixelSNAIL",
@@ -27,4 +31,6 @@ NETS: dict[str, type[Net]] = {
     "PixelSNAIL": PixelSNAIL,
     "RasterRNN": RasterRNN,
     "WaveNet": WaveNet,
+    "LMConv": LMConv,
+    "AnyOrderGPT": AnyOrderGPT,
 }

@@ -17,7 +17,15 @@ from torch.utils.checkpoint import checkpoint
 from pixelar.errors import PixelarError
 from pixelar.scan import Scan
 
-__all__ = ["Cache", "Net", "keep_rows", "require_positive", "require_scan"]
+__all__ = [
+    "Cache",
+    "Net",
+    "keep_rows",
+    "require_positive",
+    "require_scan",
+    "same_sites",
+    "takes_any_order",
+]
 
 Cache: TypeAlias = Any  # opaque to everyone but the net that made it
 T = TypeVar("T")
@@ -62,6 +70,7 @@ class Net(nn.Module, abc.ABC):
             )
         self.scan, self.levels, self.out_features = scan, levels, out_features
         self.classes = classes
+        self.built_in = scan.name  # what a saved model is built in again, whatever `reorder` did
 
     @abc.abstractmethod
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -121,6 +130,18 @@ class Net(nn.Module, abc.ABC):
         """
         return None if cache is None else cache[rows]
 
+    def reorder(self, scan: Scan) -> None:
+        """Visits the same sites in the order of another scan from now on. Between walks only, since
+        it changes the module: `pixelar.orders.in_order` gives a model a twin in another order.
+
+        Raises:
+            PixelarError: If the order of the net is fixed, or the scan has other sites.
+        """
+        raise PixelarError(
+            f"net {type(self).__name__} has a fixed order ({self.scan.name}); "
+            "nets that take any order are LMConv and AnyOrderGPT"
+        )
+
     def reach(self) -> int | None:
         """Returns how many columns to the right a site looks, at most, for each row that it looks
         up: r where a site at (i, j) sees of row i - d nothing right of column j + r·d. None where
@@ -161,6 +182,30 @@ def require_scan(net: Net, accepted: Collection[str]) -> None:
             f"net {name}: its masks follow the order of rows, not scan {net.scan.name!r}; "
             f"use scan: {' or '.join(accepted)}"
         )
+
+
+def same_sites(net: Net, scan: Scan) -> Scan:
+    """Returns a copy of another scan of the sites of a net, on its device.
+
+    Raises:
+        PixelarError: If the scan is of another shape, or divides the image into other sites.
+    """
+    own = net.scan
+    # a copy, as the average of weights exchanges the values of buffers
+    placed = Scan(scan.name, scan.shape, scan.index.to(own.index.device, copy=True))
+    sites = [s.index[s.index[:, 0].argsort()] for s in (own, placed)]
+    if own.shape != scan.shape or not torch.equal(*sites):
+        raise PixelarError(
+            f"net {type(net).__name__} was built for {own.sites} sites of {own.symbols} symbols "
+            f"in images of shape {own.shape}; scan {scan.name!r} has {scan.sites} of "
+            f"{scan.symbols} in {scan.shape}"
+        )
+    return placed
+
+
+def takes_any_order(net: Net) -> bool:
+    """Returns whether the order of a net can be changed by `reorder`."""
+    return type(net).reorder is not Net.reorder
 
 
 def require_positive(net: Net, **values: int) -> None:

@@ -14,6 +14,7 @@ References:
     https://proceedings.mlr.press/v119/chen20s.html
 """
 
+import abc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
 from pixelar.nets.base import Net, require_positive
 from pixelar.scan import Scan
 
-__all__ = ["ImageGPT"]
+__all__ = ["GPT", "ImageGPT"]
 
 EPSILON = 1e-5  # beside the mean square, where a vector is normalised
 LINEARS = ("qkv", "project", "expand", "contract")  # the layers of a block
@@ -98,10 +99,11 @@ class BlockMatrices:
 
 
 @dataclass
-class ImageGPTCache:
+class GPTCache:
     """Keys and values of the positions so far."""
 
     start: Tensor  # the first position's vector, (B, D)
+    places: Tensor  # what is added at every place, (T, D)
     matrices: list[BlockMatrices]
     out: Tensor  # (D, P)
     floor: Tensor  # √(D ε), of `normalise`
@@ -110,24 +112,10 @@ class ImageGPTCache:
     filled: int = 0  # positions that have keys and values
 
 
-class ImageGPT(Net):
-    """A causal Transformer over the sites of any scan: tokens, grey levels, sub-pixels or pixels.
+class GPT(Net):
+    """A causal Transformer over the sites of a scan, whose subclasses say how it knows places.
 
-    A label is added to the start vector.
-
-    Arguments:
-        width: D, the length of a position's vector.
-        depth: The number of blocks.
-        heads: The number of attention heads; divides the width.
-        dropout: The rate of dropout on the embedding and on what each block adds.
-        bias: Whether the linear layers of the blocks have biases. The paper has none.
-        classes: The number of class labels; 0 for none.
-
-    Example:
-        >>> from pixelar.scan import raster
-        >>> net = ImageGPT(raster((1, 8, 8)), 17, 17, width=32, depth=2, heads=4)
-        >>> net(torch.zeros(5, 1, 8, 8, dtype=torch.long)).shape
-        torch.Size([5, 64, 17])
+    `ImageGPT` describes the arguments.
     """
 
     embed: TokenEmbedding
@@ -148,7 +136,9 @@ class ImageGPT(Net):
         super().__init__(scan, levels, out_features, classes)
         require_positive(self, width=width, depth=depth, heads=heads)
         if width % heads:
-            raise PixelarError(f"net ImageGPT: heads ({heads}) must divide width ({width})")
+            raise PixelarError(
+                f"net {type(self).__name__}: heads ({heads}) must divide width ({width})"
+            )
         self.width, self.depth, self.heads = width, depth, heads
         self.dropout, self.bias = dropout, bias
         self.embed = TokenEmbedding(scan, levels, width)
@@ -176,6 +166,10 @@ class ImageGPT(Net):
             for name in LINEARS if self.bias else ():
                 nn.init.zeros_(getattr(block, name).bias)
 
+    @abc.abstractmethod
+    def places(self) -> Tensor:
+        """Returns what is added to the start and to the sites but the last, with shape (T, D)."""
+
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.read(self.features(x, labels))
 
@@ -188,7 +182,7 @@ class ImageGPT(Net):
     def read(self, features: Tensor) -> Tensor:
         return self.out(self.norm(features))  # (B, T, P)
 
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> ImageGPTCache:
+    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> GPTCache:
         batch, each, sites = len(x), self.width // self.heads, self.scan.sites
         keys, values = (
             [self.start.new_empty(batch, self.heads, *shape) for _ in self.blocks]
@@ -197,18 +191,19 @@ class ImageGPT(Net):
         with torch.no_grad():
             matrices = [self._matrices(block) for block in self.blocks]
             out = self.out.weight.T * (math.sqrt(self.width) * self.norm.weight[:, None])
+            places = self.places()
         floor = self.start.new_tensor(math.sqrt(self.width * EPSILON))
-        return ImageGPTCache(self._start(x, labels), matrices, out, floor, keys, values)
+        return GPTCache(self._start(x, labels), places, matrices, out, floor, keys, values)
 
-    def step(self, x: Tensor, t: int, cache: ImageGPTCache) -> Tensor:
+    def step(self, x: Tensor, t: int, cache: GPTCache) -> Tensor:
         return self.steps(x, t, t + 1, cache)[:, 0]
 
     @torch.no_grad()
-    def steps(self, x: Tensor, first: int, stop: int, cache: ImageGPTCache) -> Tensor:
+    def steps(self, x: Tensor, first: int, stop: int, cache: GPTCache) -> Tensor:
         before = self.embed.sites(x.flatten(1)[:, self.scan.index[max(first - 1, 0) : stop - 1]])
         if first == 0:
             before = torch.cat((cache.start[:, None], before), 1)
-        h = (before + self.position[first:stop]).flatten(0, 1)  # (B · n, D)
+        h = (before + cache.places[first:stop]).flatten(0, 1)  # (B · n, D)
         n = stop - first
         by_head = (len(x), n, 3, self.heads, -1)
         later = h.new_full((n, n), -math.inf).triu_(1) if n > 1 else None
@@ -230,7 +225,7 @@ class ImageGPT(Net):
         return (normalise(h, cache.floor) @ cache.out).unflatten(0, (len(x), -1))  # (B, n, P)
 
     @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int, cache: ImageGPTCache) -> None:
+    def prefill(self, x: Tensor, stop: int, cache: GPTCache) -> None:
         if stop == 0:
             return
         cache.filled = stop
@@ -242,7 +237,7 @@ class ImageGPT(Net):
                 break  # what it puts out is of sites that are known
             h = block.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
-    def select(self, cache: ImageGPTCache, rows: Tensor) -> ImageGPTCache:
+    def select(self, cache: GPTCache, rows: Tensor) -> GPTCache:
         filled = slice(cache.filled)
         for kept, places in (
             (cache.keys, (..., filled)),
@@ -278,4 +273,28 @@ class ImageGPT(Net):
     def _inputs(self, sites: Tensor, start: Tensor) -> Tensor:
         """Returns the vectors (B, L + 1, D) of the start and the first L sites, with positions."""
         h = torch.cat((start[:, None], sites), 1)
-        return self.drop(h + self.position[: h.shape[1]])
+        return self.drop(h + self.places()[: h.shape[1]])
+
+
+class ImageGPT(GPT):
+    """A causal Transformer over the sites of any scan: tokens, grey levels, sub-pixels or pixels.
+
+    A label is added to the start vector.
+
+    Arguments:
+        width: D, the length of a position's vector.
+        depth: The number of blocks.
+        heads: The number of attention heads; divides the width.
+        dropout: The rate of dropout on the embedding and on what each block adds.
+        bias: Whether the linear layers of the blocks have biases. The paper has none.
+        classes: The number of class labels; 0 for none.
+
+    Example:
+        >>> from pixelar.scan import raster
+        >>> net = ImageGPT(raster((1, 8, 8)), 17, 17, width=32, depth=2, heads=4)
+        >>> net(torch.zeros(5, 1, 8, 8, dtype=torch.long)).shape
+        torch.Size([5, 64, 17])
+    """
+
+    def places(self) -> Tensor:
+        return self.position

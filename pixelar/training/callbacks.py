@@ -40,10 +40,16 @@ class WarmEMA(WeightAveraging):
 
 
 class StepSeed(L.Callback):
-    """Makes dropout and noise a function of the seed, the batch's number and the process."""
+    """Makes dropout and noise a function of the seed, the batch's number and the process, and the
+    orders of training one of the seed and the batch's number.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        assert isinstance(pl_module, Training)
+        pl_module.order_seed = self.seed
 
     def on_train_batch_start(
         self,

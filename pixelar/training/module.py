@@ -14,8 +14,10 @@ from pixelar.heads import Head
 from pixelar.metrics import BitsPerDim
 from pixelar.model import PixelModel, describe_model
 from pixelar.nets import Net
+from pixelar.nets.base import takes_any_order
 from pixelar.quantizers import Quantizer
-from pixelar.scan import Scan, Shape, build_scan
+from pixelar.scan import Scan, Shape, build_scan, shuffled, symmetries
+from pixelar.seeds import mix
 
 __all__ = ["Training"]
 
@@ -29,8 +31,11 @@ class Training(L.LightningModule):
         net: Builds the net from the scan, the levels V and the parameters per site P.
         head: Builds the head from the levels V and the symbols per site S.
         quantizer: Turns 8-bit images into symbols.
-        scan: The order of generation.
+        scan: The order of generation, and that of validation.
         shape: The shape (C, H, W) of an 8-bit image; on the command line it comes from the data.
+        orders: "one": that of the scan; for nets that take any order also "symmetries": for each
+            batch one of the scan's eight mirror images; "random": for each batch a new one. They
+            follow from the seed and the batch's number, so that all processes draw the same.
         optimizer: "adamw", or "rmsprop" as in the papers of 2016.
         lr: The learning rate after the warm-up.
         warmup_steps: The steps of the warm-up.
@@ -51,6 +56,7 @@ class Training(L.LightningModule):
         quantizer: Quantizer,
         shape: tuple[int, int, int],
         scan: Literal["raster", "subpixel", "snake", "hilbert"] = "raster",
+        orders: Literal["one", "symmetries", "random"] = "one",
         optimizer: Literal["adamw", "rmsprop"] = "adamw",
         lr: float = 1e-3,
         warmup_steps: int = 200,
@@ -65,6 +71,13 @@ class Training(L.LightningModule):
             raise PixelarError(f"model.corruption must be at least 0 and below 1; got {corruption}")
         self.model = assemble(net, head, quantizer, scan, shape)
         self.model.net.checkpointing = checkpointing
+        net_name = type(self.model.net).__name__
+        if orders != "one" and not takes_any_order(self.model.net):
+            raise PixelarError(
+                f"model.orders: {orders} needs a net that takes any order, such as LMConv or "
+                f"AnyOrderGPT, and the order of {net_name} is fixed; use model.orders: one"
+            )
+        self.orders, self.order_seed = orders, 0
         self.rule, self.lr, self.warmup_steps, self.betas = optimizer, lr, warmup_steps, betas
         self.weight_decay, self.corruption, self.compiling = weight_decay, corruption, compile
         # in a list, so that the weight average, which copies all sub-modules, leaves it alone
@@ -92,6 +105,11 @@ class Training(L.LightningModule):
             if self.compiling:
                 self.model.compile()
 
+    def on_train_batch_start(self, batch: Batch, index: int) -> None:
+        if self.orders != "one":
+            batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            self.model.net.reorder(self.order_of(batches))
+
     def training_step(self, batch: Batch, index: int) -> Tensor:
         images, labels = batch
         x = self.model.encode(images)
@@ -99,12 +117,23 @@ class Training(L.LightningModule):
         self.log(f"train/{self.figure}", loss, prog_bar=True, logger=False, batch_size=len(x))
         return loss
 
+    def order_of(self, number: int) -> Scan:
+        """Returns the order that the batch of that number is trained in."""
+        drawn, net = mix(self.order_seed, number), self.model.net
+        if self.orders == "random":
+            return shuffled(build_scan(net.built_in, net.scan.shape), drawn)
+        every = symmetries(net.built_in, net.scan.shape)
+        return every[drawn % len(every)]
+
     def loss(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Returns the bits per dimension of symbols (B, C, H, W); the net sees them corrupted."""
         nats = -self.model.log_prob_sites(x, labels, seen=self._corrupt(x)).sum(1)  # (B,)
         return nats.mean() / (self.model.scan.dims * math.log(2))
 
     def on_validation_epoch_start(self) -> None:
+        net = self.model.net
+        if self.orders != "one":
+            net.reorder(build_scan(net.built_in, net.scan.shape))
         self._validation = [BitsPerDim(self.model.scan.dims).to(self.device)]
 
     def validation_step(self, batch: Batch, index: int) -> None:

@@ -15,6 +15,8 @@ NETS: dict[str, dict[str, Any]] = {
     "PixelSNAIL": {"width": 96, "depth": 2},
     "RasterRNN": {"width": 128, "depth": 3},
     "WaveNet": {"width": 64, "skip_width": 64, "depth": 10},
+    "LMConv": {"width": 64, "depth": 1},
+    "AnyOrderGPT": {"width": 128, "depth": 4, "heads": 4},
 }
 TINY: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 4, "depth": 2, "readout": [4]},
@@ -23,6 +25,8 @@ TINY: dict[str, dict[str, Any]] = {
     "PixelSNAIL": {"width": 4, "depth": 2, "layers": 1, "key_width": 2},
     "RasterRNN": {"width": 8, "depth": 2},
     "WaveNet": {"width": 4, "skip_width": 4, "depth": 2},
+    "LMConv": {"width": 4, "depth": 1},
+    "AnyOrderGPT": {"width": 8, "depth": 2, "heads": 2},
 }
 
 

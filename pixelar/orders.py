@@ -1,0 +1,88 @@
+"""Models in other orders than the one they were built in, for nets that take any.
+
+Each order σ factors log p(x; σ) = Σ_t log p(x_σ(t) | x_σ(<t)) by the same weights. These are
+different distributions; their mixture with equal weights is one as well, and never worse than the
+mean of their log-likelihoods:
+
+    log 1/n Σ_σ p(x; σ)  ≥  1/n Σ_σ log p(x; σ)
+
+References:
+    Neural Autoregressive Distribution Estimation (Uria et al., 2016),
+    https://arxiv.org/abs/1605.02226
+    Locally Masked Convolution for Autoregressive Models (Jain et al., 2020),
+    https://arxiv.org/abs/2006.12486
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from pixelar.errors import PixelarError
+from pixelar.memory import choose_batch_size
+from pixelar.model import PixelModel, evaluating
+from pixelar.scan import Scan
+
+__all__ = ["in_order", "order_averaged_log_prob"]
+
+
+def in_order(model: PixelModel, scan: Scan) -> PixelModel:
+    """Returns a twin of a model that visits the same sites in the order of another scan.
+
+    The weights are shared, not copied, and the model stays as it is, whoever walks with it now.
+
+    Raises:
+        PixelarError: If the order of its net is fixed, or the scan has other sites.
+
+    Example:
+        >>> from pixelar.scan import shuffled
+        >>> from pixelar.testing import tiny_model
+        >>> model = tiny_model("LMConv")
+        >>> in_order(model, shuffled(model.scan, seed=0)).scan.name, model.scan.name
+        ('raster, shuffled', 'raster')
+    """
+    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    twin = copy.deepcopy(model, shared)
+    twin.net.reorder(scan)
+    return twin
+
+
+@torch.no_grad()
+def order_averaged_log_prob(
+    model: PixelModel,
+    images: Tensor,
+    orders: Sequence[Scan],
+    labels: Tensor | None = None,
+    *,
+    batch_size: int | None = None,
+) -> Tensor:
+    """Returns the log of the mean of an image's probabilities in several orders.
+
+    The mean is of the probabilities of whole images, so the figure is the log-likelihood of a
+    distribution.
+
+    Arguments:
+        model: A model whose net takes any order.
+        images: uint8 images with shape (B, C, H, W).
+        orders: The scans, of equal weight.
+        labels: Classes with shape (B,), for a model that is conditioned on them.
+        batch_size: How many images are evaluated at once; None for as many as are quick and fit.
+
+    Returns:
+        Nats with shape (B,), in float64.
+    """
+    if not orders:
+        raise PixelarError("orders must be one scan or more; got none")
+    size = batch_size or choose_batch_size(model)
+    found = []
+    with evaluating(model):
+        twins = [in_order(model, scan) for scan in orders]
+        for rows in torch.arange(len(images)).split(size):
+            x = model.encode(images[rows])  # once, as a quantizer may draw
+            y = None if labels is None else labels[rows]
+            each = torch.stack([twin(x, y).double() for twin in twins])  # (orders, b)
+            found.append(each.logsumexp(0) - math.log(len(orders)))
+    return torch.cat(found).cpu()
