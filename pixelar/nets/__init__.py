@@ -4,11 +4,13 @@ from pixelar.nets.base import Cache, Net
 from pixelar.nets.gated_pixelcnn import GatedPixelCNN
 from pixelar.nets.imagegpt import ImageGPT
 from pixelar.nets.pixelcnn import PixelCNN
+from pixelar.nets.pixelcnnpp import PixelCNNPP
 
-__all__ = ["NETS", "Cache", "GatedPixelCNN", "ImageGPT", "Net", "PixelCNN"]
+__all__ = ["NETS", "Cache", "GatedPixelCNN", "ImageGPT", "Net", "PixelCNN", "PixelCNNPP"]
 
 NETS: dict[str, type[Net]] = {
     "PixelCNN": PixelCNN,
     "GatedPixelCNN": GatedPixelCNN,
+    "PixelCNNPP": PixelCNNPP,
     "ImageGPT": ImageGPT,
 }
