@@ -17,6 +17,7 @@ from pixelar.testing import (
     randomise,
 )
 
+SUBPIXEL = [net for net in NETS if "subpixel" in zoo.scans_of(net)]
 EVERY_NET = [pytest.param(*case, id="-".join(map(str, case))) for case in zoo.every_net()]
 
 
@@ -85,13 +86,13 @@ def test_the_default_step_is_the_forward(
 
 @pytest.mark.parametrize("net", sorted(NETS.keys() - {"PixelCNN"}))  # it has a blind spot
 def test_all_of_the_past_is_used(net: str) -> None:
-    model = zoo.tiny(net, shape=(1, 4, 4), depth=6)
+    model = zoo.tiny(net, shape=(1, 4, 4), **zoo.deep(net, 6))
     past = torch.ones(16, 16, dtype=torch.bool).tril(-1)
     assert torch.equal(dependencies(model), past)
     assert torch.equal(gradient_dependencies(model), past)
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", SUBPIXEL)
 def test_colours_see_the_colours_before_them(net: str) -> None:
     """Within a pixel, G sees R, and B sees R and G."""
     wide = {"readout": [30]} if "readout" in zoo.NET_ARGS[net] else {}  # lest a colour's ReLUs die
@@ -126,14 +127,14 @@ def test_first_site_sees_nothing_and_labels_reach_every_site(net: str) -> None:
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("classes", [0, 2])
 def test_every_parameter_gets_a_gradient(net: str, classes: int) -> None:
-    model = zoo.tiny(net, classes=classes, shape=(3, 4, 4), scan="subpixel")
+    model = zoo.tiny(net, classes=classes, shape=(3, 4, 4), scan=zoo.finest_scan(net))
     x = torch.randint(3, (4, 3, 4, 4))
     model(x, torch.tensor([0, 1, 0, 1]) if classes else None).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", SUBPIXEL)
 def test_outputs_of_a_gate_have_one_colour_rule(net: str) -> None:
     """With colours, no parameter of R may depend on G or B of the same pixel, in either half."""
     model = zoo.tiny(net, shape=(3, 2, 3), scan="subpixel", levels=5)
@@ -195,14 +196,15 @@ def test_checks_find_faults(net: str, fault: str, check: object, message: str) -
 def test_bad_arguments_are_explained(net: str) -> None:
     with pytest.raises(PixelarError, match="classes must not be negative"):
         zoo.tiny(net, classes=-1)
-    for name in ("width", "depth"):
+    for name in ("width", *zoo.deep(net, 0)):
         with pytest.raises(PixelarError, match=f"net {net}: {name} must be at least 1; got 0"):
             zoo.tiny(net, **{name: 0})
 
 
 def test_scans_that_do_not_fit_are_named() -> None:
-    for net in zoo.NET_SCANS:
-        with pytest.raises(PixelarError, match="not scan 'hilbert'; use scan: raster or subpixel"):
+    for net, scans in zoo.NET_SCANS.items():
+        known = f"not scan 'hilbert'; use scan: {' or '.join(scans)}$"
+        with pytest.raises(PixelarError, match=known):
             zoo.tiny(net, scan="hilbert")
     with pytest.raises(PixelarError, match=r"heads \(3\) must divide width \(8\)"):
         zoo.tiny("ImageGPT", heads=3)
@@ -213,6 +215,13 @@ def test_scans_that_do_not_fit_are_named() -> None:
             zoo.tiny("GatedPixelCNN", dilations=dilations)
     with pytest.raises(PixelarError, match="at least 3, to see a row above"):
         zoo.tiny("GatedPixelCNN", first_kernel_size=1)
+    sides = "3 stages halve the image 2 times, so its sides must be multiples of 4, not 4×6; use"
+    with pytest.raises(PixelarError, match=f"net PixelCNNPP: {sides}"):
+        zoo.tiny("PixelCNNPP", shape=(1, 4, 6), stages=3)
+    with pytest.raises(PixelarError, match="net PixelCNNPP: stages must be at least 1; got 0"):
+        zoo.tiny("PixelCNNPP", stages=0)
+    with pytest.raises(PixelarError, match="dropout must be at least 0 and below 1; got 1"):
+        zoo.tiny("PixelCNNPP", dropout=1.0)
 
 
 def test_dropout_is_active_in_training_only() -> None:

@@ -74,7 +74,7 @@ def test_known_pixels_stay_and_seeds_repeat(
 @pytest.mark.parametrize("net", NETS)
 def test_completing_is_sampling_with_a_prefilled_prefix(net: str) -> None:
     """Given the first rows of a sample and the same noise, the rest of that sample comes out."""
-    model = zoo.tiny(net, shape=(3, 4, 5), scan="subpixel")
+    model = zoo.tiny(net, shape=(3, 4, 5), scan=zoo.finest_scan(net))
     images = sample(model, 3, seed=9)
     known = torch.zeros(4, 5, dtype=torch.bool)
     known[:2] = True
@@ -92,7 +92,7 @@ def test_an_image_does_not_depend_on_its_batch(net: str) -> None:
 
 def test_cached_and_naive_sampling_draw_the_same_images() -> None:
     for net in NETS:
-        model = zoo.tiny(net, shape=(3, 4, 4), scan="subpixel")
+        model = zoo.tiny(net, shape=(3, 4, 4), scan=zoo.finest_scan(net))
         images = sample(model, 2, seed=4)
         model.net = zoo.Naive(model.net)
         assert torch.equal(sample(model, 2, seed=4), images)

@@ -1,6 +1,6 @@
 """Tiny builds of everything: a net or head is tested by being listed here."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -23,6 +23,7 @@ NET_ARGS: dict[str, dict[str, Any]] = {
         "readout": [7],
         "position": True,
     },
+    "PixelCNNPP": {"width": 4, "blocks": 1, "stages": 2, "dropout": 0.0},
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
 }
 
@@ -33,7 +34,26 @@ HEAD_ARGS: dict[str, dict[str, Any]] = {
 }
 
 # a net that takes fewer scans is listed with them
-NET_SCANS = {"PixelCNN": ("raster", "subpixel"), "GatedPixelCNN": ("raster", "subpixel")}
+NET_SCANS = {
+    "PixelCNN": ("raster", "subpixel"),
+    "GatedPixelCNN": ("raster", "subpixel"),
+    "PixelCNNPP": ("raster",),
+}
+
+
+def stages(shape: tuple[int, int, int]) -> dict[str, int]:
+    """As many as the image can be halved for, up to three."""
+    return {"stages": next(n for n in (3, 2, 1) if not any(s % 2 ** (n - 1) for s in shape[1:]))}
+
+
+# what the size of an image asks for
+NET_SIZES: dict[str, Callable[[tuple[int, int, int]], dict[str, int]]] = {"PixelCNNPP": stages}
+
+# shapes beside the usual, where they make a difference
+NET_SHAPES = {"PixelCNNPP": ((1, 4, 6), (2, 4, 8))}
+
+# what a net calls the number of its blocks
+NET_DEPTH = {"PixelCNNPP": "blocks"}
 
 
 def tiny(
@@ -47,16 +67,22 @@ def tiny(
     **args: Any,  # noqa: ANN401
 ) -> PixelModel:
     """Builds a tiny model with random parameters, in float64."""
+    sized = {**NET_ARGS[net], **NET_SIZES.get(net, lambda shape: {})(shape)}
     model = build_model(
         {
             "image_shape": list(shape),
             "scan": scan,
             "quantizer": {"name": "Identity", "args": {"levels": levels}},
             "head": {"name": head, "args": HEAD_ARGS[head]},
-            "net": {"name": net, "args": {**NET_ARGS[net], "classes": classes, **args}},
+            "net": {"name": net, "args": {**sized, "classes": classes, **args}},
         }
     )
     return randomise(model).eval()
+
+
+def deep(net: str, depth: int) -> dict[str, int]:
+    """Returns the argument that gives a net so many blocks."""
+    return {NET_DEPTH.get(net, "depth"): depth}
 
 
 class Naive(Net):
@@ -70,6 +96,11 @@ class Naive(Net):
         return self.inner(x, labels)
 
 
+def finest_scan(net: str) -> str:
+    """Returns the scan whose sites are colour values, or pixels for a net that takes no other."""
+    return "subpixel" if "subpixel" in scans_of(net) else "raster"
+
+
 def scans_of(net: str) -> tuple[str, ...]:
     return NET_SCANS.get(net, tuple(SCANS))
 
@@ -77,7 +108,8 @@ def scans_of(net: str) -> tuple[str, ...]:
 def every_net() -> Iterator[tuple[str, str, tuple[int, int, int], int]]:
     """Yields nets × scans × grey and colour × with and without classes."""
     for net in NETS:
-        for scan, shape, classes in product(scans_of(net), ((1, 5, 6), (3, 3, 4)), (0, 3)):
+        shapes = ((1, 5, 6), (3, 3, 4), *NET_SHAPES.get(net, ()))
+        for scan, shape, classes in product(scans_of(net), shapes, (0, 3)):
             yield net, scan, shape, classes
 
 

@@ -11,11 +11,13 @@ __all__ = ["NETS", "TINY", "build"]
 NETS: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 64, "depth": 10, "readout": [64]},
     "GatedPixelCNN": {"width": 64, "depth": 10},
+    "PixelCNNPP": {"width": 40, "blocks": 2},
     "ImageGPT": {"width": 128, "depth": 4, "heads": 4},
 }
 TINY: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 4, "depth": 2, "readout": [4]},
     "GatedPixelCNN": {"width": 4, "depth": 2},
+    "PixelCNNPP": {"width": 4, "blocks": 1, "stages": 2},
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
 }
 
