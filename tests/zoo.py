@@ -52,6 +52,9 @@ NET_SIZES: dict[str, Callable[[tuple[int, int, int]], dict[str, int]]] = {"Pixel
 # shapes beside the usual, where they make a difference
 NET_SHAPES = {"PixelCNNPP": ((1, 4, 6), (2, 4, 8))}
 
+# the scale of noise at which pixels depend on each other a lot, where a kernel's length is a number
+NET_NOISE = {"PixelCNNPP": 1.2}
+
 # what a net calls the number of its blocks
 NET_DEPTH = {"PixelCNNPP": "blocks"}
 

@@ -69,7 +69,8 @@ class Training(L.LightningModule):
         self.weight_decay, self.corruption, self.compiling = weight_decay, corruption, compile
         # in a list, so that the weight average, which copies all sub-modules, leaves it alone
         self._validation: list[BitsPerDim] = []
-        self._started = False  # from a trained model, whose quantizer has learnt what it needs
+        # whether the weights stand already, by a trained model, a checkpoint or the first batch
+        self._started = False
 
     @property
     def figure(self) -> str:
@@ -91,6 +92,18 @@ class Training(L.LightningModule):
                 self.model.quantizer.fit(data.dataset.split("train").images)
             if self.compiling:
                 self.model.compile()
+
+    def on_train_batch_start(self, batch: Batch, index: int) -> None:
+        """Lets the net of a new run begin by its first batch: that of the first process, for all."""
+        if self._started:
+            return
+        self._started = True
+        x, labels = self.model.encode(batch[0]), self._labels(batch[1])
+        if self.global_rank == 0:
+            self.model.net.initialise(x, labels)
+        if self.trainer.world_size > 1:
+            for tensor in self.model.net.state_dict().values():
+                torch.distributed.broadcast(tensor, 0)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         images, labels = batch
@@ -153,6 +166,7 @@ class Training(L.LightningModule):
         differences = list(compare(checkpoint["pixelar"], describe_model(self.model)))
         if differences:
             raise PixelarError(f"the checkpoint is of another model: {'; '.join(differences)}")
+        self._started = True
 
     def _labels(self, labels: Tensor | None) -> Tensor | None:
         """Returns the labels if the net is conditioned on them; it may ignore those of the data."""
