@@ -72,7 +72,12 @@ def weight(state: State, name: str) -> tuple[Tensor, Tensor]:
 
 def conv(state: State, name: str, x: Tensor, stride: int = 1) -> Tensor:
     w, b = weight(state, name)
-    padding = {(2, 3): (1, 1, 1, 0), (2, 2): (1, 0, 1, 0), (1, 3): (1, 1, 0, 0), (2, 1): (0, 0, 1, 0)}
+    padding = {
+        (2, 3): (1, 1, 1, 0),
+        (2, 2): (1, 0, 1, 0),
+        (1, 3): (1, 1, 0, 0),
+        (2, 1): (0, 0, 1, 0),
+    }
     return F.conv2d(F.pad(x, padding[(w.shape[2], w.shape[3])]), w, b, stride=stride)
 
 

@@ -113,7 +113,9 @@ def test_a_channel_that_does_not_vary_is_left_alone() -> None:
     with fitting_to_data(layer):
         layer(x)
     g, _ = lengths_and_directions(layer)
-    assert torch.equal(g, torch.full_like(g, 0.5)) and torch.equal(layer(x), torch.zeros(4, 3, 5, 6))
+    assert torch.equal(g, torch.full_like(g, 0.5)) and torch.equal(
+        layer(x), torch.zeros(4, 3, 5, 6)
+    )
 
 
 def test_a_run_begins_by_its_first_batch_and_a_resumed_one_does_not() -> None:

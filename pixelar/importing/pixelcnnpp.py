@@ -4,8 +4,8 @@
     └ stage     └ stream  └ block
 
 The names of all tensors are made from the sizes, and none may be missing or left over. The weights
-are those of `PixelCNNPP` to the letter; the head's parameters come in another order, by colour there
-and by component here, and each coupling stands with another colour.
+are those of `PixelCNNPP` to the letter. The head's parameters come in another order, by colour
+there and by component here, and each coupling stands with another colour.
 
 References:
     PixelCNN++ (Salimans et al., 2017), https://arxiv.org/abs/1701.05517
@@ -162,9 +162,9 @@ def _take(state: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor
 def _order(description: Mapping[str, Any]) -> list[int]:
     """Returns where each parameter of our head is among those of the port.
 
-    There, after the logits, each colour has K means, K log-scales and, of three colours, K couplings:
-    those of green to red, of blue to red, and of blue to green. Here, all means come first, then all
-    log-scales, then all couplings, each by component.
+    There, after the logits, each colour has K means, K log-scales and, of three colours, K
+    couplings: those of green to red, of blue to red, and of blue to green. Here, all means come
+    first, then all log-scales, then all couplings, each by component.
     """
     components = description["head"]["args"]["components"]
     colours = description["image_shape"][0]

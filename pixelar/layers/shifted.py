@@ -92,8 +92,8 @@ class DownRightShiftedConv2d(nn.Conv2d):
 
 
 class DownShiftedDeconv2d(nn.ConvTranspose2d):
-    """The way back of a down-shifted 2×3 convolution with stride 2: a cell fills two rows, and three
-    columns, of which it shares the outer ones with its neighbours.
+    """The way back of a down-shifted 2×3 convolution with stride 2: a cell fills two rows of three
+    pixels, of which it shares the outer columns with its neighbours.
 
     Arguments:
         in_channels: Channels of the input.

@@ -1,9 +1,9 @@
 """Weight norm: every kernel has a length g and a direction v, w = g · v / ‖v‖, and a layer begins
 with the g and b that suit the data.
 
-`parametrizations.weight.original0` of a layer is its g, `original1` its v; the norm is taken over all
-axes but the first. From the layer's outputs t for a batch, with g = 1 and b = 0, and their mean and
-deviation in each channel,
+`parametrizations.weight.original0` of a layer is its g, `original1` its v; the norm is taken over
+all axes but the first. From the layer's outputs t for a batch, with g = 1 and b = 0, and their mean
+and deviation in each channel,
 
     g = scale / σ[t],   b = -scale · μ[t] / σ[t],
 
@@ -25,7 +25,7 @@ __all__ = ["fitting_to_data", "weight_norm"]
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
-# a channel that hardly varies, as where a coarse grid has one row and sees nothing yet, says nothing
+# a channel that hardly varies, as on a coarse grid of one row, which sees nothing yet, says nothing
 # about its scale
 LEAST_VARIANCE = 1e-8
 

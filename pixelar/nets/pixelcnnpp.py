@@ -1,14 +1,14 @@
 """PixelCNN++: two shifted streams over three resolutions, with short-cuts from the up pass to the
 down pass.
 
-The stream u sees the rows above, ul the rows above and its own row to the left. Neither needs masks,
-since their inputs are shifted once and their kernels end where they must:
+The stream u sees the rows above, ul those and its own row to the left. Neither needs masks, since
+their inputs are shifted once and their kernels end where they must:
 
     u    1 1 1     down-shifted 2×3           ul   1 1     down-right-shifted 2×2
          1 x 1                                     1 x
 
-The up pass halves the image after each stage, the down pass doubles it again, and each of its blocks
-takes what its mirror image of the up pass put out (last in, first out):
+The up pass halves the image after each stage, the down pass doubles it again, and each of its
+blocks takes what its mirror image of the up pass put out (last in, first out):
 
                         up pass                      down pass
     H×W        stem ── blocks ────── short-cuts ────── blocks ── ELU ── 1×1 ── parameters
@@ -18,8 +18,8 @@ takes what its mirror image of the up pass put out (last in, first out):
     H/4×W/4             blocks ────── short-cuts ────── blocks
                           └──────────────────────────────┘
 
-A gated block, where ⟨x⟩ is the concatenated ELU, elu([x, -x]), and `aside` is the mirrored tensor for
-u, and the new u with the mirrored tensor for ul:
+A gated block, where ⟨x⟩ is the concatenated ELU, elu([x, -x]), and `aside` is the mirrored tensor
+for u, the new u with the mirrored tensor for ul, and on the up pass the new u alone:
 
     x ── ⟨·⟩ ── conv ──(+)── ⟨·⟩ ── dropout ── conv ── (a, b) ── a ⊙ σ(b) ──(+)──
     │                   │                                                    │
@@ -28,7 +28,8 @@ u, and the new u with the mirrored tensor for ul:
 
 Every layer has weight norm and begins with the scale that suits the first batch (`initialise`). The
 image has a plane of ones beside its colours, so that padding, which is zero, tells where it ends.
-The published code adds a label's vector to (a, b), as here, but gives it no weight norm either.
+A label adds a vector to (a, b), as in the published code. Assumed here: the first batch is looked
+at without dropout, and the scale of a channel that does not vary in it stays as it is.
 
 References:
     PixelCNN++ (Salimans et al., 2017), https://arxiv.org/abs/1701.05517

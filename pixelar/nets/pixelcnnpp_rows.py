@@ -1,7 +1,7 @@
 """What a walk of PixelCNN++ computes with: its weights as matrices, and what is kept of rows.
 
-All maps have channels last. What the upper row of u's kernels makes of a row is added up for the row
-below as soon as the row is there, so that no rows of u are kept.
+All maps have channels last. What the upper row of u's kernels makes of a row is added up for the
+row below as soon as the row is there, so that no rows of u are kept.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -88,8 +88,9 @@ class PairMatrices:
         )
 
 
-def matrix(conv: nn.Module) -> Tensor:
+def matrix(conv: nn.Module | None) -> Tensor:
     """Returns the weight of a 1×1 convolution as a matrix (in, out)."""
+    assert conv is not None
     return weight_and_bias(conv)[0][:, :, 0, 0].T.contiguous()
 
 
@@ -243,7 +244,9 @@ class LevelRows:
     doubled_ul: Tensor  # what ul's cells tell four pixels each
 
     @classmethod
-    def new(cls, weights: LevelMatrices, size: tuple[int, int], labels: Tensor | None) -> "LevelRows":
+    def new(
+        cls, weights: LevelMatrices, size: tuple[int, int], labels: Tensor | None
+    ) -> "LevelRows":
         batch, width = size
         like = weights.down[0].u_inner.bias
         depth = len(like)
@@ -261,7 +264,8 @@ class LevelRows:
 
     def select(self, rows: Tensor) -> None:
         """Keeps these rows of the batch, one tensor after another."""
-        for part in (*self.up, *self.down, self):
+        parts: list[PairRows | LevelRows] = [*self.up, *self.down, self]
+        for part in parts:
             for each in fields(part):
                 value = getattr(part, each.name)
                 if isinstance(value, Tensor):
@@ -305,5 +309,3 @@ def take_row(above: Tensor, kernel: Kernel, row: Tensor, stride: int = 1) -> Ten
 def add_label(rows: Tensor, table: Tensor | None, labels: Tensor | None) -> None:
     if table is not None and labels is not None:
         rows += table[labels][:, None]
-
-

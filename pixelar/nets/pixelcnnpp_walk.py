@@ -135,9 +135,7 @@ class Walk:
             if k:
                 u, ul = net.double_u[k - 1](u), net.double_ul[k - 1](ul)
             for pair, weights, kept in zip(stage, level.down, rows.down, strict=True):
-                u, ul = kept.fill(
-                    pair, weights, (u, ul), mirrored.pop(), self.labels, last
-                )
+                u, ul = kept.fill(pair, weights, (u, ul), mirrored.pop(), self.labels, last)
             if level.double_u and level.double_ul:
                 self._double_row(row_of(u, last), level.double_u, rows.doubled_u)
                 weight, bias = level.double_ul
@@ -156,7 +154,7 @@ class Walk:
         return F.pad(self.stem.embed(x[:, :, i]).mT, (0, 1), value=1)
 
     def _begin_stem(self, x: Tensor, i: int) -> Tensor:
-        """Returns where u begins in row i (B, W, D), and adds up what ul's stem takes from above."""
+        """Returns where u begins in row i (B, W, D), and adds up what ul takes from above there."""
         entry, stem = self.rows[0].entry, self.stem
         if i == 0:
             u = torch.zeros_like(entry)

@@ -94,7 +94,7 @@ class Training(L.LightningModule):
                 self.model.compile()
 
     def on_train_batch_start(self, batch: Batch, index: int) -> None:
-        """Lets the net of a new run begin by its first batch: that of the first process, for all."""
+        """Lets the net of a new run begin by the first batch, the first process's for all."""
         if self._started:
             return
         self._started = True
