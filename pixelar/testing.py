@@ -40,6 +40,7 @@ def tiny_model(
     arguments: dict[str, dict[str, Any]] = {
         "PixelCNN": {"width": 4, "depth": 1, "readout": []},
         "GatedPixelCNN": {"width": 4, "depth": 2},
+        "PixelCNNPP": {"width": 4, "blocks": 1, "stages": 1},
         "ImageGPT": {"width": 8, "depth": 1, "heads": 2},
         "PixelSNAIL": {"width": 4, "depth": 1, "layers": 2, "key_width": 2},
         "RasterRNN": {"width": 4, "depth": 2},

@@ -93,7 +93,7 @@ def test_the_default_step_is_the_forward(
 
 @pytest.mark.parametrize("net", sorted(NETS.keys() - zoo.BLIND))
 def test_all_of_the_past_is_used(net: str) -> None:
-    model = zoo.tiny(net, shape=(1, 4, 4), depth=6)
+    model = zoo.tiny(net, shape=(1, 4, 4), **zoo.deep(net, 6))
     past = torch.ones(16, 16, dtype=torch.bool).tril(-1)
     assert torch.equal(dependencies(model), past)
     assert torch.equal(gradient_dependencies(model), past)
@@ -250,7 +250,7 @@ def test_checks_find_faults(net: str, fault: str, check: object, message: str) -
 def test_bad_arguments_are_explained(net: str) -> None:
     with pytest.raises(PixelarError, match="classes must not be negative"):
         zoo.tiny(net, classes=-1)
-    for name in ("width", "depth"):
+    for name in ("width", *zoo.deep(net, 0)):
         with pytest.raises(PixelarError, match=f"net {net}: {name} must be at least 1; got 0"):
             zoo.tiny(net, **{name: 0})
 
@@ -289,6 +289,13 @@ def test_scans_that_do_not_fit_are_named() -> None:
     for name in ("layers", "key_width"):
         with pytest.raises(PixelarError, match=f"net PixelSNAIL: {name} must be at least 1; got 0"):
             zoo.tiny("PixelSNAIL", **{name: 0})
+    sides = "3 stages halve the image 2 times, so its sides must be multiples of 4, not 4×6; use"
+    with pytest.raises(PixelarError, match=f"net PixelCNNPP: {sides}"):
+        zoo.tiny("PixelCNNPP", shape=(1, 4, 6), stages=3)
+    with pytest.raises(PixelarError, match="net PixelCNNPP: stages must be at least 1; got 0"):
+        zoo.tiny("PixelCNNPP", stages=0)
+    with pytest.raises(PixelarError, match="dropout must be at least 0 and below 1; got 1"):
+        zoo.tiny("PixelCNNPP", dropout=1.0)
 
 
 def test_dropout_is_active_in_training_only() -> None:

@@ -75,7 +75,7 @@ def test_checkpointing_changes_neither_loss_nor_gradients(net: str, dropout: flo
 @pytest.mark.parametrize("net", NETS)
 def test_checkpointing_lowers_the_peak(net: str) -> None:
     """Of twelve blocks the activations of one remain, beside what passes between them."""
-    deep: dict[str, Any] = {"net_args": {"depth": 12}}
+    deep: dict[str, Any] = {"net_args": zoo.deep(net, 12)}
     plain, saving = built(net, **deep), built(net, checkpointing=True, **deep)
     peaks = [measure_peak(lambda made=made: step(made)) for made in (plain, saving)]  # type: ignore[misc]
     assert peaks[1] < 0.6 * peaks[0], peaks
@@ -94,6 +94,7 @@ def test_a_model_does_not_remember_how_it_was_trained(net: str) -> None:
 def weights_after(net: str, batch_size: int, accumulate: int) -> dict[str, Tensor]:
     """Returns the weights that two steps of a real trainer lead to, in float64."""
     training = built(net, dtype=torch.float32, warmup_steps=0)
+    training.start_from(training.model)  # lest it set weights by its first batch
     trainer = L.Trainer(
         max_epochs=1,
         max_steps=2,
@@ -136,7 +137,7 @@ def fresh_compiler() -> Iterator[None]:
 
 @pytest.mark.parametrize("net", NETS)
 def test_compiling_changes_neither_loss_nor_gradients(net: str, fresh_compiler: None) -> None:
-    args: dict[str, Any] = {"net_args": {"depth": 1}}
+    args: dict[str, Any] = {"net_args": zoo.deep(net, 1)}
     training = built(net, **args)
     training.model.compile()
     assert_same(training, built(net, **args), 1e-9)

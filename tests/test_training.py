@@ -341,9 +341,7 @@ def in_a_process(*arguments: str, **environment: str) -> tuple[int, str]:
         env={
             **os.environ,
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join(
-                (str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))
-            ),
+            "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path)),
             **environment,
         },
         stdout=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """Tiny builds of everything: a net or head is tested by being listed here."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -23,6 +23,7 @@ NET_ARGS: dict[str, dict[str, Any]] = {
         "readout": [7],
         "position": True,
     },
+    "PixelCNNPP": {"width": 4, "blocks": 1, "stages": 2, "dropout": 0.0},
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
     "PixelSNAIL": {"width": 6, "depth": 2, "layers": 2, "key_width": 4},
     "RasterRNN": {"width": 16, "depth": 2},
@@ -49,9 +50,28 @@ NET_SCANS = {
     "GatedPixelCNN": ("raster", "subpixel"),
     "PixelSNAIL": ("raster",),
     "LMConv": ("raster", "snake", "hilbert"),
+    "PixelCNNPP": ("raster",),
 }
 
 BLIND = {"PixelCNN", "LMConv"}  # to some sites of the past, as stacks of masked convolutions are
+
+
+def stages(shape: tuple[int, int, int]) -> dict[str, int]:
+    """As many as the image can be halved for, up to three."""
+    return {"stages": next(n for n in (3, 2, 1) if not any(s % 2 ** (n - 1) for s in shape[1:]))}
+
+
+# what the size of an image asks for
+NET_SIZES: dict[str, Callable[[tuple[int, int, int]], dict[str, int]]] = {"PixelCNNPP": stages}
+
+# shapes beside the usual, where they make a difference
+NET_SHAPES = {"PixelCNNPP": ((1, 4, 6), (2, 4, 8))}
+
+# the scale of noise at which pixels depend on each other a lot, where a kernel's length is a number
+NET_NOISE = {"PixelCNNPP": 1.2}
+
+# what a net calls the number of its blocks
+NET_DEPTH = {"PixelCNNPP": "blocks"}
 
 
 def tiny(
@@ -65,16 +85,22 @@ def tiny(
     **args: Any,  # noqa: ANN401
 ) -> PixelModel:
     """Builds a tiny model with random parameters, in float64."""
+    sized = {**NET_ARGS[net], **NET_SIZES.get(net, lambda shape: {})(shape)}
     model = build_model(
         {
             "image_shape": list(shape),
             "scan": scan,
             "quantizer": {"name": "Identity", "args": {"levels": levels}},
             "head": {"name": head, "args": HEAD_ARGS[head]},
-            "net": {"name": net, "args": {**NET_ARGS[net], "classes": classes, **args}},
+            "net": {"name": net, "args": {**sized, "classes": classes, **args}},
         }
     )
     return randomise(model).eval()
+
+
+def deep(net: str, depth: int) -> dict[str, int]:
+    """Returns the argument that gives a net so many blocks."""
+    return {NET_DEPTH.get(net, "depth"): depth}
 
 
 class Naive(Net):
@@ -104,7 +130,8 @@ def finest(net: str) -> str:
 def every_net() -> Iterator[tuple[str, str, tuple[int, int, int], int]]:
     """Yields nets × scans × grey and colour × with and without classes."""
     for net in NETS:
-        for scan, shape, classes in product(scans_of(net), ((1, 5, 6), (3, 3, 4)), (0, 3)):
+        shapes = ((1, 5, 6), (3, 3, 4), *NET_SHAPES.get(net, ()))
+        for scan, shape, classes in product(scans_of(net), shapes, (0, 3)):
             yield net, scan, shape, classes
 
 

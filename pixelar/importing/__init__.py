@@ -9,22 +9,23 @@ from pathlib import Path
 
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.importing.imagegpt import export_imagegpt, import_imagegpt
+from pixelar.importing.pixelcnnpp import import_pixelcnnpp
 from pixelar.model import PixelModel
 
-__all__ = ["IMPORTERS", "export_imagegpt", "import_imagegpt", "import_model"]
+__all__ = [
+    "IMPORTERS",
+    "export_imagegpt",
+    "import_imagegpt",
+    "import_model",
+    "import_pixelcnnpp",
+]
 
 CHECKPOINTS = (".pt", ".pth")
 
 
-def _import_pixelcnnpp(path: Path) -> PixelModel:
-    from pixelar.importing.pixelcnnpp import import_pixelcnnpp
-
-    return import_pixelcnnpp(path)
-
-
 IMPORTERS: dict[str, Callable[[Path], PixelModel]] = {
     "imagegpt": import_imagegpt,
-    "pixelcnnpp": _import_pixelcnnpp,
+    "pixelcnnpp": import_pixelcnnpp,
 }
 
 

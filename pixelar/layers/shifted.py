@@ -15,7 +15,14 @@ References:
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["DownRightShiftedConv2d", "DownShiftedConv2d", "shift_down", "shift_right"]
+__all__ = [
+    "DownRightShiftedConv2d",
+    "DownRightShiftedDeconv2d",
+    "DownShiftedConv2d",
+    "DownShiftedDeconv2d",
+    "shift_down",
+    "shift_right",
+]
 
 
 def shift_down(maps: Tensor) -> Tensor:
@@ -82,3 +89,41 @@ class DownRightShiftedConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Returns maps with shape (B, out, H / stride, W / stride)."""
         return F.conv2d(F.pad(x, self.margin), self.weight, self.bias, self.stride)
+
+
+class DownShiftedDeconv2d(nn.ConvTranspose2d):
+    """The way back of a down-shifted 2×3 convolution with stride 2: a cell fills two rows of three
+    pixels, of which it shares the outer columns with its neighbours.
+
+    Arguments:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+    """
+
+    bias: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, (2, 3), 2)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """Returns maps with shape (B, out, 2H, 2W)."""
+        wide = F.conv_transpose2d(x, self.weight, self.bias, 2, output_padding=(0, 1))
+        return wide[..., 1:-1]
+
+
+class DownRightShiftedDeconv2d(nn.ConvTranspose2d):
+    """The way back of a down-right-shifted 2×2 convolution with stride 2: a cell fills 2×2 pixels.
+
+    Arguments:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+    """
+
+    bias: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, (2, 2), 2)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """Returns maps with shape (B, out, 2H, 2W)."""
+        return F.conv_transpose2d(x, self.weight, self.bias, 2)

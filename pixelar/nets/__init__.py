@@ -6,6 +6,7 @@ from pixelar.nets.gated_pixelcnn import GatedPixelCNN
 from pixelar.nets.imagegpt import ImageGPT
 from pixelar.nets.lmconv import LMConv
 from pixelar.nets.pixelcnn import PixelCNN
+from pixelar.nets.pixelcnnpp import PixelCNNPP
 from pixelar.nets.pixelsnail import PixelSNAIL
 from pixelar.nets.raster_rnn import RasterRNN
 from pixelar.nets.wavenet import WaveNet
@@ -19,6 +20,7 @@ __all__ = [
     "LMConv",
     "Net",
     "PixelCNN",
+    "PixelCNNPP",
     "PixelSNAIL",
     "RasterRNN",
     "WaveNet",
@@ -27,6 +29,7 @@ __all__ = [
 NETS: dict[str, type[Net]] = {
     "PixelCNN": PixelCNN,
     "GatedPixelCNN": GatedPixelCNN,
+    "PixelCNNPP": PixelCNNPP,
     "ImageGPT": ImageGPT,
     "PixelSNAIL": PixelSNAIL,
     "RasterRNN": RasterRNN,

@@ -101,6 +101,14 @@ class Net(nn.Module, abc.ABC):
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 
+    def initialise(self, x: Tensor, labels: Tensor | None = None) -> None:
+        """Sets weights by the first batch that a new run trains on, for a net that begins so.
+
+        Arguments:
+            x: Symbols with shape (B, C, H, W).
+            labels: Classes with shape (B,), if the net is conditioned on them.
+        """
+
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> Cache:
         """Returns what `step` needs to remember of a walk over a canvas like x (B, C, H, W)."""
         return labels

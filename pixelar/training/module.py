@@ -82,7 +82,8 @@ class Training(L.LightningModule):
         self.weight_decay, self.corruption, self.compiling = weight_decay, corruption, compile
         # in a list, so that the weight average, which copies all sub-modules, leaves it alone
         self._validation: list[BitsPerDim] = []
-        self._started = False  # from a trained model, whose quantizer has learnt what it needs
+        # whether the weights stand already, by a trained model, a checkpoint or the first batch
+        self._started = False
 
     @property
     def figure(self) -> str:
@@ -109,6 +110,18 @@ class Training(L.LightningModule):
         if self.orders != "one":
             batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
             self.model.net.reorder(self.order_of(batches))
+        if not self._started:
+            self._started = True
+            self._begin(batch)
+
+    def _begin(self, batch: Batch) -> None:
+        """Lets the net of a new run begin by the first batch, the first process's for all."""
+        x, labels = self.model.encode(batch[0]), self._labels(batch[1])
+        if self.global_rank == 0:
+            self.model.net.initialise(x, labels)
+        if self.trainer.world_size > 1:
+            for tensor in self.model.net.state_dict().values():
+                torch.distributed.broadcast(tensor, 0)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         images, labels = batch
@@ -182,6 +195,7 @@ class Training(L.LightningModule):
         differences = list(compare(checkpoint["pixelar"], describe_model(self.model)))
         if differences:
             raise PixelarError(f"the checkpoint is of another model: {'; '.join(differences)}")
+        self._started = True
 
     def _labels(self, labels: Tensor | None) -> Tensor | None:
         """Returns the labels if the net is conditioned on them; it may ignore those of the data."""

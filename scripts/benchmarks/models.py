@@ -11,6 +11,7 @@ __all__ = ["NETS", "TINY", "build"]
 NETS: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 64, "depth": 10, "readout": [64]},
     "GatedPixelCNN": {"width": 64, "depth": 10},
+    "PixelCNNPP": {"width": 40, "blocks": 2},
     "ImageGPT": {"width": 128, "depth": 4, "heads": 4},
     "PixelSNAIL": {"width": 96, "depth": 2},
     "RasterRNN": {"width": 128, "depth": 3},
@@ -21,6 +22,7 @@ NETS: dict[str, dict[str, Any]] = {
 TINY: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 4, "depth": 2, "readout": [4]},
     "GatedPixelCNN": {"width": 4, "depth": 2},
+    "PixelCNNPP": {"width": 4, "blocks": 1, "stages": 2},
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
     "PixelSNAIL": {"width": 4, "depth": 2, "layers": 1, "key_width": 2},
     "RasterRNN": {"width": 8, "depth": 2},

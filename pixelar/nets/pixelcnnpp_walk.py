@@ -1,0 +1,276 @@
+"""How PixelCNN++ is walked: u a row at a time, ul a pixel at a time, coarse grids when entered.
+
+A cell of level s is entered at the pixel in its corner, whose row and column are multiples of 2^s:
+
+    level 0  ■ ■ ■ ■ ■ ■      level 1  ■ · ■ · ■ ·      level 2  ■ · · · ■ ·
+             ■ ■ ■ ■ ■ ■               · · · · · ·               · · · · · ·
+             ■ ■ ■ ■ ■ ■               ■ · ■ · ■ ·               · · · · · ·
+
+When a row begins, u is computed for all of it, on the levels whose row begins too, and with it all
+that ul takes from u and from the row above. A pixel then runs ul alone: for each convolution one
+product, of two columns that lie beside each other in memory. What a coarse cell tells its four
+pixels is computed when it is entered.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pixelar.nets.pixelcnnpp_rows import (
+    LevelMatrices,
+    LevelRows,
+    PairMatrices,
+    PairRows,
+    StemMatrices,
+    add_product,
+    concat_elu,
+    row_of,
+    take_row,
+    windows,
+)
+
+if TYPE_CHECKING:
+    from pixelar.nets.pixelcnnpp import PixelCNNPP
+
+__all__ = ["Walk", "new_walk"]
+
+Program: TypeAlias = list[Callable[[], object]]
+
+elu_into: Callable[..., Tensor] = torch.ops.aten.elu.out
+
+
+@dataclass
+class Walk:
+    """The cache: weights as matrices, which all rows of the batch share, and what is kept."""
+
+    stem: StemMatrices
+    levels: list[LevelMatrices]
+    labels: Tensor | None
+    rows: list[LevelRows]
+    stem_u: Tensor  # what the row above adds to u's stem, bias included: (B, W, D)
+    pixel: Tensor  # the symbols to the left, (B, C)
+    x: Tensor  # room for ul and minus ul at a pixel, (B, 2D)
+    maps: Tensor  # and for the maps of its gate
+    programs: dict[tuple[int, ...], Program] = field(default_factory=dict)
+
+    def visit(self, x: Tensor, i: int, j: int) -> None:
+        """Takes in what is new of the canvas at pixel (i, j): a row, or a pixel."""
+        if j == 0:
+            self.begin_row(x, i)
+        else:
+            self.pixel.copy_(x[:, :, i, j - 1])
+
+    def begin_row(self, x: Tensor, i: int) -> None:
+        """Runs u for row i of the canvas."""
+        coarsest = entered(len(self.levels), i)
+        u = self._begin_stem(x, i)
+        stream = u, concat_elu(u)
+        mirrored = []
+        for s, (level, rows) in enumerate(zip(self.levels, self.rows, strict=True)):
+            if s:
+                assert level.halve_u and level.halve_ul
+                u = take_row(rows.halved_u, level.halve_u, stream[0], 2)
+                if s > coarsest:
+                    break
+                stream = u, concat_elu(u)
+                above = self.rows[s - 1].top[:, :-1].reshape(*u.shape[:2], -1)
+                add_product(rows.entry, level.halve_ul.bias, above, level.halve_ul.above)
+            mirrored.append(stream[1])
+            for weights, kept in zip(level.up, rows.up, strict=True):
+                stream = kept.begin_row(weights, stream, None, self.labels)
+                mirrored.append(stream[1])
+        if coarsest == len(self.levels) - 1:
+            mirrored.pop()
+        for s in range(coarsest, -1, -1):
+            level, rows = self.levels[s], self.rows[s]
+            if s + 1 < len(self.levels):
+                upper, lower = self.rows[s + 1].doubled_u.chunk(2, -1)
+                u = (lower if s == coarsest else upper).reshape(stream[0].shape[0], -1, u.shape[-1])
+                stream = u, concat_elu(u)
+            for weights, kept in zip(level.down, rows.down, strict=True):
+                stream = kept.begin_row(weights, stream, mirrored.pop(), self.labels)
+            if level.double_u:
+                self._double_row(stream[0], level.double_u, rows.doubled_u)
+
+    def run_pixel(self, i: int, j: int) -> Tensor:
+        """Runs ul for pixel (i, j), and returns the parameters (B, P)."""
+        coarsest = entered(len(self.levels), i | j)
+        for s in range(coarsest + 1):
+            for operation in self._program(s, j >> s):
+                operation()
+        for s in range(coarsest, -1, -1):
+            for operation in self._program(s, j >> s, i >> s & 1):
+                operation()
+        weight, bias = self.stem.out
+        return torch.addmm(bias, F.elu(self.x.chunk(2, 1)[0]), weight)
+
+    def fill(self, net: "PixelCNNPP", x: Tensor, i: int) -> None:
+        """Leaves things as the walk through the rows before i would have, in one pass."""
+        side = 1 << (len(self.levels) - 1)
+        u, ul = net.stem(x[:, :, : -(-i // side) * side])
+        if i > 1:
+            take_row(self.stem_u, self.stem.u, self._pixels(x, i - 2))
+        mirrored = []
+        for s, (level, rows) in enumerate(zip(self.levels, self.rows, strict=True)):
+            last = (i - 1) >> s
+            if s:
+                finer = (i - 1) >> (s - 1)
+                if finer % 2 and level.halve_u:
+                    take_row(rows.halved_u, level.halve_u, row_of(u, finer), 2)
+                u, ul = net.halve_u[s - 1](u), net.halve_ul[s - 1](ul)
+            mirrored.append((u, ul))
+            for pair, weights, kept in zip(net.up[s], level.up, rows.up, strict=True):
+                u, ul = kept.fill(pair, weights, (u, ul), (None, None), self.labels, last)
+                mirrored.append((u, ul))
+            rows.top[:, 1:] = row_of(ul, last)
+        mirrored.pop()
+        for k, stage in enumerate(net.down):
+            s = len(self.levels) - 1 - k
+            level, rows, last = self.levels[s], self.rows[s], (i - 1) >> s
+            if k:
+                u, ul = net.double_u[k - 1](u), net.double_ul[k - 1](ul)
+            for pair, weights, kept in zip(stage, level.down, rows.down, strict=True):
+                u, ul = kept.fill(pair, weights, (u, ul), mirrored.pop(), self.labels, last)
+            if level.double_u and level.double_ul:
+                self._double_row(row_of(u, last), level.double_u, rows.doubled_u)
+                weight, bias = level.double_ul
+                add_product(rows.doubled_ul, bias, row_of(ul, last), weight)
+
+    def select(self, rows: Tensor) -> "Walk":
+        """Returns the walk of these rows of the batch."""
+        for level in self.rows:
+            level.select(rows)
+        kept = {name: getattr(self, name)[rows] for name in ("stem_u", "pixel", "x", "maps")}
+        labels = None if self.labels is None else self.labels[rows]
+        return replace(self, labels=labels, programs={}, **kept)
+
+    def _pixels(self, x: Tensor, i: int) -> Tensor:
+        """Returns the values of a row of the canvas, and ones, with shape (B, W, C + 1)."""
+        return F.pad(self.stem.embed(x[:, :, i]).mT, (0, 1), value=1)
+
+    def _begin_stem(self, x: Tensor, i: int) -> Tensor:
+        """Returns where u begins in row i (B, W, D), and adds up what ul takes from above there."""
+        entry, stem = self.rows[0].entry, self.stem
+        if i == 0:
+            u = torch.zeros_like(entry)
+        else:
+            pixels = self._pixels(x, i - 1)
+            u = take_row(self.stem_u, stem.u, pixels)
+            add_product(entry, stem.above[1], windows(pixels), stem.above[0])
+            entry[:, 1:] += pixels[:, :-1] @ stem.left_above
+        entry[:, 1:] += stem.left[1]
+        return u
+
+    def _double_row(self, u: Tensor, weights: tuple[Tensor, Tensor], into: Tensor) -> None:
+        following = F.pad(u[:, 1:], (0, 0, 0, 1))
+        add_product(into, weights[1], torch.cat((u, following), -1), weights[0])
+
+    def _program(self, s: int, c: int, *odd: int) -> Program:
+        """Returns the operations of ul in column c of level s: of the up pass, or of the down pass
+        in an odd row or an even one. They are made once for all rows.
+        """
+        key = (s, c, *odd)
+        if key not in self.programs:
+            self.programs[key] = self._down(s, c, *odd) if odd else self._up(s, c)
+        return self.programs[key]
+
+    def _up(self, s: int, c: int) -> Program:
+        level, rows = self.levels[s], self.rows[s]
+        x, entry = self.x.chunk(2, 1)[0], rows.entry[:, c]
+        if level.halve_ul:
+            seen = self.rows[s - 1].top[:, 2 * c : 2 * c + 2].flatten(1)
+            program: Program = [partial(torch.addmm, entry, seen, level.halve_ul.here, out=x)]
+        elif c:
+            program = [partial(torch.addmm, entry, self.pixel, self.stem.left[0], out=x)]
+        else:
+            program = [partial(x.copy_, entry)]
+        program += self._tell(self._told(s, 0, c))
+        for k, (weights, kept) in enumerate(zip(level.up, rows.up, strict=True)):
+            program += self._block(weights, kept, c, None)
+            program += self._tell(self._told(s, k + 1, c))
+        if s + 1 < len(self.levels):
+            program.append(partial(rows.top[:, c + 1].copy_, x))
+        return program
+
+    def _down(self, s: int, c: int, odd: int) -> Program:
+        level, rows = self.levels[s], self.rows[s]
+        x = self.x.chunk(2, 1)[0]
+        program: Program = []
+        last = len(level.up) - 1  # of what the up pass told, beside what the down pass begins with
+        if s + 1 < len(self.levels):
+            quarter = 2 * odd + c % 2
+            coarse = self.rows[s + 1].doubled_ul[:, c // 2].chunk(4, 1)[quarter]
+            program += [partial(x.copy_, coarse), *self._tell(rows.down[0].seen[:, c + 1])]
+            last += 1
+        for k, (weights, kept) in enumerate(zip(level.down, rows.down, strict=True)):
+            program += self._block(weights, kept, c, self._told(s, last - k, c))
+            if k + 1 < len(rows.down):
+                program += self._tell(rows.down[k + 1].seen[:, c + 1])
+        if level.double_ul:
+            weight, bias = level.double_ul
+            program.append(partial(torch.addmm, bias, x, weight, out=rows.doubled_ul[:, c]))
+        return program
+
+    def _told(self, s: int, k: int, c: int) -> Tensor:
+        """Returns the place for the concatenated ELU of ul after k blocks of the up pass: where the
+        next convolution reads it, if there is one.
+        """
+        rows = self.rows[s]
+        if k < len(rows.up):
+            return rows.up[k].seen[:, c + 1]
+        return rows.told if s + 1 < len(self.levels) else rows.down[0].seen[:, c + 1]
+
+    def _tell(self, place: Tensor) -> Program:
+        """Returns the operations that write the concatenated ELU of ul somewhere."""
+        x, minus = self.x.chunk(2, 1)
+        return [partial(torch.neg, x, out=minus), partial(elu_into, self.x, out=place)]
+
+    def _block(
+        self, weights: PairMatrices, kept: PairRows, c: int, mirrored: Tensor | None
+    ) -> Program:
+        x, (a, b) = self.x.chunk(2, 1)[0], self.maps.chunk(2, 1)
+        seen, between = (row[:, c : c + 2].flatten(1) for row in (kept.seen, kept.between))
+        told = kept.between[:, c + 1]
+        h, minus = told.chunk(2, 1)
+        program: Program = [
+            partial(torch.addmm, kept.inner[:, c], seen, weights.ul_inner.here, out=h)
+        ]
+        if mirrored is not None and weights.ul_short is not None:
+            program.append(partial(h.addmm_, mirrored, weights.ul_short))
+        return [
+            *program,
+            partial(torch.neg, h, out=minus),
+            partial(torch.celu_, told),
+            partial(torch.addmm, kept.outer[:, c], between, weights.ul_outer.here, out=self.maps),
+            b.sigmoid_,
+            partial(torch.addcmul, x, a, b, out=x),
+        ]
+
+
+def entered(levels: int, at: int) -> int:
+    """Returns the coarsest level of which a row or cell begins at a row or pixel."""
+    bits = at | 1 << (levels - 1)
+    return (bits & -bits).bit_length() - 1
+
+
+def new_walk(net: "PixelCNNPP", x: Tensor, labels: Tensor | None) -> Walk:
+    """Returns the walk of a canvas like x (B, C, H, W) before its first site."""
+    batch, channels, _, width = x.shape
+    levels = [LevelMatrices.of(net, s) for s in range(net.stages)]
+    stem = StemMatrices.of(net)
+    like = stem.u.bias
+    return Walk(
+        stem,
+        levels,
+        labels,
+        [LevelRows.new(level, (batch, width >> s), labels) for s, level in enumerate(levels)],
+        stem_u=like.expand(batch, width, -1).clone(),
+        pixel=like.new_zeros(batch, channels),
+        x=like.new_zeros(batch, 2 * len(like)),
+        maps=like.new_zeros(batch, 2 * len(like)),
+    )
