@@ -41,6 +41,8 @@ def tiny_model(
         "PixelCNN": {"width": 4, "depth": 1, "readout": []},
         "GatedPixelCNN": {"width": 4, "depth": 2},
         "ImageGPT": {"width": 8, "depth": 1, "heads": 2},
+        "ImageTransformer": {"width": 8, "depth": 1, "heads": 2, "block": 2},
+        "SparseTransformer": {"width": 8, "depth": 2, "heads": 2, "stride": 2},
     }
     described = {
         "image_shape": list(shape),

@@ -243,10 +243,10 @@ class ImageTransformer(Net):
         return before + self.signal[first:stop] + cache.label[:, None]
 
     def _matrices(self, block: Block) -> BlockMatrices:
-        qkv = block.qkv.weight.T.contiguous()
-        qkv[:, : self.width] /= math.sqrt(self.width // self.heads)
+        scale = torch.ones_like(block.qkv.weight[:, 0])
+        scale[: self.width] /= math.sqrt(self.width // self.heads)
         return BlockMatrices(
-            qkv=qkv,
+            qkv=block.qkv.weight.T * scale,
             project=block.project.weight.T.contiguous(),
             expand=block.expand.weight.T.contiguous(),
             contract=block.contract.weight.T.contiguous(),

@@ -11,15 +11,15 @@ about √T positions instead of T:
     strided     A: the last l positions             B: every l-th position
     fixed       A: the own block of l positions     B: the last c positions of every block
 
-The strided pattern is made for images, where l positions are a row or more. `pixelar.layers.patterns`
-says each in a line.
+The strided pattern is made for images, where l positions are a row or more. What each sees is a
+line of `pixelar.layers.patterns`. Of the three ways in the paper to use two patterns, this one is
+to take them in turns.
 
-Biases, the normal distributions of the weights, the residual branches' smaller ones (1 / √(2 depth)),
-the head that starts at zero, and x σ(1.702 x) are those of the paper and its released code. Assumed:
-A sees l positions, itself included, as in the code (the paper's set has one more, which B sees); B
-of the fixed pattern sees the position itself as well, where the paper leaves the first ones with
-nothing to see; places are those of the site that is predicted. Layers are interleaved, which is one
-of the paper's three ways to use two patterns.
+As in the paper and its released code: biases, the normal distributions of the weights, with those
+of residual branches smaller by √(2 depth), a head that starts at zero, and x σ(1.702 x). Assumed: A
+sees l positions, itself included, as in the code (the paper's set has one more, which B sees); B of
+the fixed pattern sees the position itself as well, where the paper leaves the first ones with
+nothing to see; places are those of the site that is predicted.
 
 References:
     Generating Long Sequences with Sparse Transformers (Child et al., 2019),

@@ -7,16 +7,20 @@ from pixelar.model import PixelModel, build_model
 
 __all__ = ["NETS", "TINY", "build"]
 
-# of one size: ten layers of 64 channels; ImageGPT has about as many parameters
+# of one size: ten layers of 64 channels; Transformers have about as many parameters
 NETS: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 64, "depth": 10, "readout": [64]},
     "GatedPixelCNN": {"width": 64, "depth": 10},
     "ImageGPT": {"width": 128, "depth": 4, "heads": 4},
+    "ImageTransformer": {"width": 128, "depth": 4, "heads": 4, "block": 64},
+    "SparseTransformer": {"width": 128, "depth": 4, "heads": 4, "stride": 64},
 }
 TINY: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 4, "depth": 2, "readout": [4]},
     "GatedPixelCNN": {"width": 4, "depth": 2},
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
+    "ImageTransformer": {"width": 8, "depth": 2, "heads": 2, "block": 4},
+    "SparseTransformer": {"width": 8, "depth": 2, "heads": 2, "stride": 4},
 }
 
 
