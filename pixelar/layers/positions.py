@@ -1,5 +1,7 @@
 """Where a site is: the row, column and channel of its first symbol, in any scan."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -44,7 +46,9 @@ class PlaceEmbedding(nn.Module):
         super().__init__()
         channels, height, columns = scan.shape
         kinds = channels if scan.symbols == 1 else 1  # of channels that a site can begin with
-        self.tables = nn.ModuleList(nn.Embedding(n, width) for n in (height, columns, kinds))
+        self.tables: Sequence[nn.Embedding] = nn.ModuleList(  # type: ignore[assignment]
+            nn.Embedding(n, width) for n in (height, columns, kinds)
+        )
         self.register_buffer("places", places(scan), persistent=False)
         self.places: Tensor
 

@@ -39,19 +39,20 @@ Rule = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Look:
-    """What positions from `first` to `stop` - 1 see, on one device.
+    """How positions from `first` to `stop` - 1 look at keys and values.
 
     Attributes:
         first: The first position that looks.
         stop: The first one after them.
-        seen: The positions that any of them sees, m in number.
+        read: Takes keys or values (N, T, ·) of all positions and returns those that are seen by any
+            of them, with shape (N, m, ·).
         hidden: Which of these each does not see, (stop - first, m); None where there are none.
     """
 
     first: int
     stop: int
-    seen: slice | Tensor
-    hidden: Tensor | None
+    read: Callable[[Tensor], Tensor]
+    hidden: Tensor | None = None
 
 
 class SparseAttention(abc.ABC):
@@ -69,21 +70,17 @@ class SparseAttention(abc.ABC):
         """Returns what all positions attend to."""
 
     @abc.abstractmethod
-    def seen(self, t: int) -> slice | Tensor:
-        """Returns the positions that position t sees."""
+    def read(self, x: Tensor, t: int) -> Tensor:
+        """Returns what position t sees of (N, T, ·), with shape (N, m, ·)."""
 
     def look(self, first: int, stop: int, device: torch.device) -> Look:
-        """Returns what the positions from `first` to `stop` - 1 see."""
+        """Returns how the positions from `first` to `stop` - 1 look at a walk's keys and values."""
         if stop - first == 1:
-            seen = self.seen(first)
-            return Look(first, stop, seen if isinstance(seen, slice) else seen.to(device), None)
+            return Look(first, stop, lambda x: self.read(x, first))
         sees = self.sees(torch.arange(first, stop)[:, None], torch.arange(stop))
         (found,) = sees.any(0).nonzero(as_tuple=True)
-        hidden = ~sees[:, found].to(device)
-        start = int(found[0])
-        if stop - start == len(found):
-            return Look(first, stop, slice(start, stop), hidden)
-        return Look(first, stop, found.to(device), hidden)
+        hidden, seen = ~sees[:, found].to(device), found.to(device)
+        return Look(first, stop, lambda x: x[:, seen], hidden)
 
 
 class KeysAndValues:
@@ -111,7 +108,7 @@ class KeysAndValues:
         self.keys[:, :, look.first : look.stop] = k.transpose(1, 2)
         self.values[:, :, look.first : look.stop] = v.transpose(1, 2)
         self.filled = look.stop
-        keys, values = (x.flatten(0, 1)[:, look.seen] for x in (self.keys, self.values))
+        keys, values = (look.read(x.flatten(0, 1)) for x in (self.keys, self.values))
         scores = torch.bmm(q.transpose(1, 2).flatten(0, 1), keys.mT)  # (B · heads, n, m)
         if look.hidden is not None:
             scores.masked_fill_(look.hidden, -math.inf)
@@ -145,8 +142,8 @@ class Last(SparseAttention):
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return _own_and_previous(q, k, v, self.stride, self.sees)
 
-    def seen(self, t: int) -> slice:
-        return slice(max(0, t + 1 - self.stride), t + 1)
+    def read(self, x: Tensor, t: int) -> Tensor:
+        return x[:, max(0, t + 1 - self.stride) : t + 1]
 
 
 @dataclass(frozen=True)
@@ -161,8 +158,8 @@ class TwoBlocks(SparseAttention):
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return _own_and_previous(q, k, v, self.block, self.sees)
 
-    def seen(self, t: int) -> slice:
-        return slice(max(0, t // self.block - 1) * self.block, t + 1)
+    def read(self, x: Tensor, t: int) -> Tensor:
+        return x[:, max(0, t // self.block - 1) * self.block : t + 1]
 
 
 @dataclass(frozen=True)
@@ -179,8 +176,8 @@ class Every(SparseAttention):
         rows = (_blocks(x, self.stride).flatten(2, 3) for x in (q, k, v))  # (B, T/l, l · heads, ·)
         return _dense(*rows).unflatten(2, (-1, heads)).flatten(1, 2)[:, : q.shape[1]]
 
-    def seen(self, t: int) -> slice:
-        return slice(t % self.stride, t + 1, self.stride)
+    def read(self, x: Tensor, t: int) -> Tensor:
+        return x[:, t % self.stride : t + 1 : self.stride]
 
 
 @dataclass(frozen=True)
@@ -196,8 +193,8 @@ class OwnBlock(SparseAttention):
         blocks = (_blocks(x, self.stride).flatten(0, 1) for x in (q, k, v))
         return _dense(*blocks).unflatten(0, (len(q), -1)).flatten(1, 2)[:, : q.shape[1]]
 
-    def seen(self, t: int) -> slice:
-        return slice(t - t % self.stride, t + 1)
+    def read(self, x: Tensor, t: int) -> Tensor:
+        return x[:, t - t % self.stride : t + 1]
 
 
 @dataclass(frozen=True)
@@ -224,13 +221,11 @@ class Summaries(SparseAttention):
         found = shares[..., :-1] @ values.transpose(1, 2) + shares[..., -1:] * v.transpose(1, 2)
         return found.transpose(1, 2)
 
-    def seen(self, t: int) -> Tensor:
-        block, place = divmod(t, self.stride)
-        before = block * self.count + max(0, place - self.stride + self.count)
-        number = torch.arange(before)
-        block, place = number // self.count, number % self.count
-        kept = block * self.stride + self.stride - self.count + place
-        return torch.cat((kept, torch.tensor([t])))
+    def read(self, x: Tensor, t: int) -> Tensor:
+        begin = t - t % self.stride
+        blocks = x[:, :begin].unflatten(1, (begin // self.stride, self.stride))
+        earlier = blocks[:, :, -self.count :].flatten(1, 2)
+        return torch.cat((earlier, x[:, min(begin + self.stride - self.count, t) : t + 1]), 1)
 
 
 @dataclass(frozen=True)
@@ -257,13 +252,14 @@ class Rectangle(SparseAttention):
         grid = found.unflatten(2, (-1, across)).permute(0, 2, 4, 3, 5, 1, 6)
         return grid.flatten(3, 4)[:, :, :, : self.row].flatten(1, 3)[:, :sites]
 
-    def seen(self, t: int) -> Tensor:
+    def read(self, x: Tensor, t: int) -> Tensor:
         i, j = divmod(t, self.row)
         top = max(0, i // self.rows - 1) * self.rows
         left = max(0, j // self.columns - 1) * self.columns
-        right = min(self.row, (j // self.columns + 2) * self.columns)
-        above = torch.arange(top, i)[:, None] * self.row + torch.arange(left, right)
-        return torch.cat((above.flatten(), torch.arange(i * self.row + left, t + 1)))
+        right = (j // self.columns + 2) * self.columns
+        grid = x[:, : i * self.row].unflatten(1, (i, self.row))
+        above = grid[:, top:, left:right].flatten(1, 2)
+        return torch.cat((above, x[:, i * self.row + left : t + 1]), 1)
 
     def _grid(self, x: Tensor) -> Tensor:
         """Returns whole query blocks of (B, T, heads, ·), with shape (B, H', r, W', heads, ·)."""

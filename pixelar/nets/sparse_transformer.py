@@ -176,16 +176,15 @@ class SparseTransformer(Net):
         classes: int = 0,
     ) -> None:
         super().__init__(scan, levels, out_features, classes)
-        require_positive(
-            self, width=width, depth=depth, heads=heads, stride=stride, expansion=expansion
-        )
+        keys = width if key_width is None else key_width
+        require_positive(self, width=width, depth=depth, heads=heads, key_width=keys)
+        require_positive(self, stride=stride, expansion=expansion)
         self.width, self.depth, self.heads, self.dropout = width, depth, heads, dropout
         self.pattern, self.stride, self.summaries = pattern, stride, summaries
         self.key_width, self.expansion = key_width, expansion
-        keys = width if key_width is None else key_width
         self.patterns = self._patterns()
         for name, value in (("width", width), ("key_width", keys)):
-            if value < 1 or value % heads:
+            if value % heads:
                 raise PixelarError(
                     f"net SparseTransformer: heads ({heads}) must divide {name} ({value})"
                 )
@@ -212,8 +211,8 @@ class SparseTransformer(Net):
             )
         if not 1 <= self.summaries <= self.stride:
             raise PixelarError(
-                "net SparseTransformer: summaries must be from 1 to stride, positions of a block; "
-                f"got {self.summaries} of {self.stride}"
+                f"net SparseTransformer: summaries must be from 1 to stride ({self.stride}); "
+                f"got {self.summaries}"
             )
         return OwnBlock(self.stride), Summaries(self.stride, self.summaries)
 
