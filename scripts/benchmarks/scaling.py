@@ -25,7 +25,7 @@ THEORY = {
 
 def pixels(settings: Settings) -> Iterator[Row]:
     """Images of several sizes."""
-    sides = (4, 6) if settings.tiny else (8, 16, 32, 48)
+    sides = (4, 6) if settings.tiny else (8, 16, 32, 64)
     for name in NETS:
         for side in sides:
             row = _measure(settings, build(settings, name, side), 4, f"{name}, {side}×{side}")
