@@ -7,26 +7,25 @@
     Rectangle          a query block of r × c places ── 2 r × 3 c places around it
 
 Which positions count is said by `pixelar.layers.patterns`. The sequence is padded with zeros to a
-multiple of the block; being causal, nothing looks at them. A walk keeps keys and values by position
-(`KeysAndValues`), and a step reads those that its pattern sees.
+multiple of the block, or is one block if it is shorter; attention being causal, nothing looks at
+the zeros. A walk keeps keys and values by position, and a step reads those that its pattern sees.
 """
 
 import abc
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pixelar.layers import patterns
+from pixelar.layers.keys_and_values import Look
 
 __all__ = [
     "Every",
-    "KeysAndValues",
     "Last",
-    "Look",
     "OwnBlock",
     "Rectangle",
     "SparseAttention",
@@ -35,24 +34,6 @@ __all__ = [
 ]
 
 Rule = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Look:
-    """How positions from `first` to `stop` - 1 look at keys and values.
-
-    Attributes:
-        first: The first position that looks.
-        stop: The first one after them.
-        read: Takes keys or values (N, T, ·) of all positions and returns those that are seen by any
-            of them, with shape (N, m, ·).
-        hidden: Which of these each does not see, (stop - first, m); None where there are none.
-    """
-
-    first: int
-    stop: int
-    read: Callable[[Tensor], Tensor]
-    hidden: Tensor | None = None
 
 
 class SparseAttention(abc.ABC):
@@ -81,53 +62,6 @@ class SparseAttention(abc.ABC):
         (found,) = sees.any(0).nonzero(as_tuple=True)
         hidden, seen = ~sees[:, found].to(device), found.to(device)
         return Look(first, stop, lambda x: x[:, seen], hidden)
-
-
-class KeysAndValues:
-    """The keys and values of one layer's positions, with room for all of them.
-
-    Arguments:
-        size: The batch, the heads and the positions (B, heads, T).
-        lengths: The lengths of a head's key and of its value.
-        like: A tensor with the type and device to keep them in.
-    """
-
-    def __init__(self, size: tuple[int, int, int], lengths: tuple[int, int], like: Tensor) -> None:
-        self.keys, self.values = (like.new_empty(*size, length) for length in lengths)
-        self.filled = 0
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, look: Look) -> Tensor:
-        """Takes in n positions and returns what they attend to, with shape (B · n, heads · d).
-
-        Arguments:
-            q: Their queries, divided by the root of their length, with shape (B, n, heads, ·).
-            k: Their keys.
-            v: Their values.
-            look: What they see.
-        """
-        self.keys[:, :, look.first : look.stop] = k.transpose(1, 2)
-        self.values[:, :, look.first : look.stop] = v.transpose(1, 2)
-        self.filled = look.stop
-        keys, values = (look.read(x.flatten(0, 1)) for x in (self.keys, self.values))
-        scores = torch.bmm(q.transpose(1, 2).flatten(0, 1), keys.mT)  # (B · heads, n, m)
-        if look.hidden is not None:
-            scores.masked_fill_(look.hidden, -math.inf)
-        found = torch.bmm(scores.softmax(-1), values).unflatten(0, self.keys.shape[:2])
-        return found.transpose(1, 2).reshape(q.shape[0] * q.shape[1], -1)
-
-    def fill(self, k: Tensor, v: Tensor) -> None:
-        """Takes in the first positions, with shapes (B, n, heads, ·)."""
-        self.filled = k.shape[1]
-        self.keys[:, :, : self.filled] = k.transpose(1, 2)
-        self.values[:, :, : self.filled] = v.transpose(1, 2)
-
-    def select(self, rows: Tensor) -> None:
-        """Keeps these rows of the batch."""
-        for name in ("keys", "values"):  # one after another, to free what is left behind
-            old = getattr(self, name)
-            new = old.new_empty(len(rows), *old.shape[1:])
-            new[:, :, : self.filled] = old[rows, :, : self.filled]
-            setattr(self, name, new)
 
 
 @dataclass(frozen=True)
@@ -172,9 +106,10 @@ class Every(SparseAttention):
         return patterns.every(i, j, self.stride)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        heads = q.shape[2]
-        rows = (_blocks(x, self.stride).flatten(2, 3) for x in (q, k, v))  # (B, T/l, l · heads, ·)
-        return _dense(*rows).unflatten(2, (-1, heads)).flatten(1, 2)[:, : q.shape[1]]
+        _, sites, heads, _ = q.shape
+        size = min(self.stride, sites)
+        rows = (_blocks(x, size).flatten(2, 3) for x in (q, k, v))  # (B, T / l, l · heads, ·)
+        return _dense(*rows).unflatten(2, (size, heads)).flatten(1, 2)[:, :sites]
 
     def read(self, x: Tensor, t: int) -> Tensor:
         return x[:, t % self.stride : t + 1 : self.stride]
@@ -190,8 +125,9 @@ class OwnBlock(SparseAttention):
         return patterns.own_block(i, j, self.stride)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        blocks = (_blocks(x, self.stride).flatten(0, 1) for x in (q, k, v))
-        return _dense(*blocks).unflatten(0, (len(q), -1)).flatten(1, 2)[:, : q.shape[1]]
+        batch, sites = q.shape[:2]
+        blocks = (_blocks(x, min(self.stride, sites)).flatten(0, 1) for x in (q, k, v))
+        return _dense(*blocks).unflatten(0, (batch, -1)).flatten(1, 2)[:, :sites]
 
     def read(self, x: Tensor, t: int) -> Tensor:
         return x[:, t - t % self.stride : t + 1]
@@ -209,9 +145,11 @@ class Summaries(SparseAttention):
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         sites = q.shape[1]
-        keys, values = (_blocks(x, self.stride)[:, :, -self.count :].flatten(1, 2) for x in (k, v))
-        places = torch.arange(-(-sites // self.stride) * self.stride, device=q.device)
-        places = places.view(-1, self.stride)[:, -self.count :].flatten()  # (n · c,)
+        size = min(self.stride, sites)
+        kept = slice(min(self.stride - self.count, size), None)
+        keys, values = (_blocks(x, size)[:, :, kept].flatten(1, 2) for x in (k, v))
+        places = torch.arange(-(-sites // size) * size, device=q.device)
+        places = places.view(-1, size)[:, kept].flatten()  # (n · c,)
         later = places >= torch.arange(sites, device=q.device)[:, None]
         q = q / math.sqrt(q.shape[-1])
         scores = q.transpose(1, 2) @ keys.permute(0, 2, 3, 1)  # (B, heads, T, n · c)
@@ -241,6 +179,12 @@ class Rectangle(SparseAttention):
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         batch, sites, heads, _ = q.shape
+        height = -(-sites // self.row)
+        fitting = replace(
+            self, rows=min(self.rows, height), columns=min(self.columns, self.row)
+        )  # sees the same
+        if fitting != self:
+            return fitting(q, k, v)
         number = torch.arange(1, sites + 1, device=q.device, dtype=torch.int32)[None, :, None, None]
         i, j = self._queries(number), self._memory(number).mT  # 0 where there is padding
         mask = ((j > 0) & (j <= i)) | (i == 0)  # (1, blocks, r · c, 6 · r · c)
@@ -295,6 +239,7 @@ def _dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 def _own_and_previous(q: Tensor, k: Tensor, v: Tensor, size: int, sees: Rule) -> Tensor:
     """Returns attention from query blocks to themselves and the block before each."""
     batch, sites = q.shape[:2]
+    size = min(size, sites)
     q, k, v = (_blocks(x, size) for x in (q, k, v))
     found = [_dense(q[:, 0], k[:, 0], v[:, 0])[:, None]]  # (B, 1, l, heads, ·)
     if q.shape[1] > 1:

@@ -35,8 +35,9 @@ from torch import Tensor, nn
 
 from pixelar.errors import PixelarError
 from pixelar.layers.embedding import ColourEmbedding, LabelEmbedding
+from pixelar.layers.keys_and_values import KeysAndValues
 from pixelar.layers.positions import places, sinusoids
-from pixelar.layers.sparse_attention import KeysAndValues, Rectangle, SparseAttention, TwoBlocks
+from pixelar.layers.sparse_attention import Rectangle, SparseAttention, TwoBlocks
 from pixelar.nets.base import Net, require_positive, require_scan
 from pixelar.scan import Scan
 

@@ -37,10 +37,10 @@ from torch import Tensor, nn
 
 from pixelar.errors import PixelarError
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
+from pixelar.layers.keys_and_values import KeysAndValues
 from pixelar.layers.positions import PlaceEmbedding
 from pixelar.layers.sparse_attention import (
     Every,
-    KeysAndValues,
     Last,
     OwnBlock,
     SparseAttention,
@@ -235,7 +235,8 @@ class SparseTransformer(Net):
         return self.read(self.features(x, labels))
 
     def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        h = self._inputs(self.embed(x)[:, :-1], self.place(), self.label(labels))  # (B, T, D)
+        before = torch.cat((self._start(x), self.embed(x)[:, :-1]), 1)  # (B, T, D)
+        h = self.drop(before + self.place() + self.label(labels)[:, None])
         for block in self.blocks:
             h = self.run(block, h)
         return h
@@ -260,9 +261,7 @@ class SparseTransformer(Net):
 
     @torch.no_grad()
     def steps(self, x: Tensor, first: int, stop: int, cache: SparseTransformerCache) -> Tensor:
-        symbols = x.flatten(1)[:, self.scan.index[max(first - 1, 0) : stop - 1]]
-        before, places = self.embed.sites(symbols), cache.places[first:stop]
-        h = self._inputs(before, places, cache.label, begins=first == 0).flatten(0, 1)  # (B · n, D)
+        h = self._inputs(x, first, stop, cache).flatten(0, 1)  # (B · n, D)
         looks = [pattern.look(first, stop, h.device) for pattern in self.patterns]
         for k, (block, weights) in enumerate(zip(self.blocks, cache.matrices, strict=True)):
             qkv = torch.addmm(weights.qkv[0], normalise(h), weights.qkv[1])
@@ -279,7 +278,7 @@ class SparseTransformer(Net):
     def prefill(self, x: Tensor, stop: int, cache: SparseTransformerCache) -> None:
         if stop == 0:
             return
-        h = self._inputs(self.embed(x)[:, : stop - 1], cache.places[:stop], cache.label)
+        h = self._inputs(x, 0, stop, cache)
         for block, memory in zip(self.blocks, cache.memories, strict=True):
             q, k, v = block.queries_keys_values(h)
             memory.fill(k, v)
@@ -292,20 +291,16 @@ class SparseTransformer(Net):
             memory.select(rows)
         return replace(cache, label=cache.label[rows] if self.classes else cache.label)
 
-    def _inputs(
-        self, sites: Tensor, places: Tensor, label: Tensor, *, begins: bool = True
-    ) -> Tensor:
-        """Returns the vectors (B, L, D) of positions, from those of the sites before them.
+    def _start(self, x: Tensor) -> Tensor:
+        """Returns what stands before the first site, with shape (B, 1, D)."""
+        return self.start.expand(len(x), 1, -1)
 
-        Arguments:
-            sites: Vectors with shape (B, L - 1, D), or (B, L, D) where the walk is on its way.
-            places: Vectors of the positions' own places with shape (L, D).
-            label: The label's vector with shape (B, D) or (1, D).
-            begins: Whether the first position is that of the start vector.
-        """
-        if begins:
-            sites = torch.cat((self.start.expand(len(sites), 1, -1), sites), 1)
-        return self.drop(sites + places + label[:, None])
+    def _inputs(self, x: Tensor, first: int, stop: int, cache: SparseTransformerCache) -> Tensor:
+        """Returns the vectors of positions of a canvas, from the sites before: (B, n, D)."""
+        before = self.embed.sites(x.flatten(1)[:, self.scan.index[max(first - 1, 0) : stop - 1]])
+        if first == 0:
+            before = torch.cat((self._start(x), before), 1)
+        return before + cache.places[first:stop] + cache.label[:, None]
 
     def _matrices(self, block: Block) -> BlockMatrices:
         bias, qkv = folded(block.attention_norm, block.qkv)
