@@ -47,6 +47,8 @@ def tiny_model(
         "WaveNet": {"width": 4, "skip_width": 4, "depth": 3, "dilations": [1, 2, 4]},
         "LMConv": {"width": 4, "depth": 1},
         "AnyOrderGPT": {"width": 8, "depth": 1, "heads": 2},
+        "ImageTransformer": {"width": 8, "depth": 1, "heads": 2, "block": 2},
+        "SparseTransformer": {"width": 8, "depth": 2, "heads": 2, "stride": 2},
     }
     described = {
         "image_shape": list(shape),

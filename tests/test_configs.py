@@ -18,6 +18,8 @@ PUBLISHED = {
     "pixelsnail-cifar10": (46e6, 0.1e6),
     "lmconv-cifar10": (46.0e6, 0.1e6),
     "pixelcnnpp-cifar10": (53.6e6, 0.05e6),
+    "sparse-transformer-cifar10": (59e6, 0.5e6),
+    "sparse-transformer-imagenet64": (152e6, 0.5e6),
 }
 
 

@@ -45,12 +45,14 @@ def test_step_equals_forward(
     assert_cache_equals_forward(model, batch=batch)
 
 
-SHAPES = {  # of convolutions, whose walks keep what their kernels reach; and with biases
+SHAPES = {  # whose walks keep or read what kernels and blocks reach; and with biases
     "PixelCNN": [{}, {"kernel_size": 1}, {"kernel_size": 5}, {"first_kernel_size": 9}],
     "GatedPixelCNN": [{}, {"kernel_size": 1}, {"kernel_size": 5}, {"first_kernel_size": 9}],
     "ImageGPT": [{}, {"bias": True}],
     "WaveNet": [{}, {"dilations": [1]}, {"dilations": [3, 5, 100]}, {"position": False}],
     "LMConv": [{}, {"kernel_size": 5}, {"dilation": 3}],
+    "ImageTransformer": [{}, {"block": 7}, {"pattern": "local_2d", "block": 6, "rows": 3}],
+    "SparseTransformer": [{}, {"stride": 100}, {"pattern": "fixed", "summaries": 2}],
 }
 
 
@@ -253,6 +255,47 @@ def test_bad_arguments_are_explained(net: str) -> None:
     for name in ("width", *zoo.deep(net, 0)):
         with pytest.raises(PixelarError, match=f"net {net}: {name} must be at least 1; got 0"):
             zoo.tiny(net, **{name: 0})
+
+
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("ImageTransformer", {"heads": 3}, r"heads \(3\) must divide width \(8\)"),
+    ("ImageTransformer", {"heads": 0}, "heads must be at least 1; got 0"),
+    ("ImageTransformer", {"block": 0}, "block must be at least 1; got 0"),
+    ("ImageTransformer", {"rows": 0}, "rows must be at least 1; got 0"),
+    ("ImageTransformer", {"expansion": 0}, "expansion must be at least 1; got 0"),
+    ("ImageTransformer", {"pattern": "2d"}, "pattern must be local_1d or local_2d; got '2d'"),
+    (
+        "ImageTransformer",
+        {"pattern": "local_2d", "rows": 3},
+        r"rows \(3\) must divide block \(4\)",
+    ),
+    (
+        "ImageTransformer",
+        {"pattern": "local_2d", "rows": 2, "scan": "snake"},
+        "not scan 'snake'; use scan: raster or subpixel",
+    ),
+    ("SparseTransformer", {"heads": 3}, r"heads \(3\) must divide width \(8\)"),
+    ("SparseTransformer", {"key_width": 3}, r"heads \(2\) must divide key_width \(3\)"),
+    ("SparseTransformer", {"key_width": 0}, "key_width must be at least 1; got 0"),
+    ("SparseTransformer", {"heads": 0}, "heads must be at least 1; got 0"),
+    ("SparseTransformer", {"stride": 0}, "stride must be at least 1; got 0"),
+    ("SparseTransformer", {"expansion": 0}, "expansion must be at least 1; got 0"),
+    ("SparseTransformer", {"pattern": "random"}, "pattern must be strided or fixed; got 'random'"),
+    *(
+        (
+            "SparseTransformer",
+            {"pattern": "fixed", "summaries": summaries},
+            rf"summaries must be from 1 to stride \(4\); got {summaries}",
+        )
+        for summaries in (0, 5)
+    ),
+]
+
+
+@pytest.mark.parametrize(("net", "args", "message"), WRONG, ids=str)
+def test_wrong_arguments_are_explained(net: str, args: dict[str, Any], message: str) -> None:
+    with pytest.raises(PixelarError, match=f"net {net}: .*{message}"):
+        zoo.tiny(net, **args)
 
 
 def test_scans_that_do_not_fit_are_named() -> None:

@@ -36,6 +36,8 @@ NET_ARGS: dict[str, dict[str, Any]] = {
     },
     "LMConv": {"width": 6, "depth": 1},
     "AnyOrderGPT": {"width": 8, "depth": 2, "heads": 2},
+    "ImageTransformer": {"width": 8, "depth": 2, "heads": 2, "block": 4},
+    "SparseTransformer": {"width": 8, "depth": 2, "heads": 2, "stride": 4},
 }
 
 HEAD_ARGS: dict[str, dict[str, Any]] = {

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from pixelar.scan import Scan
 
-__all__ = ["LabelEmbedding", "PixelValues", "TokenEmbedding"]
+__all__ = ["ColourEmbedding", "LabelEmbedding", "PixelValues", "TokenEmbedding"]
 
 
 class PixelValues(nn.Module):
@@ -67,6 +67,39 @@ class TokenEmbedding(nn.Module):
     def sites(self, symbols: Tensor) -> Tensor:
         """Returns the vectors of sites with symbols (*, S), with shape (*, D)."""
         return self.table(symbols + self.offset).sum(-2)
+
+
+class ColourEmbedding(nn.Module):
+    """One learned vector per level and colour, in any scan; a site's vector is the sum over its
+    symbols.
+
+    As `TokenEmbedding`, but where each colour value is a site, colours have tables of their own.
+
+    Arguments:
+        scan: The scan whose sites are embedded.
+        levels: V, the number of values of a symbol.
+        width: D, the length of the vectors.
+    """
+
+    def __init__(self, scan: Scan, levels: int, width: int) -> None:
+        super().__init__()
+        channels, height, columns = scan.shape
+        self.scan = scan
+        self.table = nn.Embedding(channels * levels, width)
+        offset = scan.index // (height * columns) * levels
+        self.register_buffer("offset", offset, persistent=False)  # (T, S)
+        self.offset: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the vectors of the sites of images (B, C, H, W), in scan order, with shape (B, T,
+        D).
+        """
+        return self.sites(x, 0, self.scan.sites)
+
+    def sites(self, x: Tensor, first: int, stop: int) -> Tensor:
+        """Returns the vectors of the sites from `first` to `stop` - 1, with shape (B, n, D)."""
+        symbols = x.flatten(1)[:, self.scan.index[first:stop]]  # (B, n, S)
+        return self.table(symbols + self.offset[first:stop]).sum(-2)
 
 
 class LabelEmbedding(nn.Module):

@@ -3,12 +3,14 @@
 from pixelar.nets.any_order_gpt import AnyOrderGPT
 from pixelar.nets.base import Cache, Net
 from pixelar.nets.gated_pixelcnn import GatedPixelCNN
+from pixelar.nets.image_transformer import ImageTransformer
 from pixelar.nets.imagegpt import ImageGPT
 from pixelar.nets.lmconv import LMConv
 from pixelar.nets.pixelcnn import PixelCNN
 from pixelar.nets.pixelcnnpp import PixelCNNPP
 from pixelar.nets.pixelsnail import PixelSNAIL
 from pixelar.nets.raster_rnn import RasterRNN
+from pixelar.nets.sparse_transformer import SparseTransformer
 from pixelar.nets.wavenet import WaveNet
 
 __all__ = [
@@ -17,12 +19,14 @@ __all__ = [
     "Cache",
     "GatedPixelCNN",
     "ImageGPT",
+    "ImageTransformer",
     "LMConv",
     "Net",
     "PixelCNN",
     "PixelCNNPP",
     "PixelSNAIL",
     "RasterRNN",
+    "SparseTransformer",
     "WaveNet",
 ]
 
@@ -36,4 +40,6 @@ NETS: dict[str, type[Net]] = {
     "WaveNet": WaveNet,
     "LMConv": LMConv,
     "AnyOrderGPT": AnyOrderGPT,
+    "ImageTransformer": ImageTransformer,
+    "SparseTransformer": SparseTransformer,
 }

@@ -18,6 +18,8 @@ NETS: dict[str, dict[str, Any]] = {
     "WaveNet": {"width": 64, "skip_width": 64, "depth": 10},
     "LMConv": {"width": 64, "depth": 1},
     "AnyOrderGPT": {"width": 128, "depth": 4, "heads": 4},
+    "ImageTransformer": {"width": 128, "depth": 4, "heads": 4, "block": 64},
+    "SparseTransformer": {"width": 128, "depth": 4, "heads": 4, "stride": 64},
 }
 TINY: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 4, "depth": 2, "readout": [4]},
@@ -29,6 +31,8 @@ TINY: dict[str, dict[str, Any]] = {
     "WaveNet": {"width": 4, "skip_width": 4, "depth": 2},
     "LMConv": {"width": 4, "depth": 1},
     "AnyOrderGPT": {"width": 8, "depth": 2, "heads": 2},
+    "ImageTransformer": {"width": 8, "depth": 2, "heads": 2, "block": 4},
+    "SparseTransformer": {"width": 8, "depth": 2, "heads": 2, "stride": 4},
 }
 
 

@@ -18,12 +18,14 @@ THEORY = {
     "PixelCNN": ("1", "1", "0.5: a row"),
     "GatedPixelCNN": ("1", "1", "0.5: a row"),
     "ImageGPT": ("1 … 2: attention", "1 … 2: attention", "1"),
+    "ImageTransformer": ("1", "1", "1"),
+    "SparseTransformer": ("1 … 2: every 64th", "1 … 2: every 64th", "1"),
 }
 
 
 def pixels(settings: Settings) -> Iterator[Row]:
     """Images of several sizes."""
-    sides = (4, 6) if settings.tiny else (8, 16, 32, 48)
+    sides = (4, 6) if settings.tiny else (8, 16, 32, 64)
     for name in NETS:
         for side in sides:
             row = _measure(settings, build(settings, name, side), 4, f"{name}, {side}×{side}")

@@ -1,0 +1,75 @@
+"""What a walk keeps of attention: keys and values by position. A step reads those that it sees."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["KeysAndValues", "Look"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How positions from `first` to `stop` - 1 look at keys and values.
+
+    Attributes:
+        first: The first position that looks.
+        stop: The first one after them.
+        read: Takes keys or values (N, T, ·) of all positions and returns those that are seen by any
+            of them, with shape (N, m, ·).
+        hidden: Which of these each does not see, (stop - first, m); None where there are none.
+    """
+
+    first: int
+    stop: int
+    read: Callable[[Tensor], Tensor]
+    hidden: Tensor | None = None
+
+
+class KeysAndValues:
+    """The keys and values of one layer's positions, with room for all of them.
+
+    Arguments:
+        size: The batch, the heads and the positions (B, heads, T).
+        lengths: The lengths of a head's key and of its value.
+        like: A tensor with the type and device to keep them in.
+    """
+
+    def __init__(self, size: tuple[int, int, int], lengths: tuple[int, int], like: Tensor) -> None:
+        self.keys, self.values = (like.new_empty(*size, length) for length in lengths)
+        self.filled = 0
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, look: Look) -> Tensor:
+        """Takes in n positions and returns what they attend to, with shape (B · n, heads · d).
+
+        Arguments:
+            q: Their queries, divided by the root of their length, with shape (B, n, heads, ·).
+            k: Their keys.
+            v: Their values.
+            look: What they see.
+        """
+        self.keys[:, :, look.first : look.stop] = k.transpose(1, 2)
+        self.values[:, :, look.first : look.stop] = v.transpose(1, 2)
+        self.filled = look.stop
+        keys, values = (look.read(x.flatten(0, 1)) for x in (self.keys, self.values))
+        scores = torch.bmm(q.transpose(1, 2).flatten(0, 1), keys.mT)  # (B · heads, n, m)
+        if look.hidden is not None:
+            scores.masked_fill_(look.hidden, -math.inf)
+        found = torch.bmm(scores.softmax(-1), values).unflatten(0, self.keys.shape[:2])
+        return found.transpose(1, 2).reshape(q.shape[0] * q.shape[1], -1)
+
+    def fill(self, k: Tensor, v: Tensor) -> None:
+        """Takes in the first positions, with shapes (B, n, heads, ·)."""
+        self.filled = k.shape[1]
+        self.keys[:, :, : self.filled] = k.transpose(1, 2)
+        self.values[:, :, : self.filled] = v.transpose(1, 2)
+
+    def select(self, rows: Tensor) -> None:
+        """Keeps these rows of the batch."""
+        for name in ("keys", "values"):  # one after another, to free what is left behind
+            old = getattr(self, name)
+            new = old.new_empty(len(rows), *old.shape[1:])
+            new[:, :, : self.filled] = old[rows, :, : self.filled]
+            setattr(self, name, new)

@@ -1,0 +1,254 @@
+"""Image Transformer: attention to a neighbourhood, in one dimension or two.
+
+    0, x₀, …, x_{T-2} ── embed by colour + sines and cosines of place ── block × depth ── head
+
+    block:  h ── local attention ──(+)── LayerNorm ── MLP ──(+)── LayerNorm
+             └──────────────────────┘             └──────────┘
+
+Sites are divided into query blocks, and all queries of a block look at one memory:
+
+    local 1-D    blocks of the sequence; the memory is the block so far, and the one before it
+    local 2-D    rectangles of the image; the memory extends as far again up and to both sides
+
+The paper generates 2-D blocks one after another, each in raster order. Here the scan's order is the
+order of generation: rows of the whole image. So the memory is the same rectangle, a block's height
+up and a block's width to both sides, and what is seen of it is what the rows have generated: all of
+the rows above, and the own row on the left.
+
+Norms come after the sums ("dan": dropout, add, norm), the attention has no biases and the MLP has,
+as in the released code. Half of the dimensions tell the row, half the column and colour, by sines
+and cosines, which the paper found as good as learned vectors. Assumed: 2-D memory margins as large
+as the block, places of the site that is predicted, Glorot initialisation.
+
+References:
+    Image Transformer (Parmar et al., 2018), https://arxiv.org/abs/1802.05751
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelar.errors import PixelarError
+from pixelar.layers.embedding import ColourEmbedding, LabelEmbedding
+from pixelar.layers.keys_and_values import KeysAndValues
+from pixelar.layers.positions import places, sinusoids
+from pixelar.layers.sparse_attention import Rectangle, SparseAttention, TwoBlocks
+from pixelar.nets.base import Net, require_positive, require_scan
+from pixelar.scan import Scan
+
+__all__ = ["ImageTransformer"]
+
+
+class Block(nn.Module):
+    """One post-norm Transformer block, whose attention is local."""
+
+    def __init__(
+        self, width: int, heads: int, expansion: int, attention: SparseAttention, dropout: float
+    ) -> None:
+        super().__init__()
+        self.heads, self.attention = heads, attention
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.project = nn.Linear(width, width, bias=False)
+        self.attention_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, expansion * width)
+        self.contract = nn.Linear(expansion * width, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def queries_keys_values(self, h: Tensor) -> tuple[Tensor, ...]:
+        """Returns q, k and v of positions (B, L, D), each with shape (B, L, heads, D / heads)."""
+        return self.qkv(h).unflatten(-1, (3, self.heads, -1)).unbind(-3)
+
+    def finish(self, h: Tensor, attended: Tensor) -> Tensor:
+        """Returns the block's output (B, L, D) from that of its heads (B, L, heads, D / heads)."""
+        h = self.attention_norm(h + self.dropout(self.project(attended.flatten(2))))
+        inner = self.contract(self.expand(h).relu())
+        return self.mlp_norm(h + self.dropout(inner))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.finish(h, self.attention(*self.queries_keys_values(h)))
+
+
+@dataclass(frozen=True)
+class BlockMatrices:
+    """The weights of a block as matrices from inputs to outputs; attention's scale is inside."""
+
+    qkv: Tensor
+    project: Tensor
+    expand: Tensor
+    contract: Tensor
+
+
+@dataclass
+class ImageTransformerCache:
+    """Keys and values of the positions so far."""
+
+    label: Tensor  # (B, D), or (1, D) without classes
+    matrices: list[BlockMatrices]
+    out: Tensor  # (D, P)
+    memories: list[KeysAndValues]  # one per block
+
+
+class ImageTransformer(Net):
+    """A causal Transformer over sites that looks at those near by, and further with each block.
+
+    Local 1-D takes any scan; local 2-D takes `raster` and `subpixel`, where a row has W · C sites.
+    A label is added at every position.
+
+    Arguments:
+        width: D, the length of a position's vector.
+        depth: The number of blocks.
+        heads: The number of attention heads; divides the width.
+        pattern: "local_1d" or "local_2d".
+        block: The number of sites in a query block.
+        rows: The number of rows that they stand in, for local 2-D; divides `block`.
+        expansion: The width of the MLP's hidden layer, divided by D.
+        dropout: The rate of dropout on the embedding and on what each block adds.
+        classes: The number of class labels; 0 for none.
+
+    Example:
+        >>> from pixelar.scan import raster
+        >>> net = ImageTransformer(raster((1, 8, 8)), 17, 17, width=32, depth=2, heads=4, block=16)
+        >>> net(torch.zeros(5, 1, 8, 8, dtype=torch.long)).shape
+        torch.Size([5, 64, 17])
+    """
+
+    embed: ColourEmbedding
+    signal: Tensor
+
+    def __init__(
+        self,
+        scan: Scan,
+        levels: int,
+        out_features: int,
+        *,
+        width: int = 512,
+        depth: int = 12,
+        heads: int = 4,
+        pattern: Literal["local_1d", "local_2d"] = "local_1d",
+        block: int = 256,
+        rows: int = 8,
+        expansion: int = 4,
+        dropout: float = 0.0,
+        classes: int = 0,
+    ) -> None:
+        super().__init__(scan, levels, out_features, classes)
+        require_positive(
+            self, width=width, depth=depth, heads=heads, block=block, rows=rows, expansion=expansion
+        )
+        if width % heads:
+            raise PixelarError(f"net ImageTransformer: heads ({heads}) must divide width ({width})")
+        self.width, self.depth, self.heads, self.dropout = width, depth, heads, dropout
+        self.pattern, self.block, self.rows, self.expansion = pattern, block, rows, expansion
+        self.attention = self._attention()
+        self.embed = ColourEmbedding(scan, levels, width)
+        self.register_buffer("signal", self._signal(), persistent=False)
+        self.label = LabelEmbedding(classes, width)
+        self.drop = nn.Dropout(dropout)
+        self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
+            Block(width, heads, expansion, self.attention, dropout) for _ in range(depth)
+        )
+        self.out = nn.Linear(width, out_features)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def _attention(self) -> SparseAttention:
+        if self.pattern == "local_1d":
+            return TwoBlocks(self.block)
+        if self.pattern != "local_2d":
+            raise PixelarError(
+                f"net ImageTransformer: pattern must be local_1d or local_2d; got {self.pattern!r}"
+            )
+        require_scan(self, ("raster", "subpixel"))
+        if self.block % self.rows:
+            raise PixelarError(
+                f"net ImageTransformer: rows ({self.rows}) must divide block ({self.block})"
+            )
+        return Rectangle(self.scan.sites // self.scan.shape[1], self.rows, self.block // self.rows)
+
+    def _signal(self) -> Tensor:
+        """Returns what tells each site's place, with shape (T, D)."""
+        row, column, channel = places(self.scan).T
+        return sinusoids(torch.stack((row, column * self.scan.shape[0] + channel), -1), self.width)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.read(self.features(x, labels))
+
+    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        before = F.pad(self.embed(x)[:, :-1], (0, 0, 1, 0))  # (B, T, D)
+        h = self.drop(before + self.signal + self.label(labels)[:, None])
+        for block in self.blocks:
+            h = self.run(block, h)
+        return h
+
+    def read(self, features: Tensor) -> Tensor:
+        return self.out(features)  # (B, T, P)
+
+    @torch.no_grad()
+    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> ImageTransformerCache:
+        size, each = (len(x), self.heads, self.scan.sites), self.width // self.heads
+        return ImageTransformerCache(
+            label=self.label(labels),
+            matrices=[self._matrices(block) for block in self.blocks],
+            out=self.out.weight.T.contiguous(),
+            memories=[KeysAndValues(size, (each, each), self.out.weight) for _ in self.blocks],
+        )
+
+    def step(self, x: Tensor, t: int, cache: ImageTransformerCache) -> Tensor:
+        return self.steps(x, t, t + 1, cache)[:, 0]
+
+    @torch.no_grad()
+    def steps(self, x: Tensor, first: int, stop: int, cache: ImageTransformerCache) -> Tensor:
+        h = self._inputs(x, first, stop, cache).flatten(0, 1)  # (B · n, D)
+        by_head, size = (len(x), stop - first, 3, self.heads, -1), (self.width,)
+        look = self.attention.look(first, stop, h.device)
+        for block, weights, memory in zip(self.blocks, cache.matrices, cache.memories, strict=True):
+            q, k, v = (h @ weights.qkv).view(by_head).unbind(2)
+            h = torch.addmm(h, memory.attend(q, k, v, look), weights.project)
+            h = F.layer_norm(h, size, block.attention_norm.weight, block.attention_norm.bias)
+            inner = torch.addmm(block.expand.bias, h, weights.expand).relu_()
+            h = torch.addmm(h, inner, weights.contract).add_(block.contract.bias)
+            h = F.layer_norm(h, size, block.mlp_norm.weight, block.mlp_norm.bias)
+        return torch.addmm(self.out.bias, h, cache.out).unflatten(0, (len(x), -1))  # (B, n, P)
+
+    @torch.no_grad()
+    def prefill(self, x: Tensor, stop: int, cache: ImageTransformerCache) -> None:
+        if stop == 0:
+            return
+        h = self._inputs(x, 0, stop, cache)
+        for block, memory in zip(self.blocks, cache.memories, strict=True):
+            q, k, v = block.queries_keys_values(h)
+            memory.fill(k, v)
+            if block is self.blocks[-1]:
+                break  # what it puts out is of sites that are known
+            h = block.finish(h, self.attention(q, k, v))
+
+    def select(self, cache: ImageTransformerCache, rows: Tensor) -> ImageTransformerCache:
+        for memory in cache.memories:
+            memory.select(rows)
+        return replace(cache, label=cache.label[rows] if self.classes else cache.label)
+
+    def _inputs(self, x: Tensor, first: int, stop: int, cache: ImageTransformerCache) -> Tensor:
+        """Returns the vectors of positions of a canvas, from the sites before: (B, n, D)."""
+        before = self.embed.sites(x, max(first - 1, 0), stop - 1)
+        if first == 0:
+            before = F.pad(before, (0, 0, 1, 0))
+        return before + self.signal[first:stop] + cache.label[:, None]
+
+    def _matrices(self, block: Block) -> BlockMatrices:
+        scale = torch.ones_like(block.qkv.weight[:, 0])
+        scale[: self.width] /= math.sqrt(self.width // self.heads)
+        return BlockMatrices(
+            qkv=block.qkv.weight.T * scale,
+            project=block.project.weight.T.contiguous(),
+            expand=block.expand.weight.T.contiguous(),
+            contract=block.contract.weight.T.contiguous(),
+        )

@@ -1,0 +1,315 @@
+"""Sparse Transformer: attention factorised into two patterns that together see everything.
+
+    start, x₀, …, x_{T-2} ── embed + row + column + channel ── A, B, A, B, … ── LayerNorm ── head
+
+    block:  h ── LayerNorm ── attention under A or B ──(+)── LayerNorm ── MLP ──(+)
+             └──────────────────────────────────────────┘└──────────────────────┘
+
+Blocks take turns. What A gathers from near by, B carries far, and with a stride near √T both see
+about √T positions instead of T:
+
+    strided     A: the last l positions             B: every l-th position
+    fixed       A: the own block of l positions     B: the last c positions of every block
+
+The strided pattern is made for images, where l positions are a row or more. What each sees is a
+line of `pixelar.layers.patterns`. Of the three ways in the paper to use two patterns, this one is
+to take them in turns.
+
+As in the paper and its released code: biases, the normal distributions of the weights, with those
+of residual branches smaller by √(2 depth), a head that starts at zero, and x σ(1.702 x). Assumed: A
+sees l positions, itself included, as in the code (the paper's set has one more, which B sees); B of
+the fixed pattern sees the position itself as well, where the paper leaves the first ones with
+nothing to see; places are those of the site that is predicted.
+
+References:
+    Generating Long Sequences with Sparse Transformers (Child et al., 2019),
+    https://arxiv.org/abs/1904.10509
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelar.errors import PixelarError
+from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
+from pixelar.layers.keys_and_values import KeysAndValues
+from pixelar.layers.positions import PlaceEmbedding
+from pixelar.layers.sparse_attention import (
+    Every,
+    Last,
+    OwnBlock,
+    SparseAttention,
+    Summaries,
+)
+from pixelar.nets.base import Net, require_positive
+from pixelar.scan import Scan
+
+__all__ = ["SparseTransformer"]
+
+VARIANCE = 0.125  # of the weights, times their inputs
+
+
+def normalise(h: Tensor) -> Tensor:
+    """Returns vectors (*, D) as a LayerNorm does before it scales and shifts them."""
+    return F.layer_norm(h, h.shape[-1:])
+
+
+def folded(norm: nn.LayerNorm, layer: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Returns the bias and the matrix, inputs to outputs, of a layer behind a norm."""
+    bias = layer.weight @ norm.bias
+    if layer.bias is not None:
+        bias = bias + layer.bias
+    return bias, layer.weight.T * norm.weight[:, None]
+
+
+class Block(nn.Module):
+    """One pre-norm Transformer block, whose attention is sparse."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        key_width: int,
+        expansion: int,
+        attention: SparseAttention,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.heads, self.sizes, self.attention = heads, (key_width, key_width, width), attention
+        self.attention_norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, sum(self.sizes))
+        self.project = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, expansion * width)
+        self.contract = nn.Linear(expansion * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def queries_keys_values(self, h: Tensor) -> list[Tensor]:
+        """Returns q, k and v of positions (B, L, D), each with shape (B, L, heads, ·)."""
+        return self.by_head(self.qkv(self.attention_norm(h)))
+
+    def by_head(self, qkv: Tensor) -> list[Tensor]:
+        """Returns queries, keys and values (*, ·) apart, each with shape (*, heads, ·)."""
+        return [x.unflatten(-1, (self.heads, -1)) for x in qkv.split(self.sizes, -1)]
+
+    def finish(self, h: Tensor, attended: Tensor) -> Tensor:
+        """Returns the block's output (B, L, D) from that of its heads (B, L, heads, ·)."""
+        h = h + self.dropout(self.project(attended.flatten(2)))
+        inner = self.expand(self.mlp_norm(h))
+        return h + self.dropout(self.contract(inner * (1.702 * inner).sigmoid()))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.finish(h, self.attention(*self.queries_keys_values(h)))
+
+
+@dataclass(frozen=True)
+class BlockMatrices:
+    """The weights of a block, each as a bias and a matrix from inputs to outputs.
+
+    The scales and shifts of norms are inside them, the scale of attention, and the factor of the
+    quick GELU: x σ(1.702 x) = SiLU(1.702 x) / 1.702.
+    """
+
+    qkv: tuple[Tensor, Tensor]
+    project: tuple[Tensor, Tensor]
+    expand: tuple[Tensor, Tensor]
+    contract: tuple[Tensor, Tensor]
+
+
+@dataclass
+class SparseTransformerCache:
+    """Keys and values of the positions so far."""
+
+    places: Tensor  # (T, D)
+    label: Tensor  # (B, D), or (1, D) without classes
+    matrices: list[BlockMatrices]
+    out: tuple[Tensor, Tensor]
+    memories: list[KeysAndValues]  # one per block
+
+
+class SparseTransformer(Net):
+    """A causal Transformer over the sites of any scan, with sparse attention.
+
+    A label is added at every position.
+
+    Arguments:
+        width: D, the length of a position's vector.
+        depth: The number of blocks, which take turns with the two patterns.
+        heads: The number of attention heads; divides the width.
+        pattern: "strided", made for images, or "fixed".
+        stride: l, the positions in a block; about √T, or a row.
+        summaries: c, the positions of a block that all later ones see, in the fixed pattern.
+        key_width: The length of all heads' keys and queries together; D if it is not given.
+        expansion: The width of the MLP's hidden layer, divided by D.
+        dropout: The rate of dropout on the embedding and on what each block adds.
+        classes: The number of class labels; 0 for none.
+
+    Example:
+        >>> from pixelar.scan import raster
+        >>> net = SparseTransformer(raster((1, 8, 8)), 17, 17, width=32, depth=2, heads=4, stride=8)
+        >>> net(torch.zeros(5, 1, 8, 8, dtype=torch.long)).shape
+        torch.Size([5, 64, 17])
+    """
+
+    embed: TokenEmbedding
+
+    def __init__(
+        self,
+        scan: Scan,
+        levels: int,
+        out_features: int,
+        *,
+        width: int = 256,
+        depth: int = 32,
+        heads: int = 4,
+        pattern: Literal["strided", "fixed"] = "strided",
+        stride: int = 128,
+        summaries: int = 8,
+        key_width: int | None = None,
+        expansion: int = 4,
+        dropout: float = 0.0,
+        classes: int = 0,
+    ) -> None:
+        super().__init__(scan, levels, out_features, classes)
+        keys = width if key_width is None else key_width
+        require_positive(self, width=width, depth=depth, heads=heads, key_width=keys)
+        require_positive(self, stride=stride, expansion=expansion)
+        self.width, self.depth, self.heads, self.dropout = width, depth, heads, dropout
+        self.pattern, self.stride, self.summaries = pattern, stride, summaries
+        self.key_width, self.expansion = key_width, expansion
+        self.patterns = self._patterns()
+        for name, value in (("width", width), ("key_width", keys)):
+            if value % heads:
+                raise PixelarError(
+                    f"net SparseTransformer: heads ({heads}) must divide {name} ({value})"
+                )
+        self.embed = TokenEmbedding(scan, levels, width)
+        self.start = nn.Parameter(torch.zeros(width))
+        self.place = PlaceEmbedding(scan, width)
+        self.label = LabelEmbedding(classes, width)
+        self.drop = nn.Dropout(dropout)
+        self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
+            Block(width, heads, keys, expansion, self.patterns[k % 2], dropout)
+            for k in range(depth)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, out_features, bias=False)
+        self._initialise()
+
+    def _patterns(self) -> tuple[SparseAttention, SparseAttention]:
+        """Returns A and B."""
+        if self.pattern == "strided":
+            return Last(self.stride), Every(self.stride)
+        if self.pattern != "fixed":
+            raise PixelarError(
+                f"net SparseTransformer: pattern must be strided or fixed; got {self.pattern!r}"
+            )
+        if not 1 <= self.summaries <= self.stride:
+            raise PixelarError(
+                f"net SparseTransformer: summaries must be from 1 to stride ({self.stride}); "
+                f"got {self.summaries}"
+            )
+        return OwnBlock(self.stride), Summaries(self.stride, self.summaries)
+
+    def _initialise(self) -> None:
+        usual = math.sqrt(VARIANCE / self.width)
+        nn.init.normal_(self.embed.table.weight, std=usual)
+        nn.init.normal_(self.start, std=usual)
+        for table in self.place.tables:
+            nn.init.normal_(table.weight, std=usual / math.sqrt(len(self.place.tables)))
+        nn.init.zeros_(self.out.weight)
+        for block in self.blocks:
+            for layer in (block.qkv, block.project, block.expand, block.contract):
+                nn.init.normal_(layer.weight, std=math.sqrt(VARIANCE / layer.in_features))
+                nn.init.zeros_(layer.bias)
+            for layer in (block.project, block.contract):
+                with torch.no_grad():
+                    layer.weight.div_(math.sqrt(2 * self.depth))
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.read(self.features(x, labels))
+
+    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        before = torch.cat((self._start(x), self.embed(x)[:, :-1]), 1)  # (B, T, D)
+        h = self.drop(before + self.place() + self.label(labels)[:, None])
+        for block in self.blocks:
+            h = self.run(block, h)
+        return h
+
+    def read(self, features: Tensor) -> Tensor:
+        return self.out(self.norm(features))  # (B, T, P)
+
+    @torch.no_grad()
+    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> SparseTransformerCache:
+        size, value = (len(x), self.heads, self.scan.sites), self.width // self.heads
+        key = value if self.key_width is None else self.key_width // self.heads
+        return SparseTransformerCache(
+            places=self.place(),
+            label=self.label(labels),
+            matrices=[self._matrices(block) for block in self.blocks],
+            out=folded(self.norm, self.out),
+            memories=[KeysAndValues(size, (key, value), self.start) for _ in self.blocks],
+        )
+
+    def step(self, x: Tensor, t: int, cache: SparseTransformerCache) -> Tensor:
+        return self.steps(x, t, t + 1, cache)[:, 0]
+
+    @torch.no_grad()
+    def steps(self, x: Tensor, first: int, stop: int, cache: SparseTransformerCache) -> Tensor:
+        h = self._inputs(x, first, stop, cache).flatten(0, 1)  # (B · n, D)
+        looks = [pattern.look(first, stop, h.device) for pattern in self.patterns]
+        for k, (block, weights) in enumerate(zip(self.blocks, cache.matrices, strict=True)):
+            qkv = torch.addmm(weights.qkv[0], normalise(h), weights.qkv[1])
+            q, keys, values = block.by_head(qkv.unflatten(0, (len(x), -1)))
+            attended = cache.memories[k].attend(q, keys, values, looks[k % 2])
+            h = h + torch.addmm(weights.project[0], attended, weights.project[1])
+            inner = torch.addmm(weights.expand[0], normalise(h), weights.expand[1])
+            inner = F.silu(inner, inplace=True)
+            h = h + torch.addmm(weights.contract[0], inner, weights.contract[1])
+        params = torch.addmm(cache.out[0], normalise(h), cache.out[1])
+        return params.unflatten(0, (len(x), -1))  # (B, n, P)
+
+    @torch.no_grad()
+    def prefill(self, x: Tensor, stop: int, cache: SparseTransformerCache) -> None:
+        if stop == 0:
+            return
+        h = self._inputs(x, 0, stop, cache)
+        for block, memory in zip(self.blocks, cache.memories, strict=True):
+            q, k, v = block.queries_keys_values(h)
+            memory.fill(k, v)
+            if block is self.blocks[-1]:
+                break  # what it puts out is of sites that are known
+            h = block.finish(h, block.attention(q, k, v))
+
+    def select(self, cache: SparseTransformerCache, rows: Tensor) -> SparseTransformerCache:
+        for memory in cache.memories:
+            memory.select(rows)
+        return replace(cache, label=cache.label[rows] if self.classes else cache.label)
+
+    def _start(self, x: Tensor) -> Tensor:
+        """Returns what stands before the first site, with shape (B, 1, D)."""
+        return self.start.expand(len(x), 1, -1)
+
+    def _inputs(self, x: Tensor, first: int, stop: int, cache: SparseTransformerCache) -> Tensor:
+        """Returns the vectors of positions of a canvas, from the sites before: (B, n, D)."""
+        before = self.embed.sites(x.flatten(1)[:, self.scan.index[max(first - 1, 0) : stop - 1]])
+        if first == 0:
+            before = torch.cat((self._start(x), before), 1)
+        return before + cache.places[first:stop] + cache.label[:, None]
+
+    def _matrices(self, block: Block) -> BlockMatrices:
+        bias, qkv = folded(block.attention_norm, block.qkv)
+        inner = folded(block.mlp_norm, block.expand)
+        for x in (bias, qkv):
+            x[..., : block.sizes[0]] /= math.sqrt(block.sizes[0] // self.heads)
+        return BlockMatrices(
+            qkv=(bias, qkv),
+            project=(block.project.bias, block.project.weight.T.contiguous()),
+            expand=(1.702 * inner[0], 1.702 * inner[1]),
+            contract=(block.contract.bias, block.contract.weight.T / 1.702),
+        )
