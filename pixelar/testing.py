@@ -40,6 +40,8 @@ def tiny_model(
     arguments: dict[str, dict[str, Any]] = {
         "PixelCNN": {"width": 4, "depth": 1, "readout": []},
         "GatedPixelCNN": {"width": 4, "depth": 2},
+        "RowLSTM": {"width": 4, "depth": 2, "first_kernel_size": 3, "readout": []},
+        "DiagonalBiLSTM": {"width": 4, "depth": 2, "first_kernel_size": 3, "readout": []},
         "ImageGPT": {"width": 8, "depth": 1, "heads": 2},
     }
     described = {

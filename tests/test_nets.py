@@ -9,6 +9,7 @@ from pixelar.analysis import dependencies, gradient_dependencies
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 from pixelar.nets import NETS, Net
+from pixelar.nets.diagonal_bilstm import skew, unskew
 from pixelar.testing import (
     assert_autoregressive,
     assert_cache_equals_forward,
@@ -43,6 +44,8 @@ def test_step_equals_forward(
 SHAPES = {  # of convolutions, whose walks keep what their kernels reach
     "PixelCNN": [{}, {"kernel_size": 1}, {"kernel_size": 5}, {"first_kernel_size": 9}],
     "GatedPixelCNN": [{}, {"kernel_size": 1}, {"kernel_size": 5}, {"first_kernel_size": 9}],
+    "RowLSTM": [{}, {"kernel_size": 5}, {"first_kernel_size": 9}],
+    "DiagonalBiLSTM": [{}, {"first_kernel_size": 9}],
 }
 
 
@@ -83,7 +86,7 @@ def test_the_default_step_is_the_forward(
         assert torch.equal(Net.step(model.net, x, 3, cache), model.net(x, labels)[:, 3])
 
 
-@pytest.mark.parametrize("net", sorted(NETS.keys() - {"PixelCNN"}))  # it has a blind spot
+@pytest.mark.parametrize("net", [net for net in NETS if net not in zoo.LIMITED])
 def test_all_of_the_past_is_used(net: str) -> None:
     model = zoo.tiny(net, shape=(1, 4, 4), depth=6)
     past = torch.ones(16, 16, dtype=torch.bool).tril(-1)
@@ -112,6 +115,39 @@ def test_blind_spot_is_the_expected_cone() -> None:
     seen = ((up > 0) & (right <= up)) | ((up == 0) & (right < 0))
     assert torch.equal(dependencies(model), seen)
     assert ((up > 0) & ~seen).any()  # there is a blind spot
+
+
+@pytest.mark.parametrize(("first", "kernel"), [(3, 3), (7, 3), (3, 5)])
+def test_row_lstm_sees_the_expected_triangle(first: int, kernel: int) -> None:
+    """Each row up, the state widens by a side of its kernel; in a row, each layer looks left by one.
+
+    To these come the first kernel's columns: on the right, in the one row up where it looks at them.
+    """
+    height, width, depth = 4, 24, 2
+    model = zoo.tiny(
+        "RowLSTM",
+        shape=(1, height, width),
+        depth=depth,
+        first_kernel_size=first,
+        kernel_size=kernel,
+    )
+    cell, side, stem = torch.arange(height * width), kernel // 2, first // 2
+    row, column = cell // width, cell % width
+    up, right = row[:, None] - row[None], column[None] - column[:, None]
+    leftmost = -(up + depth) * side - stem
+    rightmost = torch.where(up == 0, -1, (stem + (up - 1) * side).maximum(up * side - 1))
+    seen = (up >= 0) & (leftmost <= right) & (right <= rightmost)
+    assert torch.equal(dependencies(model), seen)
+    assert torch.equal(gradient_dependencies(model), seen)
+    assert ((up > 0) & ~seen).any()  # far pixels are out of sight
+
+
+def test_skewed_rows_lie_along_diagonals() -> None:
+    maps = torch.arange(1, 7).view(1, 2, 3, 1)
+    assert skew(maps)[0, ..., 0].tolist() == [[1, 2, 3, 0], [0, 4, 5, 6]]
+    for shape in ((2, 4, 3, 5), (1, 1, 4, 2), (3, 5, 1, 1)):
+        maps = torch.randn(shape)
+        assert torch.equal(unskew(skew(maps)), maps)
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -213,6 +249,14 @@ def test_scans_that_do_not_fit_are_named() -> None:
             zoo.tiny("GatedPixelCNN", dilations=dilations)
     with pytest.raises(PixelarError, match="at least 3, to see a row above"):
         zoo.tiny("GatedPixelCNN", first_kernel_size=1)
+    for net, name in (
+        ("RowLSTM", "first_kernel_size"),
+        ("RowLSTM", "kernel_size"),
+        ("DiagonalBiLSTM", "first_kernel_size"),
+    ):
+        for size in (1, 4):
+            with pytest.raises(PixelarError, match=f"net {net}: {name} must be odd and at least 3"):
+                zoo.tiny(net, **{name: size})
 
 
 def test_dropout_is_active_in_training_only() -> None:

@@ -23,6 +23,8 @@ NET_ARGS: dict[str, dict[str, Any]] = {
         "readout": [7],
         "position": True,
     },
+    "RowLSTM": {"width": 6, "depth": 2, "first_kernel_size": 5, "readout": [7]},
+    "DiagonalBiLSTM": {"width": 6, "depth": 2, "first_kernel_size": 3, "readout": [7]},
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
 }
 
@@ -33,7 +35,15 @@ HEAD_ARGS: dict[str, dict[str, Any]] = {
 }
 
 # a net that takes fewer scans is listed with them
-NET_SCANS = {"PixelCNN": ("raster", "subpixel"), "GatedPixelCNN": ("raster", "subpixel")}
+NET_SCANS = {
+    "PixelCNN": ("raster", "subpixel"),
+    "GatedPixelCNN": ("raster", "subpixel"),
+    "RowLSTM": ("raster", "subpixel"),
+    "DiagonalBiLSTM": ("raster", "subpixel"),
+}
+
+# nets that never see some of the past: what they do see has tests of its own
+LIMITED = ("PixelCNN", "RowLSTM")
 
 
 def tiny(

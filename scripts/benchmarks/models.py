@@ -11,11 +11,15 @@ __all__ = ["NETS", "TINY", "build"]
 NETS: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 64, "depth": 10, "readout": [64]},
     "GatedPixelCNN": {"width": 64, "depth": 10},
+    "RowLSTM": {"width": 64, "depth": 10, "readout": [64]},
+    "DiagonalBiLSTM": {"width": 64, "depth": 10, "readout": [64]},
     "ImageGPT": {"width": 128, "depth": 4, "heads": 4},
 }
 TINY: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 4, "depth": 2, "readout": [4]},
     "GatedPixelCNN": {"width": 4, "depth": 2},
+    "RowLSTM": {"width": 4, "depth": 2, "readout": [4]},
+    "DiagonalBiLSTM": {"width": 4, "depth": 2, "readout": [4]},
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
 }
 
