@@ -119,9 +119,9 @@ def test_blind_spot_is_the_expected_cone() -> None:
 
 @pytest.mark.parametrize(("first", "kernel"), [(3, 3), (7, 3), (3, 5)])
 def test_row_lstm_sees_the_expected_triangle(first: int, kernel: int) -> None:
-    """Each row up, the state widens by a side of its kernel; in a row, each layer looks left by one.
+    """A row up, the state widens by a side of its kernel; in a row, each layer looks left by one.
 
-    To these come the first kernel's columns: on the right, in the one row up where it looks at them.
+    On both sides come the columns of the first kernel; on the right, only from one row up.
     """
     height, width, depth = 4, 24, 2
     model = zoo.tiny(
