@@ -9,7 +9,7 @@ from pixelar.analysis import dependencies, gradient_dependencies
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 from pixelar.nets import NETS, Net
-from pixelar.nets.diagonal_bilstm import skew, unskew
+from pixelar.nets.diagonal_bilstm import by_diagonal
 from pixelar.testing import (
     assert_autoregressive,
     assert_cache_equals_forward,
@@ -142,12 +142,13 @@ def test_row_lstm_sees_the_expected_triangle(first: int, kernel: int) -> None:
     assert ((up > 0) & ~seen).any()  # far pixels are out of sight
 
 
-def test_skewed_rows_lie_along_diagonals() -> None:
-    maps = torch.arange(1, 7).view(1, 2, 3, 1)
-    assert skew(maps)[0, ..., 0].tolist() == [[1, 2, 3, 0], [0, 4, 5, 6]]
-    for shape in ((2, 4, 3, 5), (1, 1, 4, 2), (3, 5, 1, 1)):
-        maps = torch.randn(shape)
-        assert torch.equal(unskew(skew(maps)), maps)
+@pytest.mark.parametrize(("height", "width"), [(1, 2), (3, 2), (2, 5), (4, 4)])
+def test_diagonals_are_of_one_sum_each(height: int, width: int) -> None:
+    order, lengths = by_diagonal(height, width, torch.device("cpu"))
+    assert torch.equal(order.sort().values, torch.arange(height * width))
+    for k, pixels in enumerate(order.split(lengths)):
+        rows, columns = pixels // width, pixels % width
+        assert (rows + columns == k).all() and (rows.diff() == 1).all()
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -6,12 +6,13 @@
             │   └── 1×1 mask B ── LSTM from the right ── a row down ───(+)               │
             └────────────────────────────────────────────────────────────────────────────┘
 
-A pixel's state is made from those above it and beside it. Each row is moved right by one more than
-the row above (`skew`), so that these two lie in the column before and a column is one step:
+A pixel's state is made from the state above it and the one beside it. Both lie in the diagonal
+before, so that a whole diagonal is one step (in the paper, rows are skewed to make it a column):
 
-    a0 a1 a2        a0 a1 a2  ·  ·
-    b0 b1 b2   ─►    · b0 b1 b2  ·        b1 looks at a1 and at b0
-    c0 c1 c2         ·  · c0 c1 c2
+    a0 a1 a2        step   0    1    2    3    4
+    b0 b1 b2   ─►          a0   a1   a2   b2   c2        b1 looks at a1 and at b0
+    c0 c1 c2                    b0   b1   c1
+                                     c0
 
 From the left, the state covers all that lies above and to the left. From the right, it covers what
 lies above and to the right, and would tell a pixel the rest of its own row; so it is given to the
@@ -47,22 +48,19 @@ from pixelar.scan import Scan
 __all__ = ["DiagonalBiLSTM"]
 
 
-def skew(maps: Tensor) -> Tensor:
-    """Returns maps (N, H, W, D) with row i moved right by i, with shape (N, H, W + H - 1, D).
+def by_diagonal(height: int, width: int, device: torch.device) -> tuple[Tensor, list[int]]:
+    """Returns the pixels of an image diagonal by diagonal, each from the top, with shape (H·W,), and
+    how many each diagonal has.
 
-    What is beside a row is zero.
+    Example:
+        >>> by_diagonal(2, 3, torch.device("cpu"))
+        (tensor([0, 1, 3, 2, 4, 5]), [1, 2, 2, 1])
     """
-    _, height, width, _ = maps.shape
-    wide = width + height - 1
-    flat = F.pad(maps, (0, 0, 0, height)).flatten(1, 2)  # one more than `wide` for each row
-    return flat[:, : height * wide].unflatten(1, (height, wide))
-
-
-def unskew(maps: Tensor) -> Tensor:
-    """Returns the maps (N, H, W, D) that `skew` has moved."""
-    _, height, wide, _ = maps.shape
-    flat = F.pad(maps.flatten(1, 2), (0, 0, 0, height))
-    return flat.unflatten(1, (height, wide + 1))[:, :, : wide + 1 - height]
+    pixel = torch.arange(height * width, device=device)
+    row, column = pixel // width, pixel % width
+    last = height + width - 2
+    lengths = [min(k, last - k, height - 1, width - 1) + 1 for k in range(last + 1)]
+    return ((row + column) * height + row).argsort(), lengths
 
 
 class DiagonalLayer(nn.Module):
@@ -84,23 +82,34 @@ class DiagonalLayer(nn.Module):
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         return self.expand(x, *self.sweep(x, labels))
 
+    # compiled, the loop would be unrolled: minutes for a layer, and no quicker then
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def sweep(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the hidden states from the left and from the right, each (B, D, H, W)."""
+        batch, _, height, width = x.shape
+        order, lengths = by_diagonal(height, width, x.device)
+        orders = order, order + width - 1 - 2 * (order % width)  # the second in the mirror image
         to_state = self.input(x) + self.label(labels)[..., None, None]
-        left, right = to_state.chunk(2, 1)  # (B, 4D, H, W)
-        skewed = skew(torch.cat((left, right.flip(-1))).permute(0, 2, 3, 1))  # (2B, H, ·, 4D)
-        diagonals = skewed.unflatten(0, (2, -1)).permute(3, 0, 1, 2, 4).flatten(2, 3)
-        h = c = self.state.new_zeros(2, len(x), x.shape[2], self.up.in_channels)  # (2, B, H, D)
+        by_pixel = to_state.flatten(2).permute(2, 0, 1).chunk(2, -1)  # each (H · W, B, 4D)
+        diagonals = torch.stack(
+            [maps.index_select(0, pixels) for maps, pixels in zip(by_pixel, orders, strict=True)]
+        )
+        h = c = self.state.new_zeros(2, 0, batch, self.up.in_channels)  # (2, n, B, D)
         found = []
-        for diagonal in diagonals:  # (2, B · H, 4D)
-            above = F.pad(h, (0, 0, 1, 0))[:, :, :-1]
-            beside = torch.cat((above, h), -1).flatten(1, 2)
-            maps = torch.baddbmm(diagonal, beside, self.state)
-            h, c = cell(maps.view(*c.shape[:3], -1), c)
+        for k, maps in enumerate(diagonals.split(lengths, 1)):  # (2, n, B, 4D)
+            # the last diagonal's states with zeros for those outside of the image; the first is
+            # that above the first pixel of this diagonal, which is a row lower from column W on
+            h, c = (F.pad(state, (0, 0, 0, 0, 1, 1))[:, int(k >= width) :] for state in (h, c))
+            above, beside = slice(lengths[k]), slice(1, lengths[k] + 1)
+            seen = torch.cat((h[:, above], h[:, beside]), -1).flatten(1, 2)
+            gates = torch.baddbmm(maps.flatten(1, 2), seen, self.state)
+            h, c = cell(gates.view_as(maps), c[:, beside])
             found.append(h)
-        hidden = unskew(torch.stack(found, 3).flatten(0, 1)).permute(0, 3, 1, 2)  # (2B, D, H, W)
-        left, right = hidden.chunk(2)
-        return left, right.flip(-1)
+        left, right = (
+            states.index_select(0, pixels.argsort()).unflatten(0, (height, width))
+            for states, pixels in zip(torch.cat(found, 1), orders, strict=True)
+        )
+        return left.permute(2, 3, 0, 1), right.permute(2, 3, 0, 1)
 
     def expand(self, x: Tensor, left: Tensor, right: Tensor) -> Tensor:
         """Returns the layer's output, with shape (B, 2D, H, W)."""

@@ -74,6 +74,8 @@ class RowLayer(nn.Module):
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         return self.expand(x, self.sweep(x, labels)[0])
 
+    # compiled, the loop would be unrolled: minutes for a layer, and no quicker then
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def sweep(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the hidden states (B, D, H, W), and the last row's cell states (B, W, D)."""
         taps = self.state.kernel_size[0]
