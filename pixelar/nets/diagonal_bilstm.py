@@ -49,8 +49,8 @@ __all__ = ["DiagonalBiLSTM"]
 
 
 def by_diagonal(height: int, width: int, device: torch.device) -> tuple[Tensor, list[int]]:
-    """Returns the pixels of an image diagonal by diagonal, each from the top, with shape (H·W,), and
-    how many each diagonal has.
+    """Returns the pixels of an image (H·W,) diagonal by diagonal, each from the top, and how many
+    there are in each.
 
     Example:
         >>> by_diagonal(2, 3, torch.device("cpu"))
