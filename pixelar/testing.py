@@ -41,6 +41,8 @@ def tiny_model(
         "PixelCNN": {"width": 4, "depth": 1, "readout": []},
         "GatedPixelCNN": {"width": 4, "depth": 2},
         "PixelCNNPP": {"width": 4, "blocks": 1, "stages": 1},
+        "RowLSTM": {"width": 4, "depth": 2, "first_kernel_size": 3, "readout": []},
+        "DiagonalBiLSTM": {"width": 4, "depth": 2, "first_kernel_size": 3, "readout": []},
         "ImageGPT": {"width": 8, "depth": 1, "heads": 2},
         "PixelSNAIL": {"width": 4, "depth": 1, "layers": 2, "key_width": 2},
         "RasterRNN": {"width": 4, "depth": 2},

@@ -12,6 +12,7 @@ from pixelar.analysis import dependencies, gradient_dependencies
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 from pixelar.nets import NETS, Net
+from pixelar.nets.diagonal_bilstm import by_diagonal
 from pixelar.nets.pixelsnail import attend_before
 from pixelar.scan import SCANS
 from pixelar.testing import (
@@ -53,6 +54,8 @@ SHAPES = {  # whose walks keep or read what kernels and blocks reach; and with b
     "LMConv": [{}, {"kernel_size": 5}, {"dilation": 3}],
     "ImageTransformer": [{}, {"block": 7}, {"pattern": "local_2d", "block": 6, "rows": 3}],
     "SparseTransformer": [{}, {"stride": 100}, {"pattern": "fixed", "summaries": 2}],
+    "RowLSTM": [{}, {"kernel_size": 5}, {"first_kernel_size": 9}],
+    "DiagonalBiLSTM": [{}, {"first_kernel_size": 9}],
 }
 
 
@@ -93,7 +96,7 @@ def test_the_default_step_is_the_forward(
         assert torch.equal(Net.step(model.net, x, 3, cache), model.net(x, labels)[:, 3])
 
 
-@pytest.mark.parametrize("net", sorted(NETS.keys() - zoo.BLIND))
+@pytest.mark.parametrize("net", [net for net in NETS if net not in zoo.LIMITED])
 def test_all_of_the_past_is_used(net: str) -> None:
     model = zoo.tiny(net, shape=(1, 4, 4), **zoo.deep(net, 6))
     past = torch.ones(16, 16, dtype=torch.bool).tril(-1)
@@ -169,6 +172,40 @@ def test_rings_are_no_longer_than_the_image() -> None:
     model = zoo.tiny("WaveNet", shape=(1, 4, 4), depth=3, dilations=[2, 16, 100])
     cache = model.net.init_cache(torch.zeros(5, 1, 4, 4, dtype=torch.long))
     assert [len(ring.buffer) for ring in cache.rings] == [2, 16, 16]
+
+
+@pytest.mark.parametrize(("first", "kernel"), [(3, 3), (7, 3), (3, 5)])
+def test_row_lstm_sees_the_expected_triangle(first: int, kernel: int) -> None:
+    """A row up, the state widens by a side of its kernel; in a row, each layer looks left by one.
+
+    On both sides come the columns of the first kernel; on the right, only from one row up.
+    """
+    height, width, depth = 4, 24, 2
+    model = zoo.tiny(
+        "RowLSTM",
+        shape=(1, height, width),
+        depth=depth,
+        first_kernel_size=first,
+        kernel_size=kernel,
+    )
+    cell, side, stem = torch.arange(height * width), kernel // 2, first // 2
+    row, column = cell // width, cell % width
+    up, right = row[:, None] - row[None], column[None] - column[:, None]
+    leftmost = -(up + depth) * side - stem
+    rightmost = torch.where(up == 0, -1, (stem + (up - 1) * side).maximum(up * side - 1))
+    seen = (up >= 0) & (leftmost <= right) & (right <= rightmost)
+    assert torch.equal(dependencies(model), seen)
+    assert torch.equal(gradient_dependencies(model), seen)
+    assert ((up > 0) & ~seen).any()  # far pixels are out of sight
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 2), (3, 2), (2, 5), (4, 4)])
+def test_diagonals_are_of_one_sum_each(height: int, width: int) -> None:
+    order, lengths = by_diagonal(height, width, torch.device("cpu"))
+    assert torch.equal(order.sort().values, torch.arange(height * width))
+    for k, pixels in enumerate(order.split(lengths)):
+        rows, columns = pixels // width, pixels % width
+        assert (rows + columns == k).all() and (rows.diff() == 1).all()
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -339,6 +376,14 @@ def test_scans_that_do_not_fit_are_named() -> None:
         zoo.tiny("PixelCNNPP", stages=0)
     with pytest.raises(PixelarError, match="dropout must be at least 0 and below 1; got 1"):
         zoo.tiny("PixelCNNPP", dropout=1.0)
+    for net, name in (
+        ("RowLSTM", "first_kernel_size"),
+        ("RowLSTM", "kernel_size"),
+        ("DiagonalBiLSTM", "first_kernel_size"),
+    ):
+        for size in (1, 4):
+            with pytest.raises(PixelarError, match=f"net {net}: {name} must be odd and at least 3"):
+                zoo.tiny(net, **{name: size})
 
 
 def test_dropout_is_active_in_training_only() -> None:

@@ -24,6 +24,8 @@ NET_ARGS: dict[str, dict[str, Any]] = {
         "position": True,
     },
     "PixelCNNPP": {"width": 4, "blocks": 1, "stages": 2, "dropout": 0.0},
+    "RowLSTM": {"width": 6, "depth": 2, "first_kernel_size": 5, "readout": [7]},
+    "DiagonalBiLSTM": {"width": 6, "depth": 2, "first_kernel_size": 3, "readout": [7]},
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
     "PixelSNAIL": {"width": 6, "depth": 2, "layers": 2, "key_width": 4},
     "RasterRNN": {"width": 16, "depth": 2},
@@ -53,9 +55,12 @@ NET_SCANS = {
     "PixelSNAIL": ("raster",),
     "LMConv": ("raster", "snake", "hilbert"),
     "PixelCNNPP": ("raster",),
+    "RowLSTM": ("raster", "subpixel"),
+    "DiagonalBiLSTM": ("raster", "subpixel"),
 }
 
-BLIND = {"PixelCNN", "LMConv"}  # to some sites of the past, as stacks of masked convolutions are
+# nets that never see some of the past: what they do see has tests of its own
+LIMITED = ("PixelCNN", "LMConv", "RowLSTM")
 
 
 def stages(shape: tuple[int, int, int]) -> dict[str, int]:

@@ -36,7 +36,7 @@ def colour_of(channels: int, colours: int, halves: int = 1) -> Tensor:
     Arguments:
         channels: The number of channels.
         colours: The number of colours; 1 where a pixel is coded as a whole.
-        halves: 2 for the maps of a gate, whose two halves are divided alike.
+        halves: How many parts the map has that are divided alike: 2 for those of a gate.
     """
     return (torch.arange(channels // halves) * colours // (channels // halves)).repeat(halves)
 
@@ -55,7 +55,7 @@ class MaskedConv2d(nn.Conv2d):
         kernel_size: Height and width of the kernel, both odd; height 1 looks along the row only.
         mask: "A" where the input holds the pixel itself, "B" after that.
         colours: The number of colours the channels are divided into.
-        halves: 2 where the output feeds a gate.
+        halves: How many parts of the output are masked alike: 2 where it feeds a gate.
         dilation: The distance between taps.
     """
 

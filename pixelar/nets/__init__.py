@@ -2,6 +2,7 @@
 
 from pixelar.nets.any_order_gpt import AnyOrderGPT
 from pixelar.nets.base import Cache, Net
+from pixelar.nets.diagonal_bilstm import DiagonalBiLSTM
 from pixelar.nets.gated_pixelcnn import GatedPixelCNN
 from pixelar.nets.image_transformer import ImageTransformer
 from pixelar.nets.imagegpt import ImageGPT
@@ -10,6 +11,7 @@ from pixelar.nets.pixelcnn import PixelCNN
 from pixelar.nets.pixelcnnpp import PixelCNNPP
 from pixelar.nets.pixelsnail import PixelSNAIL
 from pixelar.nets.raster_rnn import RasterRNN
+from pixelar.nets.row_lstm import RowLSTM
 from pixelar.nets.sparse_transformer import SparseTransformer
 from pixelar.nets.wavenet import WaveNet
 
@@ -17,6 +19,7 @@ __all__ = [
     "NETS",
     "AnyOrderGPT",
     "Cache",
+    "DiagonalBiLSTM",
     "GatedPixelCNN",
     "ImageGPT",
     "ImageTransformer",
@@ -26,6 +29,7 @@ __all__ = [
     "PixelCNNPP",
     "PixelSNAIL",
     "RasterRNN",
+    "RowLSTM",
     "SparseTransformer",
     "WaveNet",
 ]
@@ -34,6 +38,8 @@ NETS: dict[str, type[Net]] = {
     "PixelCNN": PixelCNN,
     "GatedPixelCNN": GatedPixelCNN,
     "PixelCNNPP": PixelCNNPP,
+    "RowLSTM": RowLSTM,
+    "DiagonalBiLSTM": DiagonalBiLSTM,
     "ImageGPT": ImageGPT,
     "PixelSNAIL": PixelSNAIL,
     "RasterRNN": RasterRNN,
