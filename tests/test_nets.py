@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 import zoo
 from torch import Tensor, nn
 
 from pixelar.analysis import dependencies, gradient_dependencies
 from pixelar.errors import PixelarError
+from pixelar.layers.activations import elu
 from pixelar.model import PixelModel
 from pixelar.nets import NETS, Net
 from pixelar.nets.diagonal_bilstm import by_diagonal
@@ -125,6 +127,15 @@ def test_blind_spot_is_the_expected_cone() -> None:
     seen = ((up > 0) & (right <= up)) | ((up == 0) & (right < 0))
     assert torch.equal(dependencies(model), seen)
     assert ((up > 0) & ~seen).any()  # there is a blind spot
+
+
+def test_elu_is_pytorchs() -> None:
+    x = torch.cat((torch.randn(99, dtype=torch.float64), torch.tensor([0.0, -1e-9, -800, 800])))
+    slow, quick = (x.clone().requires_grad_() for _ in range(2))
+    for make, leaf in ((F.elu, slow), (elu, quick)):
+        (make(leaf) * x).sum().backward()
+    torch.testing.assert_close(elu(x), F.elu(x), rtol=0, atol=1e-15)
+    torch.testing.assert_close(quick.grad, slow.grad, rtol=0, atol=1e-12)
 
 
 def test_attention_sees_all_places_before_and_the_first_sees_zero() -> None:

@@ -29,7 +29,7 @@ class VectorELU(torch.autograd.Function):
 def elu(x: Tensor) -> Tensor:
     """Returns x where it is positive, and exp(x) - 1 elsewhere.
 
-    On a CPU many times as quick as `F.elu`, and as exact as numbers near one are.
+    On a CPU many times as quick as `F.elu`, and exact to a rounding error of numbers near one.
     """
     if x.device.type != "cpu":
         return F.elu(x)

@@ -17,11 +17,11 @@ place. Keys and values do hold it, and so attention is strict: place t looks at 
 and the first one sees nothing, which is zero. Keys, values and queries go through gated 1×1 blocks
 of their own; `place` is the row and the column, from -½ to ½.
 
-The authors' program decides two things: attention has one head, and activations are ELU. With them
-the net has the 46 M parameters that it is known for; with concatenated ELU it would have 91 M.
-Assumed: each coordinate is one plane, where the program repeats it for every colour; there is no
-weight normalisation, so the second convolution of a gated block begins at a tenth of the usual
-size, as theirs does.
+Activations are ELU, as in the command that the authors give for CIFAR-10, and not the concatenated
+ELU of PixelCNN++, with which the net would have 91 M parameters instead of 46 M. Their program has
+two things that are left out here: it repeats each coordinate for every colour, and normalises
+weights. Without that, the second convolution of a gated block begins at a tenth of the usual size,
+which is the scale that they give it.
 
 References:
     PixelSNAIL: An Improved Autoregressive Generative Model (Chen et al., 2018),

@@ -96,7 +96,8 @@ class PixelSNAILCache:
     """
 
     def __init__(self, net: "PixelSNAIL", batch: int, labels: Tensor | None) -> None:
-        self.width, self.key_width, self.labels = net.width, net.key_width, labels
+        self.width, self.key_width = net.width, net.key_width
+        self.labels = labels if net.classes else None
         channels, height, columns = net.scan.shape
         layers = [layer for block in net.blocks for layer in block.layers]
         self.stem_left = net.stem.left.weight[:, :-1, 1, 0].T.contiguous()  # (C, D)
@@ -158,8 +159,9 @@ class PixelSNAILCache:
         attention = (self.attention, self.question_biases, self.mix_biases)
         self.blocks = list(zip(contents, ul.unbind(), *attention, strict=True))
         self.columns: dict[int, Column] = {}  # what a step reads and writes in the row, by column
-        # of so few numbers, `F.elu` takes less time than the calls of its parts
-        self.elu = elu_of_few if batch * width <= 192 else self._elu_of_many
+        # of so few numbers, or on a GPU, `F.elu` takes less time than the calls of its parts
+        few = batch * width <= 192 or self.out.device.type != "cpu"
+        self.elu = elu_of_few if few else self._elu_of_many
 
     def remember(self, pixel: Tensor, t: int) -> None:
         """Makes the keys and values of all blocks at site t, whose pixel (B, C) is known now."""
@@ -270,7 +272,7 @@ class PixelSNAILCache:
 
 
 def elu_of_few(x: Tensor, out: Tensor | None = None) -> Tensor:
-    """Returns ELU of x, written to `out`."""
+    """Returns ELU of x, written to `out`, which may be x."""
     return F.elu(x) if out is None else F.elu_(x if out is x else out.copy_(x))
 
 
