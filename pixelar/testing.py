@@ -41,6 +41,8 @@ def tiny_model(
         "PixelCNN": {"width": 4, "depth": 1, "readout": []},
         "GatedPixelCNN": {"width": 4, "depth": 2},
         "ImageGPT": {"width": 8, "depth": 1, "heads": 2},
+        "AxialTransformer": {"width": 8, "depth": 1, "outer_depth": 1, "heads": 2},
+        "TransformerXL": {"width": 8, "depth": 1, "heads": 2, "segment": 2, "memory": 2},
     }
     described = {
         "image_shape": list(shape),

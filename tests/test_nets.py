@@ -88,7 +88,7 @@ def test_all_of_the_past_is_used(net: str) -> None:
     model = zoo.tiny(net, shape=(1, 4, 4), depth=6)
     past = torch.ones(16, 16, dtype=torch.bool).tril(-1)
     assert torch.equal(dependencies(model), past)
-    assert torch.equal(gradient_dependencies(model), past)
+    assert torch.equal(gradient_dependencies(model), zoo.gradient_past(net, 16))
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -204,8 +204,9 @@ def test_scans_that_do_not_fit_are_named() -> None:
     for net in zoo.NET_SCANS:
         with pytest.raises(PixelarError, match="not scan 'hilbert'; use scan: raster or subpixel"):
             zoo.tiny(net, scan="hilbert")
-    with pytest.raises(PixelarError, match=r"heads \(3\) must divide width \(8\)"):
-        zoo.tiny("ImageGPT", heads=3)
+    for net in ("ImageGPT", "AxialTransformer", "TransformerXL"):
+        with pytest.raises(PixelarError, match=rf"net {net}: heads \(3\) must divide width \(8\)"):
+            zoo.tiny(net, heads=3)
     with pytest.raises(PixelarError, match="kernel_size must be odd"):
         zoo.tiny("PixelCNN", kernel_size=4)
     for dilations in ([], [0]):
@@ -213,6 +214,19 @@ def test_scans_that_do_not_fit_are_named() -> None:
             zoo.tiny("GatedPixelCNN", dilations=dilations)
     with pytest.raises(PixelarError, match="at least 3, to see a row above"):
         zoo.tiny("GatedPixelCNN", first_kernel_size=1)
+    for name in ("outer_depth", "encoder_depth", "expansion"):
+        with pytest.raises(PixelarError, match=f"AxialTransformer: {name} must be at least 1; got 0"):
+            zoo.tiny("AxialTransformer", **{name: 0})
+    for args, message in (
+        ({"segment": 31}, "segment must be at most the number of sites of an image, 30; got 31"),
+        ({"segment": 0}, "segment must be at least 1; got 0"),
+        ({"memory": -1}, "memory and compressed must not be negative; got -1 and 2"),
+        ({"compressed": -1}, "memory and compressed must not be negative; got 4 and -1"),
+        ({"memory": 3}, r"compression \(2\) must divide segment \(4\) and memory \(3\)"),
+        ({"compression": 0}, "compression must be at least 1; got 0"),
+    ):
+        with pytest.raises(PixelarError, match=f"net TransformerXL: {message}"):
+            zoo.tiny("TransformerXL", **args)
 
 
 def test_dropout_is_active_in_training_only() -> None:

@@ -435,7 +435,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "data set": ({"data__dataset__class_path": "Digit"}, [], "did you mean 'Digits'?"),
     "head as net": ({"model__net__class_path": "Categorical"}, [], "model.net: unknown 'Categ"),
     "no class": ({"model__net__class_path": None}, [], "model.net: expected `class_path:` with"),
-    "number as net": ({"model__net": 3}, [], "one of GatedPixelCNN, ImageGPT, PixelCNN; got 3"),
+    "number as net": ({"model__net": 3}, [], "one of AxialTransformer, GatedPixelCNN, ImageGPT, "),
     "no net": ({"model__net": None}, [], "missing model.net;"),
     "no data set": ({"data": None}, [], "missing data.dataset;"),
     "text as model": ({"model": "PixelCNN"}, [], "model: expected keys; got PixelCNN"),

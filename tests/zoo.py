@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pixelar.errors import PixelarError
 from pixelar.heads import HEADS
 from pixelar.model import PixelModel, build_model
 from pixelar.nets import NETS, Net
-from pixelar.scan import SCANS
+from pixelar.scan import SCANS, build_scan
 from pixelar.testing import randomise
 
 NET_ARGS: dict[str, dict[str, Any]] = {
@@ -24,7 +25,36 @@ NET_ARGS: dict[str, dict[str, Any]] = {
         "position": True,
     },
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
+    "AxialTransformer": {
+        "width": 8,
+        "depth": 2,
+        "outer_depth": 1,
+        "encoder_depth": 1,
+        "heads": 2,
+        "expansion": 2,
+    },
+    "TransformerXL": {
+        "width": 8,
+        "depth": 2,
+        "heads": 2,
+        "segment": 4,
+        "memory": 4,
+        "compressed": 2,
+        "compression": 2,
+    },
 }
+
+# A segment may not be longer than an image: arguments for images with fewer sites than so many.
+SMALL_ARGS: dict[str, tuple[int, dict[str, Any]]] = {
+    "TransformerXL": (4, {"segment": 1, "memory": 1, "compressed": 1, "compression": 1}),
+}
+
+# A compiler unrolls the segments: few of them for the images of 8×8 that training is tested with.
+TRAINING_ARGS: dict[str, dict[str, Any]] = {"TransformerXL": {"segment": 16, "memory": 16}}
+
+# A memory is detached: gradients reach back to the start of the segment, so many places long, and
+# site t stands at place t + 1. By perturbation, sites are seen to depend on more.
+SEGMENTS = {"TransformerXL": 4}
 
 HEAD_ARGS: dict[str, dict[str, Any]] = {
     "Bernoulli": {},
@@ -33,7 +63,11 @@ HEAD_ARGS: dict[str, dict[str, Any]] = {
 }
 
 # a net that takes fewer scans is listed with them
-NET_SCANS = {"PixelCNN": ("raster", "subpixel"), "GatedPixelCNN": ("raster", "subpixel")}
+NET_SCANS = {
+    "PixelCNN": ("raster", "subpixel"),
+    "GatedPixelCNN": ("raster", "subpixel"),
+    "AxialTransformer": ("raster", "subpixel", "planes"),
+}
 
 
 def tiny(
@@ -47,13 +81,15 @@ def tiny(
     **args: Any,  # noqa: ANN401
 ) -> PixelModel:
     """Builds a tiny model with random parameters, in float64."""
+    fewest, small = SMALL_ARGS.get(net, (0, {}))
+    fitting = {**NET_ARGS[net], **(small if build_scan(scan, shape).sites < fewest else {})}
     model = build_model(
         {
             "image_shape": list(shape),
             "scan": scan,
             "quantizer": {"name": "Identity", "args": {"levels": levels}},
             "head": {"name": head, "args": HEAD_ARGS[head]},
-            "net": {"name": net, "args": {**NET_ARGS[net], "classes": classes, **args}},
+            "net": {"name": net, "args": {**fitting, "classes": classes, **args}},
         }
     )
     return randomise(model).eval()
@@ -68,6 +104,13 @@ class Naive(Net):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.inner(x, labels)
+
+
+def gradient_past(net: str, sites: int) -> Tensor:
+    """Returns which sites (T, T) the gradient of each site of a net with full context reaches."""
+    past = torch.ones(sites, sites, dtype=torch.bool).tril(-1)
+    segment, place = SEGMENTS.get(net, sites), torch.arange(sites)
+    return past & ((place[None] + 1) // segment == place[:, None] // segment)
 
 
 def scans_of(net: str) -> tuple[str, ...]:

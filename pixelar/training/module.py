@@ -50,7 +50,7 @@ class Training(L.LightningModule):
         head: Callable[[int, int], Head],
         quantizer: Quantizer,
         shape: tuple[int, int, int],
-        scan: Literal["raster", "subpixel", "snake", "hilbert"] = "raster",
+        scan: Literal["raster", "subpixel", "planes", "snake", "hilbert"] = "raster",
         optimizer: Literal["adamw", "rmsprop"] = "adamw",
         lr: float = 1e-3,
         warmup_steps: int = 200,

@@ -7,16 +7,20 @@ from pixelar.model import PixelModel, build_model
 
 __all__ = ["NETS", "TINY", "build"]
 
-# of one size: ten layers of 64 channels; ImageGPT has about as many parameters
+# of one size: ten layers of 64 channels; Transformers have about as many parameters
 NETS: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 64, "depth": 10, "readout": [64]},
     "GatedPixelCNN": {"width": 64, "depth": 10},
     "ImageGPT": {"width": 128, "depth": 4, "heads": 4},
+    "AxialTransformer": {"width": 128, "depth": 4, "outer_depth": 2, "heads": 4},
+    "TransformerXL": {"width": 128, "depth": 4, "heads": 4, "segment": 56, "memory": 56},
 }
 TINY: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 4, "depth": 2, "readout": [4]},
     "GatedPixelCNN": {"width": 4, "depth": 2},
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
+    "AxialTransformer": {"width": 8, "depth": 2, "outer_depth": 1, "heads": 2},
+    "TransformerXL": {"width": 8, "depth": 2, "heads": 2, "segment": 12, "memory": 12},
 }
 
 

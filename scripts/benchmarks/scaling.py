@@ -18,6 +18,8 @@ THEORY = {
     "PixelCNN": ("1", "1", "0.5: a row"),
     "GatedPixelCNN": ("1", "1", "0.5: a row"),
     "ImageGPT": ("1 … 2: attention", "1 … 2: attention", "1"),
+    "AxialTransformer": ("1 … 1.5: attention", "1 … 1.5: attention", "1"),
+    "TransformerXL": ("1", "1", "0: a memory"),
 }
 
 
