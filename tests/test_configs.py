@@ -15,6 +15,7 @@ PUBLISHED = {
     "pixelcnn-cifar10": (4.3e6, 0.05e6),
     "gated-pixelcnn-mnist": (852_160, 0),
     "imagegpt-s-imagenet32": (76e6, 0.6e6),
+    "transformer-xl-cifar10": (41e6, 0.5e6),
 }
 
 

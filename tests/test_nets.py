@@ -126,11 +126,12 @@ def test_first_site_sees_nothing_and_labels_reach_every_site(net: str) -> None:
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("classes", [0, 2])
 def test_every_parameter_gets_a_gradient(net: str, classes: int) -> None:
-    model = zoo.tiny(net, classes=classes, shape=(3, 4, 4), scan="subpixel")
-    x = torch.randint(3, (4, 3, 4, 4))
-    model(x, torch.tensor([0, 1, 0, 1]) if classes else None).sum().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    for scan in zoo.scans_of(net):
+        model = zoo.tiny(net, classes=classes, shape=(3, 4, 4), scan=scan)
+        x = torch.randint(3, (4, 3, 4, 4))
+        model(x, torch.tensor([0, 1, 0, 1]) if classes else None).sum().backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, (scan, name)
 
 
 @pytest.mark.parametrize("net", NETS)
