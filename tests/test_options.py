@@ -144,7 +144,7 @@ def test_compiling_changes_neither_loss_nor_gradients(net: str, fresh_compiler: 
     assert list(training.state_dict()) == list(built(net, **args).state_dict())
     copied = copy.deepcopy(training)
     with torch.no_grad():
-        next(copied.parameters()).add_(1)
+        next(copied.parameters()).mul_(2)  # a sum might be lost on a LayerNorm
     assert copied.loss(X, LABELS) != training.loss(X, LABELS), "a copy computes with its weights"
 
 

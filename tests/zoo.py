@@ -49,8 +49,8 @@ SMALL_ARGS: dict[str, tuple[int, dict[str, Any]]] = {
     "TransformerXL": (4, {"segment": 1, "memory": 1, "compressed": 1, "compression": 1}),
 }
 
-# A compiler unrolls the segments: few of them for the images of 8×8 that training is tested with.
-TRAINING_ARGS: dict[str, dict[str, Any]] = {"TransformerXL": {"segment": 16, "memory": 16}}
+# A compiler unrolls the segments: two of them for the images of 8×8 that training is tested with.
+TRAINING_ARGS: dict[str, dict[str, Any]] = {"TransformerXL": {"segment": 32, "memory": 16}}
 
 # A memory is detached: gradients reach back to the start of the segment, so many places long, and
 # site t stands at place t + 1. By perturbation, sites are seen to depend on more.
