@@ -146,7 +146,7 @@ class TransformerXL(Net):
         memory: M, how many places before the segment each block remembers.
         compressed: How many slots of compressed memory follow; 0 for none.
         compression: c, how many places become one slot; divides segment and memory.
-        dropout: The rate of dropout on the embedding, in the MLPs and on what each block adds.
+        dropout: The rate of dropout on embedding and features, in MLPs, on what blocks add.
         classes: The number of class labels; 0 for none.
 
     Example:
@@ -274,7 +274,7 @@ class TransformerXL(Net):
         scale = 1 / math.sqrt(self.width // self.heads)
         u, v = block.content_bias * scale, block.distance_bias * scale
         r = block.by_head(block.distance(self.distances)).mT.contiguous()  # (heads, D / heads, N)
-        expand, later = block.expand.weight.T.contiguous(), block.contract.bias
+        expand, bias = block.expand.weight.T.contiguous(), block.contract.bias
         norms = block.attention_norm, block.mlp_norm
         return BlockMatrices(
             qkv=(
@@ -284,8 +284,8 @@ class TransformerXL(Net):
             distances=r,
             offset=(v - u) @ r,
             project=block.project.weight.T.contiguous(),
-            attention_norm=(norms[0].weight, norms[0].bias + later),
-            expand=(expand, block.expand.bias - later @ expand),
+            attention_norm=(norms[0].weight, norms[0].bias + bias),
+            expand=(expand, block.expand.bias - bias @ expand),
             contract=block.contract.weight.T.contiguous(),
             mlp_norm=(norms[1].weight, norms[1].bias),
         )
