@@ -64,6 +64,8 @@ def dependencies(
 def gradient_dependencies(model: PixelModel, *, trials: int = 3, seed: int = 0) -> Tensor:
     """As `dependencies`, by the gradient of each site's parameters with respect to the embedded
     symbols.
+
+    A net whose memory is detached, as that of TransformerXL, sees more than its gradient.
     """
     scan = model.scan
     generator = torch.Generator().manual_seed(seed)

@@ -6,8 +6,8 @@ all:
 
     raster    snake     hilbert        subpixel, RGB, 1×2
     0 1 2     0 1 2      0  3  4  5    R0 G1 B2  R3 G4 B5
-    3 4 5     5 4 3      1  2  7  6
-                        14 13  8  9
+    3 4 5     5 4 3      1  2  7  6    planes, RGB, 1×2
+                        14 13  8  9    R0 G2 B4  R1 G3 B5
                         15 12 11 10
 """
 
@@ -24,6 +24,7 @@ __all__ = [
     "build_scan",
     "hilbert",
     "known_first",
+    "planes",
     "raster",
     "shuffled",
     "snake",
@@ -109,6 +110,12 @@ def subpixel(shape: Shape) -> Scan:
     return Scan("subpixel", shape, raster(shape).index.reshape(-1, 1))
 
 
+def planes(shape: Shape) -> Scan:
+    """All of R, then all of G, then all of B, each as raster: T = H·W·C, S = 1."""
+    c, h, w = shape
+    return Scan("planes", shape, torch.arange(c * h * w)[:, None])
+
+
 def snake(shape: Shape) -> Scan:
     """Rows from the top, alternately from the left and from the right: T = H·W, S = C."""
     rows = torch.arange(shape[1] * shape[2]).view(shape[1], shape[2])
@@ -143,6 +150,7 @@ def hilbert(shape: Shape) -> Scan:
 SCANS: dict[str, Callable[[Shape], Scan]] = {
     "raster": raster,
     "subpixel": subpixel,
+    "planes": planes,
     "snake": snake,
     "hilbert": hilbert,
 }

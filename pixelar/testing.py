@@ -51,6 +51,8 @@ def tiny_model(
         "AnyOrderGPT": {"width": 8, "depth": 1, "heads": 2},
         "ImageTransformer": {"width": 8, "depth": 1, "heads": 2, "block": 2},
         "SparseTransformer": {"width": 8, "depth": 2, "heads": 2, "stride": 2},
+        "AxialTransformer": {"width": 8, "depth": 1, "outer_depth": 1, "heads": 2},
+        "TransformerXL": {"width": 8, "depth": 1, "heads": 2, "segment": 2, "memory": 2},
     }
     described = {
         "image_shape": list(shape),

@@ -77,7 +77,7 @@ def tiny(net: str, scan: str = "raster", side: int = SIDE, **args: int | list[in
 
 def draw_scans() -> None:
     fig = figure(9, 2.7)
-    names = [name for name in SCANS if name != "subpixel"]
+    names = [name for name in SCANS if name not in ("subpixel", "planes")]
     for axes, name in zip(fig.subplots(1, 3), names, strict=True):
         order: Tensor = SCANS[name]((1, SIDE, SIDE)).index[:, 0]
         rows, columns = order // SIDE, order % SIDE

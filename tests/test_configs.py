@@ -20,6 +20,7 @@ PUBLISHED = {
     "pixelcnnpp-cifar10": (53.6e6, 0.05e6),
     "sparse-transformer-cifar10": (59e6, 0.5e6),
     "sparse-transformer-imagenet64": (152e6, 0.5e6),
+    "transformer-xl-cifar10": (41e6, 0.5e6),
 }
 
 

@@ -103,7 +103,7 @@ def test_all_of_the_past_is_used(net: str) -> None:
     model = zoo.tiny(net, shape=(1, 4, 4), **zoo.deep(net, 6))
     past = torch.ones(16, 16, dtype=torch.bool).tril(-1)
     assert torch.equal(dependencies(model), past)
-    assert torch.equal(gradient_dependencies(model), past)
+    assert torch.equal(gradient_dependencies(model), zoo.gradient_past(net, 16))
 
 
 @pytest.mark.parametrize("net", zoo.BY_COLOUR)
@@ -231,11 +231,12 @@ def test_first_site_sees_nothing_and_labels_reach_every_site(net: str) -> None:
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("classes", [0, 2])
 def test_every_parameter_gets_a_gradient(net: str, classes: int) -> None:
-    model = zoo.tiny(net, classes=classes, shape=(3, 4, 4), scan=zoo.finest(net))
-    x = torch.randint(3, (4, 3, 4, 4))
-    model(x, torch.tensor([0, 1, 0, 1]) if classes else None).sum().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    for scan in zoo.scans_of(net):
+        model = zoo.tiny(net, classes=classes, shape=(3, 4, 4), scan=scan)
+        x = torch.randint(3, (4, 3, 4, 4))
+        model(x, torch.tensor([0, 1, 0, 1]) if classes else None).sum().backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, (scan, name)
 
 
 @pytest.mark.parametrize("net", zoo.BY_COLOUR)
@@ -352,9 +353,6 @@ def test_scans_that_do_not_fit_are_named() -> None:
             use = f"not .*scan '{scan}'; use scan: {accepted[0]}.*{accepted[-1]}$"
             with pytest.raises(PixelarError, match=use):
                 zoo.tiny(net, scan=scan, shape=(3, 2, 2))
-    for net in ("ImageGPT", "AnyOrderGPT"):
-        with pytest.raises(PixelarError, match=rf"{net}: heads \(3\) must divide width \(8\)"):
-            zoo.tiny(net, heads=3)
     for size in (1, 4):
         with pytest.raises(PixelarError, match="odd and at least 3, to see neighbours; got"):
             zoo.tiny("LMConv", kernel_size=size)
@@ -362,6 +360,9 @@ def test_scans_that_do_not_fit_are_named() -> None:
         zoo.tiny("LMConv", dilation=0)
     with pytest.raises(PixelarError, match="width must be at least 2, to normalise over channels"):
         zoo.tiny("LMConv", width=1)
+    for net in ("ImageGPT", "AnyOrderGPT", "AxialTransformer", "TransformerXL"):
+        with pytest.raises(PixelarError, match=rf"net {net}: heads \(3\) must divide width \(8\)"):
+            zoo.tiny(net, heads=3)
     with pytest.raises(PixelarError, match="kernel_size must be odd"):
         zoo.tiny("PixelCNN", kernel_size=4)
     for net, dilations in product(("GatedPixelCNN", "WaveNet"), ([], [0])):
@@ -395,6 +396,19 @@ def test_scans_that_do_not_fit_are_named() -> None:
         for size in (1, 4):
             with pytest.raises(PixelarError, match=f"net {net}: {name} must be odd and at least 3"):
                 zoo.tiny(net, **{name: size})
+    for name in ("outer_depth", "encoder_depth", "expansion"):
+        with pytest.raises(PixelarError, match=f"{name} must be at least 1; got 0"):
+            zoo.tiny("AxialTransformer", **{name: 0})
+    for args, message in (
+        ({"segment": 31}, "segment must be at most the number of sites of an image, 30; got 31"),
+        ({"segment": 0}, "segment must be at least 1; got 0"),
+        ({"memory": -1}, "memory and compressed must not be negative; got -1 and 2"),
+        ({"compressed": -1}, "memory and compressed must not be negative; got 4 and -1"),
+        ({"memory": 3}, r"compression \(2\) must divide segment \(4\) and memory \(3\)"),
+        ({"compression": 0}, "compression must be at least 1; got 0"),
+    ):
+        with pytest.raises(PixelarError, match=f"net TransformerXL: {message}"):
+            zoo.tiny("TransformerXL", **args)
 
 
 def test_dropout_is_active_in_training_only() -> None:

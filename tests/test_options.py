@@ -28,7 +28,8 @@ LABELS = torch.tensor([0, 1, 2, 1])
 
 def built(net: str, *, dtype: torch.dtype = torch.float64, **options: Any) -> Training:  # noqa: ANN401
     """Returns a tiny training of digits, with the same weights whatever the options are."""
-    arguments = {**zoo.NET_ARGS[net], "classes": 10, **options.pop("net_args", {})}
+    arguments = {**zoo.NET_ARGS[net], **zoo.TRAINING_ARGS.get(net, {}), "classes": 10}
+    arguments |= options.pop("net_args", {})
     torch.manual_seed(0)
     training = Training(
         net=partial(NETS[net], **arguments),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pixelar.errors import PixelarError
-from pixelar.scan import SCANS, build_scan, hilbert, raster, snake, subpixel
+from pixelar.scan import SCANS, build_scan, hilbert, planes, raster, snake, subpixel
 
 SHAPES = [(1, 1, 1), (1, 4, 4), (3, 5, 7), (1, 8, 8), (3, 1, 6)]
 
@@ -32,6 +32,7 @@ def test_orders_are_as_named() -> None:
     assert snake(shape).index.flatten().tolist() == [0, 1, 2, 5, 4, 3]
     assert raster((3, 1, 2)).index.tolist() == [[0, 2, 4], [1, 3, 5]]
     assert subpixel((3, 1, 2)).index.flatten().tolist() == [0, 2, 4, 1, 3, 5]
+    assert planes((3, 1, 2)).index.flatten().tolist() == [0, 1, 2, 3, 4, 5]
     assert hilbert((1, 2, 2)).index.flatten().tolist() == [0, 1, 3, 2]
 
 

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pixelar.errors import PixelarError
 from pixelar.heads import HEADS
 from pixelar.model import PixelModel, build_model
 from pixelar.nets import NETS, Net
-from pixelar.scan import SCANS
+from pixelar.scan import SCANS, Scan, build_scan
 from pixelar.testing import randomise
 
 NET_ARGS: dict[str, dict[str, Any]] = {
@@ -24,11 +25,11 @@ NET_ARGS: dict[str, dict[str, Any]] = {
         "position": True,
     },
     "PixelCNNPP": {"width": 4, "blocks": 1, "stages": 2, "dropout": 0.0},
+    "PixelSNAIL": {"width": 6, "depth": 2, "layers": 2, "key_width": 4},
+    "LMConv": {"width": 6, "depth": 1},
+    "RasterRNN": {"width": 16, "depth": 2},
     "RowLSTM": {"width": 6, "depth": 2, "first_kernel_size": 5, "readout": [7]},
     "DiagonalBiLSTM": {"width": 6, "depth": 2, "first_kernel_size": 3, "readout": [7]},
-    "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
-    "PixelSNAIL": {"width": 6, "depth": 2, "layers": 2, "key_width": 4},
-    "RasterRNN": {"width": 16, "depth": 2},
     "WaveNet": {
         "width": 5,
         "skip_width": 7,
@@ -36,11 +37,35 @@ NET_ARGS: dict[str, dict[str, Any]] = {
         "dilations": [1, 2, 4, 8],
         "position": True,
     },
-    "LMConv": {"width": 6, "depth": 1},
+    "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
     "AnyOrderGPT": {"width": 8, "depth": 2, "heads": 2},
     "ImageTransformer": {"width": 8, "depth": 2, "heads": 2, "block": 4},
     "SparseTransformer": {"width": 8, "depth": 2, "heads": 2, "stride": 4},
+    "TransformerXL": {
+        "width": 8,
+        "depth": 2,
+        "heads": 2,
+        "segment": 4,
+        "memory": 4,
+        "compressed": 2,
+        "compression": 2,
+    },
+    "AxialTransformer": {
+        "width": 8,
+        "depth": 2,
+        "outer_depth": 1,
+        "encoder_depth": 1,
+        "heads": 2,
+        "expansion": 2,
+    },
 }
+
+# A compiler unrolls the segments: two of them for the images of 8×8 that training is tested with.
+TRAINING_ARGS: dict[str, dict[str, Any]] = {"TransformerXL": {"segment": 32, "memory": 16}}
+
+# A memory is detached: gradients reach back to the start of the segment, so many places long, and
+# site t stands at place t + 1. By perturbation, sites are seen to depend on more.
+SEGMENTS = {"TransformerXL": 4}
 
 HEAD_ARGS: dict[str, dict[str, Any]] = {
     "Bernoulli": {},
@@ -57,19 +82,30 @@ NET_SCANS = {
     "PixelCNNPP": ("raster",),
     "RowLSTM": ("raster", "subpixel"),
     "DiagonalBiLSTM": ("raster", "subpixel"),
+    "AxialTransformer": ("raster", "subpixel", "planes"),
 }
 
 # nets that never see some of the past: what they do see has tests of its own
 LIMITED = ("PixelCNN", "LMConv", "RowLSTM")
 
 
-def stages(shape: tuple[int, int, int]) -> dict[str, int]:
+def stages(scan: Scan) -> dict[str, int]:
     """As many as the image can be halved for, up to three."""
-    return {"stages": next(n for n in (3, 2, 1) if not any(s % 2 ** (n - 1) for s in shape[1:]))}
+    _, height, width = scan.shape
+    return {"stages": next(n for n in (3, 2, 1) if (height | width) % 2 ** (n - 1) == 0)}
+
+
+def segment(scan: Scan) -> dict[str, int]:
+    """No longer than the image."""
+    small = {"segment": 1, "memory": 1, "compressed": 1, "compression": 1}
+    return small if scan.sites < 4 else {}
 
 
 # what the size of an image asks for
-NET_SIZES: dict[str, Callable[[tuple[int, int, int]], dict[str, int]]] = {"PixelCNNPP": stages}
+NET_SIZES: dict[str, Callable[[Scan], dict[str, int]]] = {
+    "PixelCNNPP": stages,
+    "TransformerXL": segment,
+}
 
 # shapes beside the usual, where they make a difference
 NET_SHAPES = {"PixelCNNPP": ((1, 4, 6), (2, 4, 8))}
@@ -92,7 +128,7 @@ def tiny(
     **args: Any,  # noqa: ANN401
 ) -> PixelModel:
     """Builds a tiny model with random parameters, in float64."""
-    sized = {**NET_ARGS[net], **NET_SIZES.get(net, lambda shape: {})(shape)}
+    sized = {**NET_ARGS[net], **NET_SIZES.get(net, lambda scan: {})(build_scan(scan, shape))}
     model = build_model(
         {
             "image_shape": list(shape),
@@ -119,6 +155,13 @@ class Naive(Net):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.inner(x, labels)
+
+
+def gradient_past(net: str, sites: int) -> Tensor:
+    """Returns which sites (T, T) the gradient of each site of a net with full context reaches."""
+    past = torch.ones(sites, sites, dtype=torch.bool).tril(-1)
+    segment, place = SEGMENTS.get(net, sites), torch.arange(sites)
+    return past & ((place[None] + 1) // segment == place[:, None] // segment)
 
 
 def scans_of(net: str) -> tuple[str, ...]:

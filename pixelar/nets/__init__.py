@@ -1,6 +1,7 @@
 """Nets. To add one: its file, a line here, one in `tests/zoo.py`, and a config."""
 
 from pixelar.nets.any_order_gpt import AnyOrderGPT
+from pixelar.nets.axial_transformer import AxialTransformer
 from pixelar.nets.base import Cache, Net
 from pixelar.nets.diagonal_bilstm import DiagonalBiLSTM
 from pixelar.nets.gated_pixelcnn import GatedPixelCNN
@@ -13,11 +14,13 @@ from pixelar.nets.pixelsnail import PixelSNAIL
 from pixelar.nets.raster_rnn import RasterRNN
 from pixelar.nets.row_lstm import RowLSTM
 from pixelar.nets.sparse_transformer import SparseTransformer
+from pixelar.nets.transformer_xl import TransformerXL
 from pixelar.nets.wavenet import WaveNet
 
 __all__ = [
     "NETS",
     "AnyOrderGPT",
+    "AxialTransformer",
     "Cache",
     "DiagonalBiLSTM",
     "GatedPixelCNN",
@@ -31,6 +34,7 @@ __all__ = [
     "RasterRNN",
     "RowLSTM",
     "SparseTransformer",
+    "TransformerXL",
     "WaveNet",
 ]
 
@@ -38,14 +42,16 @@ NETS: dict[str, type[Net]] = {
     "PixelCNN": PixelCNN,
     "GatedPixelCNN": GatedPixelCNN,
     "PixelCNNPP": PixelCNNPP,
+    "PixelSNAIL": PixelSNAIL,
+    "LMConv": LMConv,
+    "RasterRNN": RasterRNN,
     "RowLSTM": RowLSTM,
     "DiagonalBiLSTM": DiagonalBiLSTM,
-    "ImageGPT": ImageGPT,
-    "PixelSNAIL": PixelSNAIL,
-    "RasterRNN": RasterRNN,
     "WaveNet": WaveNet,
-    "LMConv": LMConv,
+    "ImageGPT": ImageGPT,
     "AnyOrderGPT": AnyOrderGPT,
     "ImageTransformer": ImageTransformer,
     "SparseTransformer": SparseTransformer,
+    "TransformerXL": TransformerXL,
+    "AxialTransformer": AxialTransformer,
 }

@@ -55,7 +55,7 @@ class Training(L.LightningModule):
         head: Callable[[int, int], Head],
         quantizer: Quantizer,
         shape: tuple[int, int, int],
-        scan: Literal["raster", "subpixel", "snake", "hilbert"] = "raster",
+        scan: Literal["raster", "subpixel", "planes", "snake", "hilbert"] = "raster",
         orders: Literal["one", "symmetries", "random"] = "one",
         optimizer: Literal["adamw", "rmsprop"] = "adamw",
         lr: float = 1e-3,

@@ -22,6 +22,8 @@ THEORY = {
     "ImageGPT": ("1 … 2: attention", "1 … 2: attention", "1"),
     "ImageTransformer": ("1", "1", "1"),
     "SparseTransformer": ("1 … 2: every 64th", "1 … 2: every 64th", "1"),
+    "AxialTransformer": ("1 … 1.5: attention", "1 … 1.5: attention", "1"),
+    "TransformerXL": ("1", "1", "0: a memory"),
 }
 
 

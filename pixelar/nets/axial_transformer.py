@@ -1,0 +1,267 @@
+"""Axial Transformer: attention along one axis at a time, so that the rows above are read at once.
+
+    e ──(+)── [row attention ── masked column attention] × outer_depth ── shift down ──► u
+         │
+      context                                           u: all of the rows above, once per row
+         │
+    e ── shift right ──(+)── u ──(+)── masked row attention × depth ── LayerNorm ── parameters
+
+The outer decoder looks at whole rows, at its own too, but only up the columns: its row i is about
+rows up to i. Shifted down by one, it is about the rows above. The inner decoder adds the pixels to
+the left, and runs for every pixel. e are the embedded symbols.
+
+With the scan `planes`, colours come plane by plane. An encoder of un-masked attention reads the
+planes before, and what it found is the context that both decoders are given:
+
+    e of planes before ──(+)── [row attention ── column attention] × encoder_depth ──► context
+
+Positions, a learned vector per row plus one per column, are added to the input of each part.
+
+References:
+    Axial Attention in Multidimensional Transformers (Ho et al., 2019),
+    https://arxiv.org/abs/1912.12180
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelar.errors import PixelarError
+from pixelar.layers.axial import AxialBlock, BlockStep, Places, RowsThenColumns, folded
+from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
+from pixelar.nets.base import Net, keep_rows, require_positive, require_scan
+from pixelar.scan import Scan
+
+__all__ = ["AxialTransformer"]
+
+
+@dataclass
+class AxialTransformerCache:
+    """Keys and values along the columns above, and along the row so far."""
+
+    labels: Tensor | None
+    places: Tensor  # (H, W, D)
+    context: Tensor  # of the plane, (B, H, W, D)
+    above: list[Tensor]  # keys and values of each column attention, (2, B, W, heads, H, D / heads)
+    told: Tensor  # what the inner decoder gets in each column, besides the pixel before: (B, W, D)
+    inner: list[BlockStep]
+    out: tuple[Tensor, Tensor]
+
+
+class AxialTransformer(Net):
+    """Outer and inner decoder of axial attention; takes the scans `raster`, `subpixel`, `planes`.
+
+    With `planes` it is the paper's model. Assumed beyond it: the encoder reads the same vectors as
+    the decoders, scaled by plane, where the authors' code convolves grey values; all planes are
+    computed in training, not one at random; labels are part of the context. With `raster`, a site
+    is a whole pixel, whose colours are the head's business; with `subpixel`, a row has W·C columns.
+    Neither has an encoder, nor have grey images.
+
+    Arguments:
+        width: D, the length of a site's vector.
+        depth: The number of blocks of the inner decoder.
+        outer_depth: The number of pairs of blocks, row then column, of the outer decoder.
+        encoder_depth: The number of pairs of the encoder, with the scan `planes`.
+        heads: The number of attention heads; divides the width.
+        expansion: How many times wider the MLPs are inside.
+        dropout: The rate of dropout on what each block adds.
+        classes: The number of class labels; 0 for none.
+
+    Example:
+        >>> from pixelar.scan import raster
+        >>> net = AxialTransformer(raster((1, 8, 8)), 17, 17, width=32, depth=2, heads=4)
+        >>> net(torch.zeros(5, 1, 8, 8, dtype=torch.long)).shape
+        torch.Size([5, 64, 17])
+    """
+
+    embed: TokenEmbedding
+
+    def __init__(
+        self,
+        scan: Scan,
+        levels: int,
+        out_features: int,
+        *,
+        width: int = 512,
+        depth: int = 8,
+        outer_depth: int = 4,
+        encoder_depth: int = 4,
+        heads: int = 8,
+        expansion: int = 1,
+        dropout: float = 0.0,
+        classes: int = 0,
+    ) -> None:
+        super().__init__(scan, levels, out_features, classes)
+        require_scan(self, ("raster", "subpixel", "planes"))
+        depths = {"depth": depth, "outer_depth": outer_depth, "encoder_depth": encoder_depth}
+        require_positive(self, width=width, **depths, heads=heads, expansion=expansion)
+        if width % heads:
+            raise PixelarError(f"net AxialTransformer: heads ({heads}) must divide width ({width})")
+        self.width, self.depth, self.heads, self.dropout = width, depth, heads, dropout
+        self.outer_depth, self.encoder_depth, self.expansion = outer_depth, encoder_depth, expansion
+        channels, height, _ = scan.shape
+        self.planes = channels if scan.name == "planes" else 1
+        self.grid = (height, scan.sites // (self.planes * height))
+        shape = (width, heads, expansion, dropout)
+        self.embed = TokenEmbedding(scan, levels, width)
+        self.label = LabelEmbedding(classes, width)
+        if self.planes > 1:
+            self.before = nn.Parameter(torch.ones(self.planes - 1, 1, 1, width))
+            self.plane = nn.Parameter(torch.empty(self.planes, 1, 1, width))
+            self.encoder_places = Places(*self.grid, width)
+            self.encoder: Sequence[RowsThenColumns] = nn.ModuleList(  # type: ignore[assignment]
+                RowsThenColumns(*shape, masked=False) for _ in range(encoder_depth)
+            )
+        self.places = Places(*self.grid, width)
+        self.outer: Sequence[RowsThenColumns] = nn.ModuleList(  # type: ignore[assignment]
+            RowsThenColumns(*shape, masked=True) for _ in range(outer_depth)
+        )
+        self.inner: Sequence[AxialBlock] = nn.ModuleList(  # type: ignore[assignment]
+            AxialBlock(*shape, masked=True) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, out_features)
+        for vectors in (self.embed.table.weight, *([self.plane] if self.planes > 1 else [])):
+            nn.init.normal_(vectors, std=5 / math.sqrt(width))
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.read(self.features(x, labels))
+
+    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        e = self.embed(x).unflatten(1, (self.planes, *self.grid))  # (B, planes, H, W, D)
+        placed = (self.places() + self._context(e, labels)).flatten(0, 1)
+        e = e.flatten(0, 1)  # from here on, planes are images of their own
+        u = e + placed
+        for pair in self.outer:
+            u = self.run(pair, u)
+        down, right = (0, 0, 0, 0, 1, 0), (0, 0, 1, 0)
+        h = F.pad(e[:, :, :-1], right) + F.pad(u[:, :-1], down) + placed
+        h = h.flatten(0, 1)  # rows, (B · planes · H, W, D)
+        for block in self.inner:
+            h = self.run(block, h)
+        return h.reshape(len(x), self.scan.sites, -1)
+
+    def read(self, features: Tensor) -> Tensor:
+        return self.out(self.norm(features))  # (B, T, P)
+
+    def _context(self, e: Tensor, labels: Tensor | None) -> Tensor:
+        """Returns what the decoders are given beside symbols (B, planes, H, W, D)."""
+        label = self.label(labels)[:, None, None, None]
+        if self.planes == 1:
+            return label
+        before = (e[:, :-1] * self.before).cumsum(1)
+        return self._encode(F.pad(before, (0, 0, 0, 0, 0, 0, 1, 0)), 0) + label
+
+    def _encode(self, before: Tensor, plane: int) -> Tensor:
+        """Returns what the encoder finds for n planes from `plane` on, with shape (B, n, H, W, D).
+
+        Arguments:
+            before: Sums over the planes before each, with shape (B, n, H, W, D).
+        """
+        planes = self.plane[plane : plane + before.shape[1]]
+        h = (before + planes + self.encoder_places()).flatten(0, 1)
+        for pair in self.encoder:
+            h = self.run(pair, h)
+        return h.unflatten(0, before.shape[:2])
+
+    @torch.no_grad()
+    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> AxialTransformerCache:
+        (height, columns), batch = self.grid, len(x)
+        kept = (2, batch, columns, self.heads, height, self.width // self.heads)
+        return AxialTransformerCache(
+            labels=labels,
+            places=self.places(),
+            context=self.label(labels)[:, None, None].expand(batch, height, columns, -1),
+            above=[self.out.weight.new_empty(kept) for _ in self.outer],
+            told=self.out.weight.new_empty(batch, columns, self.width),
+            inner=[BlockStep(block, batch, columns) for block in self.inner],
+            out=folded(self.norm, self.out),
+        )
+
+    @torch.no_grad()
+    def step(self, x: Tensor, t: int, cache: AxialTransformerCache) -> Tensor:
+        row, j = divmod(t, self.grid[1])
+        if j == 0:
+            if row % self.grid[0] == 0:
+                self._begin_plane(x, row // self.grid[0], cache)
+            self._begin_row(x, row, cache)
+        h = cache.told[:, j]  # (B, D)
+        if j:
+            h = h + self.embed.sites(x.flatten(1)[:, self.scan.index[t - 1]])
+        for block in cache.inner:
+            h = block(h, j)
+        matrix, bias = cache.out
+        return torch.addmm(bias, F.layer_norm(h, (self.width,)), matrix)
+
+    def _begin_plane(self, x: Tensor, plane: int, cache: AxialTransformerCache) -> None:
+        """Lets the encoder read the planes before."""
+        if self.planes == 1:
+            return
+        height, columns = self.grid
+        before = cache.places.new_zeros(len(x), 1, height, columns, self.width)
+        for p in range(plane):
+            before += self._rows(x, p * height, height)[:, None] * self.before[p]
+        label = self.label(cache.labels)[:, None, None]
+        cache.context = self._encode(before, plane)[:, 0] + label
+
+    def _begin_row(self, x: Tensor, row: int, cache: AxialTransformerCache) -> None:
+        """Takes the row above into the outer decoder; rows are counted through all planes."""
+        i = row % self.grid[0]
+        above = self._extend(self._rows(x, row - 1, 1), i - 1, cache) if i else None
+        self._tell(i, above, cache)
+
+    def _extend(self, rows: Tensor, first: int, cache: AxialTransformerCache) -> Tensor:
+        """Returns the outer decoder's result for a row of a plane, or for all from the first.
+
+        Arguments:
+            rows: Their symbols' vectors, with shape (B, R, W, D).
+        """
+        now = slice(first, first + rows.shape[1])
+        u = rows + cache.places[now] + cache.context[:, now]
+        for pair, above in zip(self.outer, cache.above, strict=True):
+            u = pair.extend(u, first, above)
+        return u
+
+    def _tell(self, i: int, above: Tensor | None, cache: AxialTransformerCache) -> None:
+        """Writes down what the inner decoder gets in row i of a plane, given the rows above."""
+        cache.told.copy_(cache.places[i] + cache.context[:, i])
+        if above is not None:
+            cache.told += above[:, -1]
+
+    def _rows(self, x: Tensor, first: int, count: int) -> Tensor:
+        """Returns the vectors of rows of symbols, with shape (B, count, W, D)."""
+        columns = self.grid[1]
+        index = self.scan.index[first * columns : (first + count) * columns]
+        return self.embed.sites(x.flatten(1)[:, index]).unflatten(1, (count, columns))
+
+    @torch.no_grad()
+    def prefill(self, x: Tensor, stop: int, cache: AxialTransformerCache) -> None:
+        row, j = divmod(stop, self.grid[1])
+        plane, i = divmod(row, self.grid[0])
+        if i == 0 and j == 0:
+            return  # the next step begins a plane
+        self._begin_plane(x, plane, cache)
+        done = i if j else i - 1  # the row above is taken in when a row begins
+        above = self._extend(self._rows(x, row - i, done), 0, cache) if done else None
+        if j == 0:
+            return
+        self._tell(i, above, cache)
+        h = cache.told[:, :j] + F.pad(self._rows(x, row, 1)[:, 0, : j - 1], (0, 0, 1, 0))
+        for block, step in zip(self.inner, cache.inner, strict=True):
+            h = step.fill(block, h)
+
+    def select(self, cache: AxialTransformerCache, rows: Tensor) -> AxialTransformerCache:
+        keep_rows(cache.above, rows, 1)
+        for step in cache.inner:
+            step.select(rows)
+        return replace(
+            cache,
+            labels=None if cache.labels is None else cache.labels[rows],
+            context=cache.context[rows],
+            told=cache.told[rows],
+        )

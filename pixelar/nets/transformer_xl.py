@@ -1,0 +1,371 @@
+"""Transformer-XL: a Transformer over segments of the sites that remembers the segments before.
+
+    start, x₀, …, x_{T-2} ── embed ── segments h of L places, one after another:
+
+    compressed ∘ memory ──┐                    (earlier inputs of this block, gradients stopped)
+    h ─┬──────────────────┴─ attention ──(+)── LayerNorm ─┬── MLP ──(+)── LayerNorm ──► h'
+       └──────────────────────────────────┘               └──────────┘
+
+    when the segment ends     memory      ◄─ the last M places of memory ∘ h
+                              compressed  ◄─ those that leave the memory, c of them in one slot
+
+Keys and values come from the memory as well, so each block carries what it knows one memory
+further, and a site depends on sites far before its segment; gradients stop where it begins. Places
+are told apart by distance alone: query i scores key j with
+
+    (qᵢ + u)ᵀ kⱼ + (qᵢ + v)ᵀ W_R R_{i-j}          R sinusoids, u and v learned
+
+References:
+    Transformer-XL: Attentive Language Models Beyond a Fixed-Length Context (Dai et al., 2019),
+    https://arxiv.org/abs/1901.02860
+    Compressive Transformers for Long-Range Sequence Modelling (Rae et al., 2020),
+    https://arxiv.org/abs/1911.05507
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelar.errors import PixelarError
+from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
+from pixelar.layers.recurrence import Memory, Sizes, Window, by_key, sinusoids
+from pixelar.nets.base import Net, require_positive
+from pixelar.scan import Scan
+
+__all__ = ["TransformerXL"]
+
+
+class Block(nn.Module):
+    """A post-norm Transformer block that looks back beyond its segment.
+
+    Arguments:
+        width: D, the length of a place's vector.
+        heads: The number of attention heads.
+        dropout: The rate of dropout.
+        compression: How many places become one slot; 0 where none do.
+    """
+
+    compress: nn.Module
+
+    def __init__(self, width: int, heads: int, dropout: float, compression: int) -> None:
+        super().__init__()
+        self.heads, each = heads, width // heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.distance = nn.Linear(width, width, bias=False)  # W_R
+        self.content_bias = nn.Parameter(torch.empty(heads, 1, each))  # u
+        self.distance_bias = nn.Parameter(torch.empty(heads, 1, each))  # v
+        self.project = nn.Linear(width, width, bias=False)
+        self.attention_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 4 * width)
+        self.contract = nn.Linear(4 * width, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        if compression:
+            self.compress = nn.Conv1d(width, width, compression, stride=compression)
+
+    def keys_values(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns k and v of places (B, K, D), each with shape (B, heads, K, D / heads)."""
+        k, v = self.key_value(places).chunk(2, -1)
+        return self.by_head(k), self.by_head(v)
+
+    def by_head(self, vectors: Tensor) -> Tensor:
+        """Returns vectors (…, K, D) with shape (…, heads, K, D / heads)."""
+        return vectors.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+
+    def forward(self, h: Tensor, seen: Tensor, distances: Tensor) -> Tensor:
+        """Returns the block's output for a segment.
+
+        Arguments:
+            h: The segment, with shape (B, L, D).
+            seen: What is remembered before it, with shape (B, K - L, D).
+            distances: R of the distances from K - 1 down to 0, with shape (K, D).
+        """
+        q = self.by_head(self.query(h))  # (B, heads, L, D / heads)
+        k, v = self.keys_values(torch.cat((seen, h), 1))
+        r = self.by_head(self.distance(distances))  # (heads, K, D / heads)
+        content = (q + self.content_bias) @ k.mT
+        distance = by_key((q + self.distance_bias) @ r.mT)
+        scores = (content + distance) / math.sqrt(q.shape[-1])  # (B, heads, L, K)
+        later = torch.ones_like(scores[0, 0], dtype=torch.bool).triu(1 + seen.shape[1])
+        attended = scores.masked_fill(later, -math.inf).softmax(-1) @ v
+        attended = self.project(attended.transpose(1, 2).flatten(2))
+        h = self.attention_norm(h + self.dropout(attended))
+        inner = self.dropout(self.expand(h).relu())
+        return self.mlp_norm(h + self.dropout(self.contract(inner)))
+
+
+@dataclass(frozen=True)
+class BlockMatrices:
+    """The weights of a block as matrices from inputs to outputs, the scale of attention inside.
+
+    The query is made with u, and what v adds to it does not depend on the query: for each distance
+    it is a number, in `offset`. The bias of the MLP's second layer is in that of the norm before.
+    """
+
+    qkv: tuple[Tensor, Tensor]
+    distances: Tensor  # W_R R of the distances from N - 1 down to 0, (heads, D / heads, N)
+    offset: Tensor  # (heads, 1, N)
+    project: Tensor
+    attention_norm: tuple[Tensor, Tensor]
+    expand: tuple[Tensor, Tensor]
+    contract: Tensor
+    mlp_norm: tuple[Tensor, Tensor]
+
+
+@dataclass
+class TransformerXLCache:
+    """What the segment sees, and later ones, while sites are looked at ahead."""
+
+    start: Tensor  # the first place's vector, (B, D)
+    label: Tensor  # (B, D)
+    matrices: list[BlockMatrices]
+    out: tuple[Tensor, Tensor]
+    windows: list[Window]
+
+
+class TransformerXL(Net):
+    """A causal Transformer over segments of any scan, each with a memory of those before.
+
+    Assumed beyond the papers: a label is added at every place, since the memory may not reach back
+    to the start; every block has its own u and v; the memory is empty at first, rather than zeros;
+    a compressed slot counts as one place of distance; compressions learn from the likelihood of the
+    segments that look at them, without an auxiliary loss; the embedding is not scaled and the head
+    not tied.
+
+    Arguments:
+        width: D, the length of a place's vector.
+        depth: The number of blocks.
+        heads: The number of attention heads; divides the width.
+        segment: L, the length of a segment in sites: one or more rows of the image.
+        memory: M, how many places before the segment each block remembers.
+        compressed: How many slots of compressed memory follow; 0 for none.
+        compression: c, how many places become one slot; divides segment and memory.
+        dropout: The rate of dropout on embedding and features, in MLPs, on what blocks add.
+        classes: The number of class labels; 0 for none.
+
+    Example:
+        >>> from pixelar.scan import raster
+        >>> args = {"width": 32, "depth": 2, "heads": 4, "segment": 16, "memory": 16}
+        >>> net = TransformerXL(raster((1, 8, 8)), 17, 17, **args)
+        >>> net(torch.zeros(5, 1, 8, 8, dtype=torch.long)).shape
+        torch.Size([5, 64, 17])
+    """
+
+    embed: TokenEmbedding
+    distances: Tensor
+
+    def __init__(
+        self,
+        scan: Scan,
+        levels: int,
+        out_features: int,
+        *,
+        width: int = 512,
+        depth: int = 12,
+        heads: int = 8,
+        segment: int = 64,
+        memory: int = 64,
+        compressed: int = 0,
+        compression: int = 4,
+        dropout: float = 0.0,
+        classes: int = 0,
+    ) -> None:
+        super().__init__(scan, levels, out_features, classes)
+        require_positive(
+            self, width=width, depth=depth, heads=heads, segment=segment, compression=compression
+        )
+        self.width, self.depth, self.heads, self.dropout = width, depth, heads, dropout
+        self.segment, self.memory = segment, memory
+        self.compressed, self.compression = compressed, compression
+        self._check()
+        self.sizes = Sizes(segment, memory, compressed, compression)
+        self.embed = TokenEmbedding(scan, levels, width)
+        self.start = nn.Parameter(torch.zeros(width))
+        self.label = LabelEmbedding(classes, width)
+        self.drop = nn.Dropout(dropout)
+        self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
+            Block(width, heads, dropout, compression if compressed else 0) for _ in range(depth)
+        )
+        self.out = nn.Linear(width, out_features)
+        self.register_buffer("distances", sinusoids(self.sizes.places, width), persistent=False)
+        self._initialise()
+
+    def _check(self) -> None:
+        fault = ""
+        if self.width % self.heads:
+            fault = f"heads ({self.heads}) must divide width ({self.width})"
+        elif self.segment > self.scan.sites:
+            fault = (
+                f"segment must be at most the number of sites of an image, {self.scan.sites}; "
+                f"got {self.segment}"
+            )
+        elif min(self.memory, self.compressed) < 0:
+            fault = (
+                "memory and compressed must not be negative; "
+                f"got {self.memory} and {self.compressed}"
+            )
+        elif self.compressed and (
+            self.segment % self.compression or self.memory % self.compression
+        ):
+            fault = (
+                f"compression ({self.compression}) must divide segment ({self.segment}) and memory "
+                f"({self.memory}), so that places fill slots"
+            )
+        if fault:
+            raise PixelarError(f"net TransformerXL: {fault}")
+
+    def _initialise(self) -> None:
+        for name, parameter in self.named_parameters():
+            if parameter.ndim > 1 and not name.startswith("label."):
+                nn.init.normal_(parameter, std=0.02)
+        nn.init.normal_(self.start, std=0.02)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.read(self.features(x, labels))
+
+    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        inputs = self._inputs(self.embed(x)[:, :-1], self.label(labels))  # (B, T, D)
+        memories, segments = self._memories(inputs), []
+        for h in inputs.split(self.segment, 1):
+            for block, memory in zip(self.blocks, memories, strict=True):
+                seen = memory.before(h)
+                h = self.run(block, h, seen, self._distances(seen, h))
+            segments.append(h)
+        return self.drop(torch.cat(segments, 1))
+
+    def read(self, features: Tensor) -> Tensor:
+        return self.out(features)  # (B, T, P)
+
+    def _inputs(self, sites: Tensor, label: Tensor) -> Tensor:
+        """Returns the vectors (B, n + 1, D) of the start and the first n sites, with the label."""
+        start = self.start.expand(len(sites), 1, -1)
+        return self.drop(torch.cat((start, sites), 1) + label[:, None])
+
+    def _memories(self, inputs: Tensor) -> list[Memory]:
+        nothing = inputs.new_empty(len(inputs), 0, self.width)
+        return [Memory(block, self.sizes, nothing) for block in self.blocks]
+
+    def _distances(self, seen: Tensor, h: Tensor) -> Tensor:
+        return self.distances[self.sizes.places - seen.shape[1] - h.shape[1] :]
+
+    @torch.no_grad()
+    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> TransformerXLCache:
+        batch, heads, each = len(x), self.heads, self.width // self.heads
+        empty, places = self.start.new_empty, self.sizes.places
+        compressing = self.blocks if self.compressed else ()
+        window = Window(
+            self.sizes,
+            keys=[empty(heads, batch, each, places) for _ in self.blocks],
+            values=[empty(heads, batch, places, each) for _ in self.blocks],
+            inputs=[empty(batch, self.memory + self.segment, self.width) for _ in compressing],
+        )
+        label = self.label(labels).expand(batch, -1)
+        out = (self.out.weight.T.contiguous(), self.out.bias)
+        matrices = [self._matrices(block) for block in self.blocks]
+        return TransformerXLCache(self.start + label, label, matrices, out, [window])
+
+    def _matrices(self, block: Block) -> BlockMatrices:
+        scale = 1 / math.sqrt(self.width // self.heads)
+        u, v = block.content_bias * scale, block.distance_bias * scale
+        r = block.by_head(block.distance(self.distances)).mT.contiguous()  # (heads, D / heads, N)
+        expand, bias = block.expand.weight.T.contiguous(), block.contract.bias
+        norms = block.attention_norm, block.mlp_norm
+        return BlockMatrices(
+            qkv=(
+                torch.cat((block.query.weight * scale, block.key_value.weight)).T.contiguous(),
+                torch.cat((u.flatten(), u.new_zeros(2 * self.width))),
+            ),
+            distances=r,
+            offset=(v - u) @ r,
+            project=block.project.weight.T.contiguous(),
+            attention_norm=(norms[0].weight, norms[0].bias + bias),
+            expand=(expand, block.expand.bias - bias @ expand),
+            contract=block.contract.weight.T.contiguous(),
+            mlp_norm=(norms[1].weight, norms[1].bias),
+        )
+
+    def step(self, x: Tensor, t: int, cache: TransformerXLCache) -> Tensor:
+        return self.steps(x, t, t + 1, cache)[:, 0]
+
+    @torch.no_grad()
+    def steps(self, x: Tensor, first: int, stop: int, cache: TransformerXLCache) -> Tensor:
+        windows, number = cache.windows, first // self.segment
+        while windows[-1].number > number:
+            windows.pop()  # of sites that were looked at ahead in vain
+        del windows[:-1]
+        if windows[0].number < number:
+            windows[0].turn(self.blocks)
+        stops = [*range((number + 1) * self.segment, stop, self.segment), stop]
+        params = [self._places(x, first, stops[0], cache)]
+        for begin, end in pairwise(stops):
+            windows.append(windows[-1].copy())
+            windows[-1].turn(self.blocks)
+            params.append(self._places(x, begin, end, cache))
+        return torch.cat(params, 1) if len(params) > 1 else params[0]
+
+    def _places(self, x: Tensor, first: int, stop: int, cache: TransformerXLCache) -> Tensor:
+        """Returns the parameters (B, n, P) of sites within the segment of the last window."""
+        h = self.embed.sites(x.flatten(1)[:, self.scan.index[max(first - 1, 0) : stop - 1]])
+        h = h + cache.label[:, None]
+        if first == 0:
+            h = torch.cat((cache.start[:, None], h), 1)
+        batch, n, window = len(x), stop - first, cache.windows[-1]
+        begin = self.memory + first % self.segment  # in memory and segment
+        now = slice(self.compressed + begin, self.compressed + begin + n)
+        seen, h = slice(window.first, now.stop), h.flatten(0, 1)  # (B · n, D)
+        distances = slice(self.sizes.places - now.stop + window.first, None)
+        later = h.new_full((n, n), -math.inf).triu_(1) if n > 1 else None
+        for k, weights in enumerate(cache.matrices):
+            if window.inputs:
+                window.inputs[k][:, begin : begin + n] = h.view(batch, n, -1)
+            keys, values = window.keys[k], window.values[k]
+            qkv = torch.addmm(weights.qkv[1], h, weights.qkv[0]).view(batch, n, 3, self.heads, -1)
+            q, keys[..., now], values[:, :, now] = self._by_head(qkv)
+            scores = torch.baddbmm(
+                weights.offset[..., distances], q, weights.distances[..., distances]
+            )  # (heads, B · n, K)
+            scores = scores.view(self.heads * batch, n, -1)
+            if later is not None:
+                scores = by_key(scores)
+                scores[..., -n:] += later
+            q = q.view(self.heads * batch, n, -1)
+            scores = torch.baddbmm(scores, q, keys.flatten(0, 1)[..., seen])
+            attended = torch.bmm(scores.softmax(-1), values.flatten(0, 1)[:, seen])
+            attended = attended.view(self.heads, len(h), -1).transpose(0, 1).reshape(h.shape)
+            h = torch.addmm(h, attended, weights.project)
+            h = F.layer_norm(h, (self.width,), *weights.attention_norm)
+            inner = torch.addmm(weights.expand[1], h, weights.expand[0]).relu_()
+            h = torch.addmm(h, inner, weights.contract)
+            h = F.layer_norm(h, (self.width,), *weights.mlp_norm)
+        return torch.addmm(cache.out[1], h, cache.out[0]).view(batch, n, -1)
+
+    @staticmethod
+    def _by_head(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns q (heads, B · n, D / heads), and k and v as a window keeps them."""
+        q, k, v = qkv.permute(2, 3, 0, 1, 4)  # (heads, B, n, D / heads)
+        return q.flatten(1, 2).contiguous(), k.mT, v
+
+    @torch.no_grad()
+    def prefill(self, x: Tensor, stop: int, cache: TransformerXLCache) -> None:
+        if stop == 0:
+            return
+        inputs = self._inputs(self.embed(x)[:, : stop - 1], cache.label)  # (B, stop, D)
+        (window,), memories = cache.windows, self._memories(inputs)
+        window.number = (stop - 1) // self.segment
+        for number, h in enumerate(inputs.split(self.segment, 1)):
+            for k, (block, memory) in enumerate(zip(self.blocks, memories, strict=True)):
+                seen = memory.before(h)
+                if number == window.number:
+                    window.fill(k, block, memory, seen)
+                h = block(h, seen, self._distances(seen, h))
+
+    def select(self, cache: TransformerXLCache, rows: Tensor) -> TransformerXLCache:
+        for window in cache.windows:
+            window.select(rows)
+        return replace(cache, start=cache.start[rows], label=cache.label[rows])
