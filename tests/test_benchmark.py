@@ -1,6 +1,7 @@
 """The benchmarks run, and the document on them is what their JSON says."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from benchmarks import SUITES  # noqa: E402
 from benchmarks.document import write  # noqa: E402
 from benchmarks.measure import Row, ratio  # noqa: E402
 from benchmarks.scaling import exponent  # noqa: E402
+
+from pixelar.nets import NETS  # noqa: E402
 
 
 def test_every_suite_runs(tmp_path: Path) -> None:
@@ -76,3 +79,20 @@ def test_ratios_are_of_neighbouring_runs() -> None:
 def test_the_fitted_exponent() -> None:
     x = [4.0, 9.0, 16.0]
     assert exponent(x, [3 * v**1.5 for v in x]) == pytest.approx(1.5)
+
+
+def test_every_net_is_compared(tmp_path: Path) -> None:
+    """On digits, for an instant each: that it runs, and what it writes is whole."""
+    script, output = ROOT / "scripts" / "compare.py", tmp_path / "digits.json"
+    options = ["--seconds", "0.1", "--parameters", "3000", "--batch-size", "4", "--limit", "20"]
+    done = subprocess.run(
+        [sys.executable, script, "digits", *options, "-o", output], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text())["results"]
+    assert found.keys() == NETS.keys()
+    for result in found.values():
+        assert result["bits"] and all(math.isfinite(value) for value in result["bits"])
+        assert 1000 < result["numbers"]["parameters"] < 9000
+        assert len(result["depends"]) == len(result["moves"]) == 8
+    assert {p.name for p in tmp_path.glob("*.png")} == {"digits-curves.png", "digits-context.png"}

@@ -1,6 +1,6 @@
 """The families, each of a depth that suits it; the width is what makes them equally large."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +17,33 @@ class Family:
     """A net as it is compared.
 
     Attributes:
-        args: All its arguments but the width.
+        args: All its arguments but the width, given the width of an image.
         multiple: What the width must be a multiple of.
     """
 
-    args: Mapping[str, Any]
+    args: Callable[[int], dict[str, Any]]
     multiple: int = 1
 
 
+ATTENTION = {"depth": 4, "heads": 4}
 FAMILIES: dict[str, Family] = {
-    "PixelCNN": Family({"depth": 6, "readout": [64]}),
-    "GatedPixelCNN": Family({"depth": 6}),
-    "ImageGPT": Family({"depth": 4, "heads": 4}, multiple=4),
+    "PixelCNN": Family(lambda _: {"depth": 6, "readout": [64]}),
+    "GatedPixelCNN": Family(lambda _: {"depth": 6}),
+    "PixelCNNPP": Family(lambda _: {"blocks": 1, "dropout": 0.0}),
+    "PixelSNAIL": Family(lambda _: {"depth": 2, "layers": 2}, multiple=2),
+    "LMConv": Family(lambda _: {"depth": 2}, multiple=2),
+    "RasterRNN": Family(lambda _: {"depth": 2}),
+    "RowLSTM": Family(lambda _: {"depth": 3, "readout": [64]}),
+    "DiagonalBiLSTM": Family(lambda _: {"depth": 2, "readout": [64]}),
+    "WaveNet": Family(lambda _: {"skip_width": 64, "depth": 10}),
+    "ImageGPT": Family(lambda _: ATTENTION, multiple=4),
+    "AnyOrderGPT": Family(lambda _: ATTENTION, multiple=4),
+    "ImageTransformer": Family(lambda width: {**ATTENTION, "block": 4 * width}, multiple=4),
+    "SparseTransformer": Family(lambda width: {**ATTENTION, "stride": width}, multiple=4),
+    "TransformerXL": Family(
+        lambda width: {**ATTENTION, "segment": 4 * width, "memory": 4 * width}, multiple=4
+    ),
+    "AxialTransformer": Family(lambda _: {**ATTENTION, "outer_depth": 2}, multiple=4),
 }
 
 
@@ -55,5 +70,5 @@ def describe(name: str, shape: Shape, levels: int, width: int) -> dict[str, Any]
         "scan": "raster",
         "quantizer": {"name": "Identity", "args": {"levels": levels}},
         "head": {"name": "Categorical", "args": {}},
-        "net": {"name": name, "args": {**FAMILIES[name].args, "width": width}},
+        "net": {"name": name, "args": {**FAMILIES[name].args(shape[2]), "width": width}},
     }
