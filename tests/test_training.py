@@ -21,6 +21,7 @@ from pixelar import load
 from pixelar.cli import main
 from pixelar.data import Digits
 from pixelar.metrics import BitsPerDim
+from pixelar.nets import NETS
 from pixelar.training.callbacks import warm_up_average
 from pixelar.training.checkpoints import newest_checkpoint, read_checkpoint
 from pixelar.training.curves import read_curve
@@ -435,7 +436,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "data set": ({"data__dataset__class_path": "Digit"}, [], "did you mean 'Digits'?"),
     "head as net": ({"model__net__class_path": "Categorical"}, [], "model.net: unknown 'Categ"),
     "no class": ({"model__net__class_path": None}, [], "model.net: expected `class_path:` with"),
-    "number as net": ({"model__net": 3}, [], "one of GatedPixelCNN, ImageGPT, PixelCNN; got 3"),
+    "number as net": ({"model__net": 3}, [], f"one of {', '.join(sorted(NETS))}; got 3"),
     "no net": ({"model__net": None}, [], "missing model.net;"),
     "no data set": ({"data": None}, [], "missing data.dataset;"),
     "text as model": ({"model": "PixelCNN"}, [], "model: expected keys; got PixelCNN"),
