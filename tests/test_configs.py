@@ -17,10 +17,10 @@ PUBLISHED = {
     "imagegpt-s-imagenet32": (76e6, 0.6e6),
     "pixelsnail-cifar10": (46e6, 0.1e6),
     "lmconv-cifar10": (46.0e6, 0.1e6),
-    "pixelcnnpp-cifar10": (53.6e6, 0.05e6),
     "sparse-transformer-cifar10": (59e6, 0.5e6),
     "sparse-transformer-imagenet64": (152e6, 0.5e6),
     "transformer-xl-cifar10": (41e6, 0.5e6),
+    "pixelcnnpp-cifar10": (53.6e6, 0.1e6),
 }
 
 

@@ -29,6 +29,7 @@ PARTS: list[tuple[str, str, str, str, dict[str, Any], int]] = [
     ("PixelCNN", "Bernoulli", "raster", "StochasticBinarisation", {"seed": 3}, 3),
     ("GatedPixelCNN", "LogisticMixture", "raster", "Identity", {"levels": 256}, 0),
     ("GatedPixelCNN", "Categorical", "raster", "Palette", {"levels": 5}, 2),
+    ("PixelCNNPP", "LogisticMixture", "raster", "Identity", {"levels": 256}, 2),
     ("ImageGPT", "Categorical", "hilbert", "Palette", {"levels": 4}, 0),
     ("ImageGPT", "Bernoulli", "snake", "Threshold", {"threshold": 100}, 2),
 ]
