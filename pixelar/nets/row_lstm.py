@@ -12,8 +12,8 @@ tells them, state-to-state, sees k of its pixels, all final, so that it needs no
 colours. Row by row, the context widens by k // 2 columns on each side: it is a triangle, and pixels
 outside are never seen. In the pixel's own row, each layer sees k // 2 columns further left.
 
-As in table 1 of the paper. It does not say what stands above the first row; here, a map of the
-hidden state and one of the cell state are learnt for it.
+The paper's table 1 has the kernels and their masks. Not in it, and assumed: above the first row
+stands a learnt map of the hidden state, and one of the cell state.
 
 References:
     Pixel Recurrent Neural Networks (van den Oord et al., 2016), https://arxiv.org/abs/1601.06759

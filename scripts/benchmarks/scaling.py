@@ -17,8 +17,6 @@ __all__ = ["THEORY", "batches", "depths", "exponent", "pixels"]
 THEORY = {
     "PixelCNN": ("1", "1", "0.5: a row"),
     "GatedPixelCNN": ("1", "1", "0.5: a row"),
-    "RowLSTM": ("1", "1", "0.5: a row"),
-    "DiagonalBiLSTM": ("1", "1", "0.5: a row"),
     "ImageGPT": ("1 … 2: attention", "1 … 2: attention", "1"),
     "ImageTransformer": ("1", "1", "1"),
     "SparseTransformer": ("1 … 2: every 64th", "1 … 2: every 64th", "1"),
