@@ -11,9 +11,10 @@
 A kernel has two taps: a layer of dilation d looks at position t and at t - d. With d = 1, 2, 4, …
 what is seen doubles with every layer; then the dilations begin again:
 
-    4   ■───────────────■         position t of a layer with d = 4
-    2   ■───────■───────■         … needs these two of the layer with d = 2 below, and so on
-    1   ■───■───■───■───■
+    d = 4            ■───────────■     position t of this layer sees two of the layer below
+    d = 2      ■─────■─────■─────■     … each of which sees two in turn
+    d = 1   ■──■──■──■──■──■──■──■
+                                 t
 
 Position t predicts site t: the first convolution is of one-hot symbols and sees sites t - 1 and
 t - 2. Sites before the first are zeros. A class y enters every gate: tanh(W * h + V y). The paper
