@@ -11,9 +11,10 @@
 A kernel has two taps: a layer of dilation d looks at position t and at t - d. With d = 1, 2, 4, …
 what is seen doubles with every layer; then the dilations begin again:
 
-    4   ■───────────────■         position t of a layer with d = 4
-    2   ■───────■───────■         … needs these two of the layer with d = 2 below, and so on
-    1   ■───■───■───■───■
+    d = 4            ■───────────■     position t of this layer sees two of the layer below
+    d = 2      ■─────■─────■─────■     … each of which sees two in turn
+    d = 1   ■──■──■──■──■──■──■──■
+                                 t
 
 Position t predicts site t: the first convolution is of one-hot symbols and sees sites t - 1 and
 t - 2. Sites before the first are zeros. A class y enters every gate: tanh(W * h + V y). The paper
@@ -100,6 +101,10 @@ class Matrices:
     inside the matrices that read it.
     """
 
+    symbols: (
+        Tensor  # what they add to the first convolution at t - 2, then at t - 1: (2 · S · V, D)
+    )
+    offsets: Tensor  # where those of each begin, (2 · S,)
     convs: list[tuple[Tensor, Tensor]]  # (2D, 2D), the new position before or behind the old one
     residuals: list[Tensor]  # (D + 1, D)
     skips: Tensor  # of all layers, (L · (D + 1), skips)
@@ -253,7 +258,7 @@ class WaveNet(Net):
         weights, maps = cache.matrices, cache.maps
         a, b = maps.chunk(2, 1)
         at = [ring.at(t) for ring in cache.rings]
-        at[0][2].copy_(self._first_of(x, t))
+        at[0][2].copy_(self._first_of(x, t, weights))
         layers = zip(weights.convs, cache.told, cache.views, strict=True)
         for k, (conv, told, (gate, gate_and_one)) in enumerate(layers):
             side, taps, h = at[k]
@@ -286,11 +291,14 @@ class WaveNet(Net):
 
     @torch.no_grad()
     def _matrices(self) -> Matrices:
+        newer, older = self.embed.table.weight.chunk(2, 1)
         double, convs = self._double(), []
         for layer in self.layers:
             old, new = (layer.conv.weight.T * double).chunk(2)
             convs.append((torch.cat((new, old)), torch.cat((old, new))))
         return Matrices(
+            symbols=torch.cat((older, newer)),
+            offsets=torch.cat((self.embed.offset, self.embed.offset + len(older))),
             convs=convs,
             residuals=[_reads_gate(layer.residual) for layer in self.layers if layer.residual],
             skips=torch.cat([_reads_gate(layer.skip) for layer in self.layers]),
@@ -310,16 +318,14 @@ class WaveNet(Net):
         newer, older = self.embed(x).chunk(2, -1)
         return delay(newer, 1) + delay(older, 2) + self.places
 
-    def _first_of(self, x: Tensor, t: int) -> Tensor:
+    def _first_of(self, x: Tensor, t: int, weights: Matrices) -> Tensor:
         """Returns the same for position t alone, with shape (B, D) or (D,)."""
-        h = self.places[t] if self.position else self.places[0]
-        if t:
-            seen = self.scan.index[max(0, t - 2) : t]
-            taps = self.embed.sites(x.flatten(1)[:, seen])  # (B, 1 or 2, 2D)
-            h = h + taps[:, -1, : self.width]
-            if t > 1:
-                h += taps[:, 0, self.width :]
-        return h
+        place = self.places[t if self.position else 0]
+        if t == 0:
+            return place
+        seen = self.scan.index[max(0, t - 2) : t].flatten()
+        symbols = x.flatten(1)[:, seen] + weights.offsets[-len(seen) :]
+        return F.embedding(symbols, weights.symbols).sum(1) + place
 
 
 def _reads_gate(linear: nn.Linear) -> Tensor:
