@@ -38,6 +38,7 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     pixelar.save(zoo.tiny("PixelCNN", shape=(3, 8, 8), levels=256).float(), "colour")
     pixelar.save(zoo.tiny("ImageGPT", shape=(1, 8, 8), levels=17, classes=3).float(), "classes")
     pixelar.save(zoo.tiny("ImageGPT", shape=(1, 8, 8), levels=17, scan="snake").float(), "snake")
+    pixelar.save(zoo.tiny("LMConv", shape=(1, 8, 8), levels=17).float(), "any")
     chance = np.random.default_rng(0)
     for k in range(5):
         write(SCALE[chance.integers(17, size=(8, 8))], f"images/{k}.png")
@@ -304,6 +305,23 @@ def test_completions_keep_what_is_known(
         for completion in drawn:
             assert torch.equal(completion[:, known], original[:, known])
         assert not torch.equal(drawn[0][:, ~known], drawn[1][:, ~known])
+
+
+@pytest.mark.parametrize("method", ["", " --method known_first"])
+def test_nets_of_any_order_complete_with_the_known_pixels_first(
+    method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = f"--keep bottom images/0.png images/1.png -n 2 --seed 5 -o any.png{method}"
+    assert main(words(f"complete any {command}")) == 0
+    assert "pixelar: " not in capsys.readouterr().err  # it is exact, so there is nothing to say
+    images = torch.stack([cells("any.png")[k, 0, :1] for k in (0, 1)])
+    known = torch.arange(8)[:, None].expand(8, 8) >= 4
+    drawn = pixelar.complete(
+        pixelar.load("any"), images.repeat_interleave(2, 0), known, method="known_first", seed=5
+    )
+    assert torch.equal(cells("any.png")[:, 2:].flatten(0, 1), drawn.expand(-1, 3, -1, -1))
+    if method:
+        refused(f"complete grey {command}", "the order of PixelCNN is fixed; use particles", capsys)
 
 
 @pytest.mark.parametrize("file", ["rgb.png", "deep.png", "wide/0.png"])

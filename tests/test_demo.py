@@ -201,6 +201,11 @@ class TestWalks:
         )
         assert torch.equal(shown[-1].images, expected)
 
+    def test_frames_of_a_net_of_any_order_begin_with_what_is_unknown(self, digit: Tensor) -> None:
+        model = tiny("LMConv", shape=(1, 8, 8), levels=17)
+        assert task_for(model, digit, "Centre box").method == "known_first"
+        self.test_frames_end_as_complete_does(model, digit, "Centre box")
+
     @pytest.mark.parametrize("method", ["prefix", "particles"])
     def test_closing_ends_the_work(
         self, model: PixelModel, digit: Tensor, method: str, monkeypatch: pytest.MonkeyPatch
