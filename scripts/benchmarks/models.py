@@ -5,7 +5,7 @@ from typing import Any
 from benchmarks.measure import Settings
 from pixelar.model import PixelModel, build_model
 
-__all__ = ["NETS", "TINY", "build"]
+__all__ = ["DEPTHS", "NETS", "TINY", "build"]
 
 # of one size: ten layers of 64 channels; ImageGPT has about as many parameters
 NETS: dict[str, dict[str, Any]] = {
@@ -20,6 +20,8 @@ TINY: dict[str, dict[str, Any]] = {
     "PixelCNNPP": {"width": 4, "blocks": 1, "stages": 2},
     "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
 }
+# what a net calls the number of its blocks
+DEPTHS = {"PixelCNNPP": "blocks"}
 
 
 def build(

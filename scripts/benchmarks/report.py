@@ -90,6 +90,8 @@ def _exponents(rows: list[Row]) -> list[str]:
     ]
     for net, theory in THEORY.items():
         own = [row for row in rows if row.case.startswith(f"{net},")]
+        if not own:  # a net that has come since
+            continue
         x = [float(row.numbers["pixels"]) for row in own]
         fits = [
             exponent(x, [min(row.seconds[name]) for row in own]) for name in ("forward", "cached")
@@ -111,6 +113,8 @@ def draw(results: Results, folder: Path) -> list[Path]:
         left, right = figure.subplots(1, 2)
         for net in THEORY:
             own = [row for row in rows if row.case.startswith(f"{net},")]
+            if not own:
+                continue
             x = [float(row.numbers[varied]) for row in own]
             (line,) = left.plot(x, [min(r.seconds["cached"]) for r in own], "o-", label=net)
             left.plot(x, [min(r.seconds["forward"]) for r in own], "o:", color=line.get_color())
