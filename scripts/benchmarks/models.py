@@ -5,7 +5,7 @@ from typing import Any
 from benchmarks.measure import Settings
 from pixelar.model import PixelModel, build_model
 
-__all__ = ["NETS", "TINY", "build"]
+__all__ = ["DEPTHS", "NETS", "TINY", "build"]
 
 # of one size: ten layers of 64 channels, or about as many parameters
 NETS: dict[str, dict[str, Any]] = {
@@ -42,6 +42,8 @@ TINY: dict[str, dict[str, Any]] = {
     "TransformerXL": {"width": 8, "depth": 2, "heads": 2, "segment": 12, "memory": 12},
     "AxialTransformer": {"width": 8, "depth": 2, "outer_depth": 1, "heads": 2},
 }
+# what a net calls the number of its blocks
+DEPTHS = {"PixelCNNPP": "blocks"}
 
 
 def build(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from benchmarks.measure import Row, Settings, evaluating, interleave
-from benchmarks.models import NETS, build
+from benchmarks.models import DEPTHS, NETS, build
 from pixelar.memory import bytes_of
 from pixelar.model import PixelModel
 from pixelar.sampling import sample
@@ -17,6 +17,7 @@ __all__ = ["THEORY", "batches", "depths", "exponent", "pixels"]
 THEORY = {
     "PixelCNN": ("1", "1", "0.5: a row"),
     "GatedPixelCNN": ("1", "1", "0.5: a row"),
+    "PixelCNNPP": ("1", "1", "0.5: a row"),
     "ImageGPT": ("1 … 2: attention", "1 … 2: attention", "1"),
     "ImageTransformer": ("1", "1", "1"),
     "SparseTransformer": ("1 … 2: every 64th", "1 … 2: every 64th", "1"),
@@ -49,7 +50,9 @@ def depths(settings: Settings) -> Iterator[Row]:
     """Nets of several depths."""
     for name in NETS:
         for depth in (1, 2) if settings.tiny else (2, 4, 8, 16):
-            model = build(settings, name, 6 if settings.tiny else 28, depth=depth)
+            model = build(
+                settings, name, 6 if settings.tiny else 28, **{DEPTHS.get(name, "depth"): depth}
+            )
             row = _measure(settings, model, 4, f"{name}, depth {depth}")
             row.numbers["depth"] = depth
             yield row
