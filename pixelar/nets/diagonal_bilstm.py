@@ -22,8 +22,8 @@ One pixel would still be missing. With mask A, what is at a place tells of the p
 the last pixel of a row is told only by what stands behind it. The maps therefore have one more
 column, beside the image, in which the way from the right begins: the context is all of the past.
 
-The paper's table 1 has the kernels and their masks. Not in it, and assumed: that column, which costs
-no parameter; zeros for the states outside of the image.
+The paper's table 1 has the kernels and their masks. Not in it, and assumed: that column, which
+costs no parameter; zeros for the states outside of the image.
 
 References:
     Pixel Recurrent Neural Networks (van den Oord et al., 2016), https://arxiv.org/abs/1601.06759

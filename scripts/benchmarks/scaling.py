@@ -18,11 +18,18 @@ THEORY = {
     "PixelCNN": ("1", "1", "0.5: a row"),
     "GatedPixelCNN": ("1", "1", "0.5: a row"),
     "PixelCNNPP": ("1", "1", "0.5: a row"),
+    "PixelSNAIL": ("1 … 2: attention", "1 … 2: attention", "1"),
+    "LMConv": ("1", "1", "1"),
+    "RasterRNN": ("1", "1", "0: a state"),
+    "RowLSTM": ("1", "1", "0.5: a row"),
+    "DiagonalBiLSTM": ("1", "1", "0.5: a row"),
+    "WaveNet": ("1", "1", "0: rings"),
     "ImageGPT": ("1 … 2: attention", "1 … 2: attention", "1"),
+    "AnyOrderGPT": ("1 … 2: attention", "1 … 2: attention", "1"),
     "ImageTransformer": ("1", "1", "1"),
     "SparseTransformer": ("1 … 2: every 64th", "1 … 2: every 64th", "1"),
-    "AxialTransformer": ("1 … 1.5: attention", "1 … 1.5: attention", "1"),
     "TransformerXL": ("1", "1", "0: a memory"),
+    "AxialTransformer": ("1 … 1.5: attention", "1 … 1.5: attention", "1"),
 }
 
 
