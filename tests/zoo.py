@@ -56,6 +56,13 @@ TRAINING_ARGS: dict[str, dict[str, Any]] = {"TransformerXL": {"segment": 32, "me
 # site t stands at place t + 1. By perturbation, sites are seen to depend on more.
 SEGMENTS = {"TransformerXL": 4}
 
+# Noise under which pixels depend on each other a lot, where the usual one gives weak dependence:
+# LayerNorms take the size out of it.
+PEAKED: dict[str, dict[str, Any]] = {
+    "AxialTransformer": {"seed": 12},
+    "TransformerXL": {"scale": 1.0, "seed": 12},
+}
+
 HEAD_ARGS: dict[str, dict[str, Any]] = {
     "Bernoulli": {},
     "Categorical": {},
