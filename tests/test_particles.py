@@ -26,7 +26,7 @@ EVERY = (CODE[:, None].new_tensor(range(2**DIMS))[:, None] // CODE % 2).view(-1,
 def peaked(net: str, head: str = "Bernoulli", classes: int = 0) -> PixelModel:
     """A model of 64 images whose pixels depend on each other a lot."""
     model = zoo.tiny(net, head, shape=SHAPE, levels=2, classes=classes)
-    return randomise(model, scale=zoo.NET_NOISE.get(net, 0.5), seed=1)
+    return randomise(model, **{"scale": 0.5, "seed": 1, **zoo.PEAKED.get(net, {})})
 
 
 def conditional(model: PixelModel, labels: Tensor | None = None) -> tuple[Tensor, float]:

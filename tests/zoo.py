@@ -67,6 +67,14 @@ TRAINING_ARGS: dict[str, dict[str, Any]] = {"TransformerXL": {"segment": 32, "me
 # site t stands at place t + 1. By perturbation, sites are seen to depend on more.
 SEGMENTS = {"TransformerXL": 4}
 
+# noise under which pixels depend on each other a lot, where the usual one gives weak dependence:
+# norms, of layers or of kernels, take the size out of it
+PEAKED: dict[str, dict[str, Any]] = {
+    "PixelCNNPP": {"scale": 1.2},
+    "AxialTransformer": {"seed": 12},
+    "TransformerXL": {"scale": 1.0, "seed": 12},
+}
+
 HEAD_ARGS: dict[str, dict[str, Any]] = {
     "Bernoulli": {},
     "Categorical": {},
@@ -109,9 +117,6 @@ NET_SIZES: dict[str, Callable[[Scan], dict[str, int]]] = {
 
 # shapes beside the usual, where they make a difference
 NET_SHAPES = {"PixelCNNPP": ((1, 4, 6), (2, 4, 8))}
-
-# the scale of noise at which pixels depend on each other a lot, where a kernel's length is a number
-NET_NOISE = {"PixelCNNPP": 1.2}
 
 # what a net calls the number of its blocks
 NET_DEPTH = {"PixelCNNPP": "blocks"}
