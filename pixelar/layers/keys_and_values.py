@@ -38,7 +38,10 @@ class KeysAndValues:
     """
 
     def __init__(self, size: tuple[int, int, int], lengths: tuple[int, int], like: Tensor) -> None:
-        self.keys, self.values = (like.new_empty(*size, length) for length in lengths)
+        batch, self.heads, sites = size
+        self.keys, self.values = (
+            like.new_empty(batch * self.heads, sites, length) for length in lengths
+        )
         self.filled = 0
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, look: Look) -> Tensor:
@@ -50,26 +53,27 @@ class KeysAndValues:
             v: Their values.
             look: What they see.
         """
-        self.keys[:, :, look.first : look.stop] = k.transpose(1, 2)
-        self.values[:, :, look.first : look.stop] = v.transpose(1, 2)
+        batch, n = q.shape[:2]
+        q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (q, k, v))  # (B · heads, n, ·)
+        self.keys[:, look.first : look.stop] = k
+        self.values[:, look.first : look.stop] = v
         self.filled = look.stop
-        keys, values = (look.read(x.flatten(0, 1)) for x in (self.keys, self.values))
-        scores = torch.bmm(q.transpose(1, 2).flatten(0, 1), keys.mT)  # (B · heads, n, m)
+        scores = torch.bmm(q, look.read(self.keys).mT)  # (B · heads, n, m)
         if look.hidden is not None:
             scores.masked_fill_(look.hidden, -math.inf)
-        found = torch.bmm(scores.softmax(-1), values).unflatten(0, self.keys.shape[:2])
-        return found.transpose(1, 2).reshape(q.shape[0] * q.shape[1], -1)
+        found = torch.bmm(scores.softmax(-1), look.read(self.values))
+        return found.view(batch, self.heads, n, -1).transpose(1, 2).reshape(batch * n, -1)
 
     def fill(self, k: Tensor, v: Tensor) -> None:
         """Takes in the first positions, with shapes (B, n, heads, ·)."""
         self.filled = k.shape[1]
-        self.keys[:, :, : self.filled] = k.transpose(1, 2)
-        self.values[:, :, : self.filled] = v.transpose(1, 2)
+        self.keys[:, : self.filled] = k.transpose(1, 2).flatten(0, 1)
+        self.values[:, : self.filled] = v.transpose(1, 2).flatten(0, 1)
 
     def select(self, rows: Tensor) -> None:
         """Keeps these rows of the batch."""
         for name in ("keys", "values"):  # one after another, to free what is left behind
-            old = getattr(self, name)
+            old = getattr(self, name).unflatten(0, (-1, self.heads))
             new = old.new_empty(len(rows), *old.shape[1:])
             new[:, :, : self.filled] = old[rows, :, : self.filled]
-            setattr(self, name, new)
+            setattr(self, name, new.flatten(0, 1))

@@ -95,7 +95,8 @@ class Block(nn.Module):
 
     def by_head(self, qkv: Tensor) -> list[Tensor]:
         """Returns queries, keys and values (*, ·) apart, each with shape (*, heads, ·)."""
-        return [x.unflatten(-1, (self.heads, -1)) for x in qkv.split(self.sizes, -1)]
+        parts = qkv.split(self.sizes, -1)
+        return [x.view(*x.shape[:-1], self.heads, x.shape[-1] // self.heads) for x in parts]
 
     def finish(self, h: Tensor, attended: Tensor) -> Tensor:
         """Returns the block's output (B, L, D) from that of its heads (B, L, heads, ·)."""
@@ -265,7 +266,7 @@ class SparseTransformer(Net):
         looks = [pattern.look(first, stop, h.device) for pattern in self.patterns]
         for k, (block, weights) in enumerate(zip(self.blocks, cache.matrices, strict=True)):
             qkv = torch.addmm(weights.qkv[0], normalise(h), weights.qkv[1])
-            q, keys, values = block.by_head(qkv.unflatten(0, (len(x), -1)))
+            q, keys, values = block.by_head(qkv.view(len(x), stop - first, -1))
             attended = cache.memories[k].attend(q, keys, values, looks[k % 2])
             h = h + torch.addmm(weights.project[0], attended, weights.project[1])
             inner = torch.addmm(weights.expand[0], normalise(h), weights.expand[1])
