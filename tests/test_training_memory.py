@@ -16,7 +16,8 @@ from pixelar.training.memory import predict_step_memory
 
 
 def built(net: str, head: str = "Categorical", *, levels: int = 17, **options: Any) -> Training:  # noqa: ANN401
-    arguments = {**zoo.NET_ARGS[net], **options.pop("net_args", {})}
+    arguments = {**zoo.NET_ARGS[net], **zoo.TRAINING_ARGS.get(net, {})}
+    arguments |= options.pop("net_args", {})
     options = {"shape": (1, 8, 8), **options}
     return Training(
         net=partial(NETS[net], **arguments),

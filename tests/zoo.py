@@ -60,7 +60,8 @@ NET_ARGS: dict[str, dict[str, Any]] = {
     },
 }
 
-# A compiler unrolls the segments: two of them for the images of 8×8 that training is tested with.
+# A compiler unrolls the segments, and checkpointing keeps the generator's state (5 kB) for each:
+# two of them for the images of 8×8 that training is tested with.
 TRAINING_ARGS: dict[str, dict[str, Any]] = {"TransformerXL": {"segment": 32, "memory": 16}}
 
 # A memory is detached: gradients reach back to the start of the segment, so many places long, and
