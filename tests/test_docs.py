@@ -52,7 +52,8 @@ TINY = {
     "scripts/package_model.py": "--table",
 }
 DRAWING = ("scripts/draw_docs.py", "scripts/draw_examples.py")
-OTHERS = ("scripts/screenshots.py", "scripts/benchmark.py")  # by hand; in test_benchmark.py
+# by hand; in test_benchmark.py
+OTHERS = ("scripts/screenshots.py", "scripts/benchmark.py", "scripts/compare.py")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 # commands that make the folder in which the others are run: the fixture `checkout` stands for them

@@ -5,11 +5,9 @@ import os
 import pickle
 import random
 import shutil
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -310,8 +308,7 @@ def test_a_checkpoint_is_for_the_other_reader(
 ) -> None:
     """A file that ends as checkpoints do; a folder is none, whatever it is called."""
     model = palette_model()
-    reader = SimpleNamespace(import_pixelcnnpp=lambda path: model)
-    monkeypatch.setitem(sys.modules, "pixelar.importing.pixelcnnpp", reader)  # type: ignore[misc]
+    monkeypatch.setitem(IMPORTERS, "pixelcnnpp", lambda path: model)
     for name in ("a.pt", "b.pth"):
         (tmp_path / name).touch()
         assert import_model(tmp_path / name) is model

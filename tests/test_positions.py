@@ -22,7 +22,7 @@ def test_places_are_those_of_the_first_symbol(scan: str) -> None:
 def test_a_place_embedding_is_a_sum_of_three(scan: str) -> None:
     built = build_scan(scan, (3, 4, 5))
     module = PlaceEmbedding(built, 6)
-    assert [len(table.weight) for table in module.tables] == [4, 5, 3 if scan == "subpixel" else 1]
+    assert [len(table.weight) for table in module.tables] == [4, 5, 3 if built.symbols == 1 else 1]
     found = module()
     for t, place in enumerate(places(built).tolist()):
         vectors = [table.weight[k] for table, k in zip(module.tables, place, strict=True)]
@@ -44,9 +44,9 @@ def test_colours_have_tables_of_their_own(scan: str) -> None:
     colours, tokens = ColourEmbedding(built, 5, 4), TokenEmbedding(built, 5, 4)
     x = torch.randint(5, (2, 3, 2, 2))
     found = colours(x)
-    if scan == "subpixel":
-        tables = colours.table.weight.view(3, 5, 4)
-        expected = [tables[t % 3, built.gather(x)[:, t, 0]] for t in range(12)]
+    if built.symbols == 1:
+        tables, channels = colours.table.weight.view(3, 5, 4), built.index[:, 0] // 4
+        expected = [tables[channels[t], built.gather(x)[:, t, 0]] for t in range(12)]
         assert torch.equal(found, torch.stack(expected, 1))
     else:
         tokens.load_state_dict(colours.state_dict())

@@ -72,6 +72,10 @@ SEGMENTS = {"TransformerXL": 4}
 # norms, of layers or of kernels, take the size out of it
 PEAKED: dict[str, dict[str, Any]] = {
     "PixelCNNPP": {"scale": 1.2},
+    "RasterRNN": {"scale": 1.0},
+    "WaveNet": {"seed": 5},
+    "ImageTransformer": {"scale": 1.0, "seed": 13},
+    "SparseTransformer": {"scale": 1.0, "seed": 11},
     "AxialTransformer": {"seed": 12},
     "TransformerXL": {"scale": 1.0, "seed": 12},
 }
