@@ -222,10 +222,11 @@ def test_diagonals_are_of_one_sum_each(height: int, width: int) -> None:
 @pytest.mark.parametrize("net", NETS)
 def test_first_site_sees_nothing_and_labels_reach_every_site(net: str) -> None:
     model = zoo.tiny(net, classes=2)
-    x = torch.randint(3, (1, 1, 5, 6))
+    x = torch.randint(3, (8, 1, 5, 6), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        zero, one = (model.net(x, torch.tensor([label])) for label in (0, 1))
-    assert (zero != one).any(-1).all()
+        zero, one = (model.net(x, torch.full((8,), label)) for label in (0, 1))
+    # in some of the images, since all ReLUs of a site may be silent in one
+    assert (zero != one).any(-1).any(0).all()
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["elu"]
+__all__ = ["concat_elu", "elu"]
 
 
 class VectorELU(torch.autograd.Function):
@@ -35,3 +35,8 @@ def elu(x: Tensor) -> Tensor:
         return F.elu(x)
     found: Tensor = VectorELU.apply(x)
     return found
+
+
+def concat_elu(x: Tensor, dim: int = 1) -> Tensor:
+    """Returns elu([x, -x]) with twice the channels, which are in dimension `dim`."""
+    return elu(torch.cat((x, -x), dim))

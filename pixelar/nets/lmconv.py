@@ -37,6 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelar.errors import PixelarError
+from pixelar.layers.activations import concat_elu, elu
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.locally_masked import LiveTaps, LocallyMaskedConv2d, Visited, order_masks
 from pixelar.nets.base import Net, require_positive, same_sites
@@ -46,12 +47,6 @@ __all__ = ["LMConv"]
 
 # what applies a convolution: to all places at once, or to one with what is kept of the others
 Look: TypeAlias = Callable[[LocallyMaskedConv2d, Tensor], Tensor]
-
-
-def concat_elu(h: Tensor) -> Tensor:
-    """Returns the ELU of vectors (*, D) and of their negatives, with shape (*, 2D)."""
-    both = torch.cat((h, -h), -1)
-    return torch.maximum(both, both.clamp(max=0).exp() - 1)  # many times as fast as F.elu
 
 
 def pono(h: Tensor) -> Tensor:
@@ -71,10 +66,10 @@ class GatedBlock(nn.Module):
 
     def forward(self, h: Tensor, kept: Tensor | None, look: Look) -> Tensor:
         """Returns vectors (*, D) from h and what it joins, if anything, with shape (*, D)."""
-        inner = pono(look(self.first, concat_elu(h)))
+        inner = pono(look(self.first, concat_elu(h, -1)))
         if self.join is not None and kept is not None:
-            inner = inner + self.join(concat_elu(kept))
-        gated = pono(look(self.second, self.dropout(concat_elu(inner))))
+            inner = inner + self.join(concat_elu(kept, -1))
+        gated = pono(look(self.second, self.dropout(concat_elu(inner, -1))))
         return h + F.glu(gated)  # a ⊙ σ(b)
 
 
@@ -187,7 +182,7 @@ class LMConv(Net):
         return h.flatten(1, 2)[:, self.place]  # (B, T, D)
 
     def read(self, features: Tensor) -> Tensor:
-        return self.out(F.elu(features))  # (B, T, P)
+        return self.out(elu(features))  # (B, T, P)
 
     def _pixels(self, x: Tensor) -> Tensor:
         """Returns the values of symbols (B, C, …) and a one, with shape (B, …, C + 1)."""

@@ -38,10 +38,10 @@ References:
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelar.errors import PixelarError
+from pixelar.layers.activations import concat_elu, elu
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.shifted import (
     DownRightShiftedConv2d,
@@ -57,11 +57,6 @@ from pixelar.nets.pixelcnnpp_walk import Walk, new_walk
 from pixelar.scan import Scan
 
 __all__ = ["PixelCNNPP"]
-
-
-def concat_elu(maps: Tensor) -> Tensor:
-    """Returns elu([x, -x]) for maps (B, D, H, W), with shape (B, 2D, H, W)."""
-    return F.elu(torch.cat((maps, -maps), 1))
 
 
 class GatedBlock(nn.Module):
@@ -232,7 +227,7 @@ class PixelCNNPP(Net):
         return ul  # (B, D, H, W)
 
     def read(self, features: Tensor) -> Tensor:
-        return self.out(F.elu(features)).flatten(2).mT  # (B, T, P)
+        return self.out(elu(features)).flatten(2).mT  # (B, T, P)
 
     def stem(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns where the streams begin, from symbols (B, C, H, W): each (B, D, H, W)."""

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelar.layers.activations import concat_elu
 from pixelar.layers.embedding import PixelValues
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ __all__ = [
     "PairRows",
     "StemMatrices",
     "add_product",
-    "concat_elu",
     "row_of",
     "take_row",
     "windows",
@@ -197,10 +197,10 @@ class PairRows:
         h = take_row(self.u_inner, weights.u_inner, u[1])
         if mirrored is not None and weights.u_short is not None:
             h.flatten(0, 1).addmm_(mirrored.flatten(0, 1), weights.u_short)
-        a, b = take_row(self.u_outer, weights.u_outer, concat_elu(h)).chunk(2, -1)
+        a, b = take_row(self.u_outer, weights.u_outer, concat_elu(h, -1)).chunk(2, -1)
         add_label(self.u_outer, weights.u_label, labels)
         new = torch.addcmul(u[0], a, b.sigmoid())
-        told = concat_elu(new)
+        told = concat_elu(new, -1)
         seen = torch.cat((self.seen[:, :-1], self.seen[:, 1:], told), -1)
         add_product(self.inner, weights.ul_inner.bias, seen, weights.ul_inner.above)
         between = torch.cat((self.between[:, :-1], self.between[:, 1:]), -1)
@@ -220,13 +220,13 @@ class PairRows:
         """Runs the pair for several rows, and leaves things as if `last` had been walked last."""
         u, ul = streams
         h = pair.u.between(u, mirrored[0])
-        take_row(self.u_inner, weights.u_inner, concat_elu(row_of(u, last)))
-        take_row(self.u_outer, weights.u_outer, concat_elu(row_of(h, last)))
+        take_row(self.u_inner, weights.u_inner, concat_elu(row_of(u, last), -1))
+        take_row(self.u_outer, weights.u_outer, concat_elu(row_of(h, last), -1))
         add_label(self.u_outer, weights.u_label, labels)
         u = pair.u.gated(u, h, labels)
         h = pair.ul.between(ul, u if mirrored[1] is None else torch.cat((u, mirrored[1]), 1))
-        self.seen[:, 1:] = concat_elu(row_of(ul, last))
-        self.between[:, 1:] = concat_elu(row_of(h, last))
+        self.seen[:, 1:] = concat_elu(row_of(ul, last), -1)
+        self.between[:, 1:] = concat_elu(row_of(h, last), -1)
         return u, pair.ul.gated(ul, h, labels)
 
 
@@ -273,11 +273,6 @@ class LevelRows:
 
 
 # --- operations on rows -----------------------------------------------------------------------
-
-
-def concat_elu(x: Tensor) -> Tensor:
-    """Returns elu([x, -x]) for channels that come last."""
-    return F.elu(torch.cat((x, -x), -1), inplace=True)
 
 
 def row_of(maps: Tensor, i: int) -> Tensor:

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixelar.layers.activations import concat_elu, elu
 from pixelar.nets.pixelcnnpp_rows import (
     LevelMatrices,
     LevelRows,
@@ -28,7 +29,6 @@ from pixelar.nets.pixelcnnpp_rows import (
     PairRows,
     StemMatrices,
     add_product,
-    concat_elu,
     row_of,
     take_row,
     windows,
@@ -69,7 +69,7 @@ class Walk:
         """Runs u for row i of the canvas."""
         coarsest = entered(len(self.levels), i)
         u = self._begin_stem(x, i)
-        stream = u, concat_elu(u)
+        stream = u, concat_elu(u, -1)
         mirrored = []
         for s, (level, rows) in enumerate(zip(self.levels, self.rows, strict=True)):
             if s:
@@ -77,7 +77,7 @@ class Walk:
                 u = take_row(rows.halved_u, level.halve_u, stream[0], 2)
                 if s > coarsest:
                     break
-                stream = u, concat_elu(u)
+                stream = u, concat_elu(u, -1)
                 above = self.rows[s - 1].top[:, :-1].reshape(*u.shape[:2], -1)
                 add_product(rows.entry, level.halve_ul.bias, above, level.halve_ul.above)
             mirrored.append(stream[1])
@@ -91,7 +91,7 @@ class Walk:
             if s + 1 < len(self.levels):
                 upper, lower = self.rows[s + 1].doubled_u.chunk(2, -1)
                 u = (lower if s == coarsest else upper).reshape(stream[0].shape[0], -1, u.shape[-1])
-                stream = u, concat_elu(u)
+                stream = u, concat_elu(u, -1)
             for weights, kept in zip(level.down, rows.down, strict=True):
                 stream = kept.begin_row(weights, stream, mirrored.pop(), self.labels)
             if level.double_u:
@@ -107,7 +107,7 @@ class Walk:
             for operation in self._program(s, j >> s, i >> s & 1):
                 operation()
         weight, bias = self.stem.out
-        return torch.addmm(bias, F.elu(self.x.chunk(2, 1)[0]), weight)
+        return torch.addmm(bias, elu(self.x.chunk(2, 1)[0]), weight)
 
     def fill(self, net: "PixelCNNPP", x: Tensor, i: int) -> None:
         """Leaves things as the walk through the rows before i would have, in one pass."""

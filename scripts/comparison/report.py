@@ -119,6 +119,5 @@ def _context(axes: Axes, name: str, result: Result) -> None:
     axes.set_yticks([])
     height, width = moves.shape
     axes.plot(width // 2, height // 2, "s", color="deepskyblue", markersize=3)
-    axes.set_title(
-        f"{name}\n{100 * (moves > 0).sum() / max(depends.sum(), 1):.0f} % used", fontsize=8
-    )
+    used = (moves >= moves.max() / 10).sum() / max(depends.sum(), 1)
+    axes.set_title(f"{name}\n{100 * used:.0f} % used", fontsize=8)
