@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from benchmarks import GROUPS, SUITES
+from benchmarks.arguments import positive
 from benchmarks.document import write
 from benchmarks.measure import Settings, environment
 from benchmarks.report import draw, load, save, text
@@ -32,13 +33,6 @@ def device(name: str) -> torch.device:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise argparse.ArgumentTypeError(f"{name} cannot be used: {reason}") from error
     return found
-
-
-def positive(text: str) -> int:
-    """Reads a whole number of at least 1, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1; got {text!r}")
-    return int(text)
 
 
 def main() -> None:

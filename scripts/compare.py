@@ -10,18 +10,32 @@ later. Nothing else should run meanwhile.
 """
 
 import argparse
+import math
 from pathlib import Path
 
 import torch
+from benchmarks.arguments import positive
 from benchmarks.measure import processor
 from comparison.families import FAMILIES, build
 from comparison.race import race
 from comparison.report import draw, load, save, write
 
 from pixelar.data import MNIST, Digits, ImageData
+from pixelar.errors import PixelarError
 
 DOCS = Path(__file__).parents[1] / "docs"
 DATA = {"digits": (Digits, 17, 20_000), "mnist": (MNIST, 256, 200_000)}  # levels, parameters
+
+
+def above_zero(text: str) -> float:
+    """Reads a number above zero, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0; got {text!r}")
+    return number
 
 
 def main() -> None:
@@ -31,15 +45,17 @@ def main() -> None:
     parser.add_argument("data", nargs="?", choices=DATA)
     parser.add_argument("nets", nargs="*", metavar="NET", help=", ".join(FAMILIES))
     parser.add_argument("--root", default="data")
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--parameters", type=int, help="of each net")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--limit", type=int, default=1000, help="images to validate and test with")
+    parser.add_argument("--seconds", type=above_zero, default=60)
+    parser.add_argument("--parameters", type=positive, help="of each net")
+    parser.add_argument("--batch-size", type=positive, default=32)
+    parser.add_argument("--lr", type=above_zero, default=2e-3)
+    parser.add_argument("--threads", type=positive, default=1)
+    parser.add_argument(
+        "--limit", type=positive, default=1000, help="images to validate and test with"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="JSON")
     parser.add_argument("--document", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     unknown = set(options.nets) - set(FAMILIES)
     if unknown or not (options.data or options.document):
         parser.error(
@@ -56,10 +72,13 @@ def main() -> None:
     kind, levels, parameters = DATA[options.data]
     data: ImageData = kind() if kind is Digits else kind(root=options.root)
     parameters = options.parameters or parameters
-    images = {
-        split: data.split(split).images[: None if split == "train" else options.limit]
-        for split in ("train", "val", "test")
-    }
+    try:
+        images = {
+            split: data.split(split).images[: None if split == "train" else options.limit]
+            for split in ("train", "val", "test")
+        }
+    except PixelarError as error:
+        parser.error(str(error))
     path = options.output or DOCS / "comparison" / f"{options.data}.json"
     protocol = {
         "data": f"{options.data} ({len(images['train']):,} training images, {levels} levels)",

@@ -96,3 +96,20 @@ def test_every_net_is_compared(tmp_path: Path) -> None:
         assert 1000 < result["numbers"]["parameters"] < 9000
         assert len(result["depends"]) == len(result["moves"]) == 8
     assert {p.name for p in tmp_path.glob("*.png")} == {"digits-curves.png", "digits-context.png"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "name the data: digits, mnist"),
+        (["digits", "ImageGTP"], "unknown net: ImageGTP; known: PixelCNN, GatedPixelCNN"),
+        (["mnist", "--root", "nowhere"], "there is no complete copy in nowhere/MNIST/raw"),
+        (["digits", "--seconds", "0"], "argument --seconds: must be a number above 0; got '0'"),
+        (["digits", "--lr", "x"], "argument --lr: must be a number above 0; got 'x'"),
+    ],
+)
+def test_mistakes_of_the_comparison_are_explained(options: list[str], message: str) -> None:
+    command = [sys.executable, ROOT / "scripts" / "compare.py", *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
