@@ -2,10 +2,8 @@
 
 A pixel of a single image is so little work that most of the time goes by between the operations.
 With numba (`pip install 'pixelar[fast]'`) one call does a row; the vertical stack stays with torch.
-Numba compiles at the first use, for some seconds, and keeps the result on disk.
 """
 
-import importlib.util
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -17,13 +15,14 @@ from torch import Tensor
 from pixelar.drawing import Draw
 from pixelar.errors import Advice, PixelarError
 from pixelar.heads import Bernoulli, Categorical
+from pixelar.kernels import numba_is_there
 from pixelar.model import PixelModel
 from pixelar.nets import GatedPixelCNN
 
 if TYPE_CHECKING:
     from pixelar.nets.gated_pixelcnn import GatedPixelCNNCache
 
-__all__ = ["can_compile", "compiled_rows", "numba_is_there", "require_kernel", "tell_once"]
+__all__ = ["can_compile", "compiled_rows", "require_kernel", "tell_once"]
 
 MISSING = (
     "numba is not installed, so few images are drawn several times slower than they could be: "
@@ -41,10 +40,6 @@ def can_compile(model: PixelModel, draw: Draw) -> bool:
         and model.device.type == "cpu"
         and next(model.parameters()).dtype in (torch.float32, torch.float64)
     )
-
-
-def numba_is_there() -> bool:
-    return importlib.util.find_spec("numba") is not None
 
 
 def require_kernel(model: PixelModel, draw: Draw) -> None:
@@ -81,7 +76,7 @@ def compiled_rows(
     Yields:
         After each row, how many sites are drawn.
     """
-    from pixelar.kernels import gated_row
+    from pixelar.kernels.gated_row import gated_row
 
     net = model.net
     assert isinstance(net, GatedPixelCNN)

@@ -23,15 +23,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pixelar.compiled import (
-    can_compile,
-    compiled_rows,
-    numba_is_there,
-    require_kernel,
-    tell_once,
-)
+from pixelar.compiled import can_compile, compiled_rows, require_kernel, tell_once
 from pixelar.drawing import Draw, Drawing, uniforms
 from pixelar.errors import PixelarError, did_you_mean
+from pixelar.kernels import numba_is_there
 from pixelar.known import known_symbols
 from pixelar.methods import Method, choose_method, ordered
 from pixelar.model import PixelModel, evaluating

@@ -1,11 +1,14 @@
 """What every head must be: normalised, consistent with its walk, and sound at the extremes."""
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 import zoo
 
 from pixelar.errors import PixelarError
 from pixelar.heads import HEADS, Head, LogisticMixture
+from pixelar.heads.logistic_mixture import eagerly, pmf_by_kernel, pmf_by_torch
 
 # levels and symbols per site that a head is tried at
 SIZES = {
@@ -158,6 +161,43 @@ def test_mixture_weights_follow_the_channels_seen() -> None:
     pmf = head.log_pmf(params, torch.tensor([red])).exp()
     assert pmf[150:].sum() > 0.999
     assert head.log_pmf(params, torch.empty(0, dtype=torch.long)).exp()[150:].sum() < 0.501
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+@pytest.mark.parametrize("sharpness", SHARPNESS)
+@pytest.mark.parametrize("sites_at_once", [1, 40, 100])  # the machine code takes 64 at a time
+@pytest.mark.parametrize(("levels", "symbols"), SIZES["LogisticMixture"])
+def test_mixture_in_machine_code_is_the_one_in_torch(
+    levels: int, symbols: int, sites_at_once: int, sharpness: float
+) -> None:
+    head = LogisticMixture(levels, symbols, components=3)
+    params, x = (
+        t.repeat(3, 1)[4 - min(4, sites_at_once) :][:sites_at_once] for t in sites(head, sharpness)
+    )
+    exact, params = params.double().requires_grad_(), params.requires_grad_()
+    slow, fast = eagerly(exact, x, head, False), eagerly(params, x, head, True)
+    torch.testing.assert_close(fast.double(), slow, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        torch.autograd.grad(fast.sum(), params)[0].double(),
+        torch.autograd.grad(slow.sum(), exact)[0],
+        rtol=1e-3,
+        atol=1e-3,
+    )
+    for s in range(symbols):
+        slow = pmf_by_torch(exact.detach(), x[:, :s], head)
+        fast = pmf_by_kernel(params.detach(), x[:, :s], head)
+        torch.testing.assert_close(fast.double(), slow, rtol=1e-4, atol=1e-4)
+
+
+def test_a_parameter_that_is_no_number_makes_no_likelihood() -> None:
+    """Training stops at a loss that is no number; it must not be hidden."""
+    head = LogisticMixture(256, 3, components=2)
+    params, x = sites(head, 1.0)
+    for p in range(head.num_params):
+        broken = params.clone()
+        broken[7, p] = torch.nan
+        found = head.log_prob(broken, x)
+        assert found[7].isnan() and found[8:].isfinite().all()
 
 
 def test_bad_arguments_are_explained() -> None:

@@ -12,27 +12,28 @@ With p and q the upper and lower edge in units of τ, σ(p) - σ(q) = σ(p) σ(-
 without cancellation, and p - q = δ/τ does not depend on x: the form is exact for every bin, at any
 sharpness, in value and in gradient.
 
+In float32 on a CPU and with numba (`pip install 'pixelar[fast]'`), machine code computes the same,
+some ten times as quickly.
+
 References:
     PixelCNN++ (Salimans et al., 2017), https://arxiv.org/abs/1701.05517
 """
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pixelar.errors import PixelarError
 from pixelar.heads.base import Head, at_least_float32
+from pixelar.kernels import numba_is_there
 
 __all__ = ["LogisticMixture"]
 
-LOG_SCALE_RANGE = (
-    -7.0,
-    7.0,
-)  # at V = 256, from 1/9 of a bin's width to 1,000 times the whole range
-
-
+# at V = 256, from 1/9 of a bin's width to 1,000 times the whole range
+LOG_SCALE_RANGE = (-7.0, 7.0)
 AT_ONCE = 2**15  # numbers of all components and channels, for a few such tensors to fit the cache
 
 
@@ -65,29 +66,16 @@ class LogisticMixture(Head):
         symbols = x.expand(*lead, -1).reshape(-1, self.symbols)
         # parts that fit the cache are quicker than what a compiler makes of the whole on a CPU
         find = eagerly if by_site.device.type == "cpu" else SiteLogProb.apply
-        found: Tensor = find(by_site, symbols, self)
+        found: Tensor = find(by_site, symbols, self, has_kernel(by_site))
         return found.view(lead)
 
     @torch.no_grad()
     def log_pmf(self, params: Tensor, prefix: Tensor) -> Tensor:
-        s, half = prefix.shape[-1], self.half_bin
+        lead, s = params.shape[:-1], prefix.shape[-1]
         by_site = at_least_float32(params).reshape(-1, self.num_params)
-        weights, means, log_scales, couplings = self.split(by_site.T.contiguous())
-        log_scales, couplings = log_scales.clamp(*LOG_SCALE_RANGE), couplings.tanh()
-        symbols = prefix.expand(*params.shape[:-1], s).reshape(means.shape[-1], s).T
-        values = self.scaled(symbols, means)  # (s, N)
-        # the symbols already seen tell which component the site came from
-        for r in range(s):
-            centred = values[r] - means[:, r] - pull(couplings, values, r)
-            edges = symbols[r] == 0, symbols[r] == self.levels - 1
-            weights = weights + log_mass(centred, log_scales[:, r], *edges, half)
-        levels = torch.arange(self.levels, device=params.device)  # (V,)
-        mean = means[:, s] + pull(couplings, values, s)  # (K, N)
-        centred = self.scaled(levels, means) - mean[..., None]  # (K, N, V)
-        edges = levels == 0, levels == self.levels - 1
-        log_bins = log_mass(centred, log_scales[:, s, :, None], *edges, half)
-        found = torch.logsumexp(weights.log_softmax(0)[..., None] + log_bins, 0)
-        return found.view(*params.shape[:-1], self.levels)
+        symbols = prefix.expand(*lead, s).reshape(len(by_site), s)
+        find = pmf_by_kernel if has_kernel(by_site) else pmf_by_torch
+        return find(by_site, symbols, self).view(*lead, self.levels)
 
     @property
     def half_bin(self) -> float:
@@ -111,6 +99,49 @@ class LogisticMixture(Head):
     def scaled(self, x: Tensor, like: Tensor) -> Tensor:
         """Returns symbols on the scale [-1, 1]."""
         return x.to(like.dtype) * (2 / (self.levels - 1)) - 1
+
+
+def has_kernel(params: Tensor) -> bool:
+    """Returns whether there is machine code for parameters."""
+    return params.device.type == "cpu" and params.dtype == torch.float32 and numba_is_there()
+
+
+def pmf_by_kernel(params: Tensor, symbols: Tensor, head: LogisticMixture) -> Tensor:
+    """Returns what `pmf_by_torch` does, by machine code."""
+    from pixelar.kernels.logistic_mixture import log_pmf
+
+    found = params.new_empty(len(params), head.levels)
+    sizes = head.components, head.symbols
+    log_pmf(
+        *arrays(params, symbols.long()), *sizes, *map(np.float32, LOG_SCALE_RANGE), *arrays(found)
+    )
+    return found
+
+
+def pmf_by_torch(params: Tensor, symbols: Tensor, head: LogisticMixture) -> Tensor:
+    """Returns the log-probabilities (N, V) of the symbol after the symbols (N, s), given parameters
+    (N, P).
+    """
+    s, half = symbols.shape[1], head.half_bin
+    weights, means, log_scales, couplings = head.split(params.T.contiguous())
+    log_scales, couplings = log_scales.clamp(*LOG_SCALE_RANGE), couplings.tanh()
+    values = head.scaled(symbols.T, means)  # (s, N)
+    # the symbols already seen tell which component the site came from
+    for r, symbol in enumerate(symbols.T):
+        centred = values[r] - means[:, r] - pull(couplings, values, r)
+        edges = symbol == 0, symbol == head.levels - 1
+        weights = weights + log_mass(centred, log_scales[:, r], *edges, half)
+    levels = torch.arange(head.levels, device=params.device)  # (V,)
+    mean = means[:, s] + pull(couplings, values, s)  # (K, N)
+    centred = head.scaled(levels, means) - mean[..., None]  # (K, N, V)
+    edges = levels == 0, levels == head.levels - 1
+    log_bins = log_mass(centred, log_scales[:, s, :, None], *edges, half)
+    return torch.logsumexp(weights.log_softmax(0)[..., None] + log_bins, 0)
+
+
+def arrays(*tensors: Tensor) -> list[np.ndarray]:
+    """Returns tensors as the machine code takes them; it writes into what is contiguous."""
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
 def pull(couplings: Tensor, values: Tensor, s: int) -> Tensor:
@@ -185,31 +216,41 @@ class SiteLogProb(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, params: Tensor, symbols: Tensor, head: LogisticMixture) -> Tensor:  # noqa: ANN401
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        params: Tensor,
+        symbols: Tensor,
+        head: LogisticMixture,
+        by_kernel: bool,
+    ) -> Tensor:
         with_gradient = ctx.needs_input_grad[0]
         found = params.new_empty(len(params))
-        gradient = torch.empty_like(params) if with_gradient else None
-        for part in parts(params, head):
+        gradient = params.new_empty(len(params) if with_gradient else 0, params.shape[1])
+        if by_kernel:
+            from pixelar.kernels.logistic_mixture import log_prob
+
+            sizes, limits = (head.components, head.levels), map(np.float32, LOG_SCALE_RANGE)
+            log_prob(*arrays(params, symbols.long()), *sizes, *limits, *arrays(found, gradient))
+        for part in [] if by_kernel else parts(params, head):
             # sites last in memory, so that every operation runs along them
             turned, x = params[part].T.contiguous(), symbols[part].T.contiguous()
             found[part], by_params = one_part(turned, x, head, with_gradient)
-            if gradient is not None:
+            if with_gradient:
                 gradient[part] = by_params.T
-        if gradient is not None:
-            ctx.save_for_backward(gradient)
+        ctx.save_for_backward(gradient)
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         (gradient,) = ctx.saved_tensors
-        return gradient * grad[:, None], None, None
+        return gradient * grad[:, None], None, None, None
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def eagerly(params: Tensor, symbols: Tensor, head: LogisticMixture) -> Tensor:
+def eagerly(params: Tensor, symbols: Tensor, head: LogisticMixture, by_kernel: bool) -> Tensor:
     """Applies `SiteLogProb` outside of any compiled graph."""
-    found: Tensor = SiteLogProb.apply(params, symbols, head)
+    found: Tensor = SiteLogProb.apply(params, symbols, head, by_kernel)
     return found
 
 

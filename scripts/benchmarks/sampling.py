@@ -7,8 +7,8 @@ import torch
 import pixelar
 from benchmarks.measure import Case, Row, Settings, evaluating, interleave, ratio
 from benchmarks.models import NETS, build
-from pixelar.compiled import numba_is_there
 from pixelar.completion import Walk, complete
+from pixelar.kernels import numba_is_there
 from pixelar.model import PixelModel
 from pixelar.nets import GatedPixelCNN, Net
 from pixelar.parallel import looks_ahead

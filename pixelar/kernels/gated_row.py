@@ -1,10 +1,11 @@
-"""Numba's part of `pixelar.compiled`; importing it needs numba."""
+"""A row of a Gated PixelCNN's walk in machine code, for `pixelar.compiled`."""
 
 import math
-from collections.abc import Callable
 
 import numba
 import numpy as np
+
+from pixelar.kernels import compiled
 
 __all__ = ["gated_row"]
 
@@ -14,7 +15,7 @@ LN2_HIGH = 0.693145751953125  # so few bits that its product with a whole number
 LN2_LOW = 1.42860682030941723212e-6  # log(2) less that
 
 
-@numba.njit(fastmath=FAST)
+@numba.njit(fastmath=FAST, error_model="numpy")
 def _multiply(x, matrix, start, y):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Writes start + x @ matrix.T into y (B, m), given x (B, n), matrix (m, n) and start (B, m).
 
@@ -52,7 +53,7 @@ def _multiply(x, matrix, start, y):  # type: ignore[no-untyped-def] # noqa: ANN0
             y[b, q] += start[b, q]
 
 
-@numba.njit(fastmath=FAST)
+@numba.njit(fastmath=FAST, error_model="numpy")
 def _exp(x, y):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Writes the exponentials of x (n,) into y (n,), float64, in a form that is done in vectors.
 
@@ -73,7 +74,7 @@ def _exp(x, y):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
         y[q] = y[q] * series if value > -700 else 0.0
 
 
-@numba.njit(fastmath=FAST)
+@numba.njit(fastmath=FAST, error_model="numpy")
 def _draw(params, uniform, masses):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Returns the level at which the cumulative mass passes a uniform number; a single parameter is
     the logit of two levels. `masses` is room for a number for each level.
@@ -90,15 +91,7 @@ def _draw(params, uniform, masses):  # type: ignore[no-untyped-def] # noqa: ANN0
     return level
 
 
-def compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """Compiles a function; keeps the result on disk where there is a place for it."""
-    try:
-        return numba.njit(fastmath=FAST, cache=True)(function)
-    except RuntimeError:
-        return numba.njit(fastmath=FAST)(function)
-
-
-@compiled
+@compiled(FAST)
 def gated_row(  # type: ignore[no-untyped-def] # noqa: ANN201
     row,  # noqa: ANN001
     begin,  # noqa: ANN001

@@ -1,0 +1,33 @@
+"""Machine code for what goes by in too many small operations; each part needs numba to be imported.
+
+Numba compiles at the first use, for some seconds, and keeps the result on disk.
+"""
+
+import functools
+import importlib.util
+from collections.abc import Callable
+
+__all__ = ["compiled", "numba_is_there"]
+
+
+@functools.cache
+def numba_is_there() -> bool:
+    """Returns whether `pip install 'pixelar[fast]'` was done."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def compiled(fastmath: set[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Returns a decorator that compiles a function; numba keeps the result on disk where there is a
+    place for it.
+    """
+    import numba
+
+    compile = functools.partial(numba.njit, fastmath=fastmath, error_model="numpy", nogil=True)
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        try:
+            return compile(cache=True)(function)
+        except RuntimeError:
+            return compile()(function)
+
+    return decorate
