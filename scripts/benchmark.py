@@ -1,12 +1,13 @@
 """Measures pixelar against itself and others, in turns in one process.
 
-    python scripts/benchmark.py                        all suites, about half an hour on one thread
+    python scripts/benchmark.py                        all suites, about two hours on one thread
     python scripts/benchmark.py sampling loss          some of them
+    python scripts/benchmark.py pixels --nets LMConv   some of the nets, where a suite has them all
     python scripts/benchmark.py --device cuda
     python scripts/benchmark.py --document             docs/performance.md and README from the JSON
 
-Results are added to the JSON file, so that suites may be run one by one. Nothing else should run
-meanwhile.
+Results are added to the JSON file case by case, so that suites may be run one by one, and stopped.
+Nothing else should run meanwhile.
 """
 
 import argparse
@@ -18,7 +19,8 @@ import torch
 from benchmarks import GROUPS, SUITES
 from benchmarks.arguments import positive
 from benchmarks.document import write
-from benchmarks.measure import Settings, environment
+from benchmarks.measure import Row, Settings, environment
+from benchmarks.models import NETS
 from benchmarks.report import draw, load, save, text
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -35,11 +37,19 @@ def device(name: str) -> torch.device:
     return found
 
 
+def joined(rows: list[Row], row: Row) -> list[Row]:
+    """Returns rows with one more, in the place of an earlier one of the same case."""
+    found = {each.case: each for each in rows}
+    found[row.case] = row
+    return list(found.values())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join((*SUITES, *GROUPS)))
+    parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS), metavar="NET")
     parser.add_argument("--device", type=device, default="cpu")
     parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--repeats", type=positive, default=5)
@@ -59,17 +69,20 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp()) if options.tiny else kept.parent
     output = options.output or folder / kept.name
     torch.set_num_threads(options.threads)
-    settings = Settings(options.device, 1 if options.tiny else options.repeats, options.tiny)
+    repeats = 1 if options.tiny else options.repeats
+    settings = Settings(options.device, repeats, options.tiny, tuple(options.nets))
     about = environment(settings)
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     for name in suites or SUITES:
         print(f"\n== {name}: min / median / max, and the ratio to the reference", flush=True)
-        rows = []
+        measured = []
         for row in SUITES[name](settings):
-            rows.append(row)
             print(text([row]), flush=True)
-        _, earlier = load(output) if output.is_file() else ({}, {})
-        save(output, about, {**earlier, **({name: rows} if rows else {})})
+            measured.append(row)
+            _, earlier = load(output) if output.is_file() else ({}, {})
+            save(output, about, {**earlier, name: joined(earlier.get(name, []), row)})
+        if measured and len(settings.nets) == len(NETS):  # what has no case any more goes
+            save(output, about, {**load(output)[1], name: measured})
     print(f"\n{output}")
     _, results = load(output)
     print("\n".join(map(str, draw(results, output.parent))))

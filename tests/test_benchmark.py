@@ -42,6 +42,15 @@ def test_every_suite_runs(tmp_path: Path) -> None:
     )
 
 
+def test_nets_are_added_to_what_is_there(tmp_path: Path) -> None:
+    output = tmp_path / "found.json"
+    for nets in (["PixelCNN"], ["RasterRNN", "PixelCNN"]):
+        command = [sys.executable, SCRIPT, "pixels", "--tiny", "-o", output, "--nets", *nets]
+        subprocess.run(command, capture_output=True, check=True, timeout=300)
+    cases = [row["case"] for row in json.loads(output.read_text())["suites"]["pixels"]]
+    assert cases == [f"{net}, {n}×{n}" for net in ("PixelCNN", "RasterRNN") for n in (4, 6)]
+
+
 def test_the_document_is_what_was_measured(tmp_path: Path) -> None:
     """Writing it again changes nothing."""
     docs = tmp_path / "docs"

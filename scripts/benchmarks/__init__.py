@@ -8,7 +8,7 @@ from benchmarks.evaluation import evaluation, loading
 from benchmarks.loss import loss
 from benchmarks.measure import Row, Settings
 from benchmarks.sampling import parallel, sampling
-from benchmarks.scaling import batches, depths, pixels
+from benchmarks.scaling import batches, depths, pixels, sparse
 from benchmarks.training import convolution, training
 from benchmarks.transformer import transformer
 
@@ -26,5 +26,6 @@ SUITES: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "pixels": pixels,
     "batches": batches,
     "depths": depths,
+    "sparse": sparse,
 }
-GROUPS = {"scaling": ("pixels", "batches", "depths")}
+GROUPS = {"scaling": ("pixels", "batches", "depths", "sparse")}

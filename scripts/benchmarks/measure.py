@@ -29,11 +29,13 @@ class Settings:
         device: Where the models are.
         repeats: How often each contender is run.
         tiny: Whether everything is so small that it only shows that the suites run.
+        nets: Those that the suites of all nets go through.
     """
 
     device: torch.device
     repeats: int
     tiny: bool
+    nets: tuple[str, ...]
 
 
 @dataclass(frozen=True)

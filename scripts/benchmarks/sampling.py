@@ -6,7 +6,7 @@ import torch
 
 import pixelar
 from benchmarks.measure import Case, Row, Settings, evaluating, interleave, ratio
-from benchmarks.models import NETS, build
+from benchmarks.models import build
 from pixelar.completion import Walk, complete
 from pixelar.kernels import numba_is_there
 from pixelar.model import PixelModel
@@ -20,7 +20,7 @@ __all__ = ["parallel", "sampling"]
 def sampling(settings: Settings) -> Iterator[Row]:
     """Times of whole samples, in forwards of the same batch."""
     side, batches = (6, (1, 2)) if settings.tiny else (28, (1, 16, 64))
-    for name in NETS:
+    for name in settings.nets:
         model = build(settings, name, side)
         for batch in batches:
             yield _sample(settings, model, f"{name} {side}×{side}, batch {batch}", batch)

@@ -1,17 +1,22 @@
 """How time and memory grow: with the number of pixels, with the batch, with the depth."""
 
+import copy
+import functools
 import math
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import Row, Settings, evaluating, interleave
-from benchmarks.models import DEPTHS, NETS, build
+from benchmarks.measure import Case, Row, Settings, evaluating, interleave
+from benchmarks.models import DEPTHS, build
 from pixelar.memory import bytes_of
 from pixelar.model import PixelModel
+from pixelar.nets.base import Cache
 from pixelar.sampling import sample
 
-__all__ = ["THEORY", "batches", "depths", "exponent", "pixels"]
+__all__ = ["THEORY", "batches", "depths", "exponent", "pixels", "sparse"]
 
 # of the number of pixels: a forward, a cached sample, the bytes of a cache
 THEORY = {
@@ -36,7 +41,7 @@ THEORY = {
 def pixels(settings: Settings) -> Iterator[Row]:
     """Images of several sizes."""
     sides = (4, 6) if settings.tiny else (8, 16, 32, 64)
-    for name in NETS:
+    for name in settings.nets:
         for side in sides:
             row = _measure(settings, build(settings, name, side), 4, f"{name}, {side}×{side}")
             row.numbers["pixels"] = side * side
@@ -45,7 +50,7 @@ def pixels(settings: Settings) -> Iterator[Row]:
 
 def batches(settings: Settings) -> Iterator[Row]:
     """Batches of several sizes."""
-    for name in NETS:
+    for name in settings.nets:
         model = build(settings, name, 6 if settings.tiny else 28)
         for batch in (1, 2) if settings.tiny else (1, 4, 16, 64):
             row = _measure(settings, model, batch, f"{name}, batch {batch}")
@@ -55,7 +60,7 @@ def batches(settings: Settings) -> Iterator[Row]:
 
 def depths(settings: Settings) -> Iterator[Row]:
     """Nets of several depths."""
-    for name in NETS:
+    for name in settings.nets:
         for depth in (1, 2) if settings.tiny else (2, 4, 8, 16):
             model = build(
                 settings, name, 6 if settings.tiny else 28, **{DEPTHS.get(name, "depth"): depth}
@@ -63,6 +68,49 @@ def depths(settings: Settings) -> Iterator[Row]:
             row = _measure(settings, model, 4, f"{name}, depth {depth}")
             row.numbers["depth"] = depth
             yield row
+
+
+def sparse(settings: Settings) -> Iterator[Row]:
+    """Sparse and dense attention over long sequences, in which each colour is a site."""
+    last = 2 if settings.tiny else 64
+    for side in (4,) if settings.tiny else (16, 32, 64):
+        models = {
+            kind: build(settings, name, side, channels=3, scan="subpixel")
+            for kind, name in (("dense", "ImageGPT"), ("sparse", "SparseTransformer"))
+        }
+        forward: dict[str, Case] = {}
+        steps: dict[str, Case] = {}
+        work: dict[str, float | int | str] = {}
+        for kind, model in models.items():
+            x = torch.randint(256, (1, *model.scan.shape), device=model.device)
+            cache = model.net.init_cache(x)
+            sites = range(model.scan.sites - last, model.scan.sites)
+            with evaluating(model):
+                model.net.prefill(x, sites.start, cache)
+            forward[kind] = functools.partial(model.net, x)
+            steps[kind] = functools.partial(_walk, model, x, sites, cache)
+            work[f"{kind}: GFLOP of products in attention"] = _attention(model) / 1e9
+        case = f"3×{side}×{side}, {model.scan.sites} sites"
+        with torch.no_grad():
+            yield Row(f"{case}, forward", "dense", interleave(settings, forward), work)
+            yield Row(f"{case}, last {last} steps", "dense", interleave(settings, steps))
+
+
+def _walk(model: PixelModel, x: torch.Tensor, sites: range, cache: Cache) -> None:
+    for t in sites:
+        model.net.step(x, t, cache)
+
+
+def _attention(model: PixelModel) -> float:
+    """Returns the operations of a forward's attention. What is masked within a block counts as if
+    it were computed.
+    """
+    empty = copy.deepcopy(model).to("meta")
+    x = torch.empty(1, *model.scan.shape, dtype=torch.long, device="meta")
+    # so that attention is made of products, which are counted
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        empty.net(x)
+    return float(counter.get_flop_counts()["Global"].get(torch.ops.aten.bmm, 0))
 
 
 def _measure(settings: Settings, model: PixelModel, batch: int, case: str) -> Row:
