@@ -1,22 +1,22 @@
 """A row of a Gated PixelCNN's walk in machine code, for `pixelar.compiled`."""
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
+from numba.extending import overload
 
 from pixelar.kernels import compiled
+from pixelar.kernels.arithmetic import exp
 
 __all__ = ["gated_row"]
 
 FAST = {"contract", "reassoc", "nsz", "arcp"}  # infinities and nan keep their meaning
-LOG2_E = 1 / math.log(2)
-LN2_HIGH = 0.693145751953125  # so few bits that its product with a whole number is exact
-LN2_LOW = 1.42860682030941723212e-6  # log(2) less that
 
 
 @numba.njit(fastmath=FAST, error_model="numpy")
-def _multiply(x, matrix, start, y):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _multiply(x: Any, matrix: Any, start: Any, y: Any) -> Any:
     """Writes start + x @ matrix.T into y (B, m), given x (B, n), matrix (m, n) and start (B, m).
 
     For four images and four outputs at once, whose sixteen sums stay in registers; what is left
@@ -53,29 +53,28 @@ def _multiply(x, matrix, start, y):  # type: ignore[no-untyped-def] # noqa: ANN0
             y[b, q] += start[b, q]
 
 
-@numba.njit(fastmath=FAST, error_model="numpy")
-def _exp(x, y):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Writes the exponentials of x (n,) into y (n,), float64, in a form that is done in vectors.
+def _exp(x: Any, y: Any) -> Any:
+    """Writes the exponentials of x (n,) into y (n,), of any type, to the precision of x."""
+    raise NotImplementedError  # numba takes one of those below
 
-    exp(x) = 2^k exp(r) with a whole k and |r| ≤ log(2) / 2: 2^k is put together from its bits, and
-    the power series of exp(r) is exact with thirteen terms.
-    """
-    bits = y.view(np.int64)
+
+@overload(_exp, jit_options={"fastmath": FAST, "error_model": "numpy"})
+def _exp_of(x: Any, y: Any) -> Any:
+    return _exp_in_single if x.dtype == numba.float32 else _exp_in_double
+
+
+def _exp_in_single(x: Any, y: Any) -> Any:
     for q in range(x.shape[0]):
-        k = np.floor(min(max(np.float64(x[q]) * LOG2_E, -1022.0), 1022.0) + 0.5)
-        bits[q] = (np.int64(k) + 1023) << 52
+        y[q] = exp(x[q])
+
+
+def _exp_in_double(x: Any, y: Any) -> Any:
     for q in range(x.shape[0]):
-        value = np.float64(x[q])
-        k = np.floor(min(max(value * LOG2_E, -1022.0), 1022.0) + 0.5)
-        r = value - k * LN2_HIGH - k * LN2_LOW
-        series = 1.0
-        for n in range(12, 0, -1):
-            series = 1 + series * r / n
-        y[q] = y[q] * series if value > -700 else 0.0
+        y[q] = math.exp(x[q])
 
 
 @numba.njit(fastmath=FAST, error_model="numpy")
-def _draw(params, uniform, masses):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _draw(params: Any, uniform: Any, masses: Any) -> Any:
     """Returns the level at which the cumulative mass passes a uniform number; a single parameter is
     the logit of two levels. `masses` is room for a number for each level.
     """
@@ -92,27 +91,27 @@ def _draw(params, uniform, masses):  # type: ignore[no-untyped-def] # noqa: ANN0
 
 
 @compiled(FAST)
-def gated_row(  # type: ignore[no-untyped-def] # noqa: ANN201
-    row,  # noqa: ANN001
-    begin,  # noqa: ANN001
-    noise,  # noqa: ANN001
-    keep,  # noqa: ANN001
-    given,  # noqa: ANN001
-    zero,  # noqa: ANN001
-    maps,  # noqa: ANN001
-    links,  # noqa: ANN001
-    dilations,  # noqa: ANN001
-    stem,  # noqa: ANN001
-    stem_bias,  # noqa: ANN001
-    horizontal,  # noqa: ANN001
-    out,  # noqa: ANN001
-    out_bias,  # noqa: ANN001
-    hidden,  # noqa: ANN001
-    hidden_bias,  # noqa: ANN001
-    shapes,  # noqa: ANN001
-    last,  # noqa: ANN001
-    last_bias,  # noqa: ANN001
-):
+def gated_row(
+    row: Any,
+    begin: Any,
+    noise: Any,
+    keep: Any,
+    given: Any,
+    zero: Any,
+    maps: Any,
+    links: Any,
+    dilations: Any,
+    stem: Any,
+    stem_bias: Any,
+    horizontal: Any,
+    out: Any,
+    out_bias: Any,
+    hidden: Any,
+    hidden_bias: Any,
+    shapes: Any,
+    last: Any,
+    last_bias: Any,
+) -> None:
     """Draws a row of all images, from column `begin` on.
 
     Matrices go from their last dimension to the one before.
@@ -139,7 +138,8 @@ def gated_row(  # type: ignore[no-untyped-def] # noqa: ANN201
     pixels = np.empty((batch, stem_taps), maps.dtype)
     window = np.zeros((batch, taps * features), maps.dtype)
     both = np.empty((batch, 2 * features), maps.dtype)
-    sigmoids = np.empty(2 * features, np.float64)
+    sigmoids = np.empty(2 * features, maps.dtype)
+    one = maps.dtype.type(1)
     gate = np.empty((batch, features), maps.dtype)
     params = np.empty((batch, last.shape[0]), maps.dtype)
     masses = np.empty(last.shape[0], np.float64)
@@ -162,8 +162,8 @@ def gated_row(  # type: ignore[no-untyped-def] # noqa: ANN201
             for b in range(batch):
                 _exp(-both[b], sigmoids)
                 for q in range(features):
-                    a, s = 1 / (1 + sigmoids[q]), 1 / (1 + sigmoids[features + q])
-                    gate[b, q] = s - 2 * a * s  # minus the gate, as `out` has it
+                    a, s = one / (one + sigmoids[q]), one / (one + sigmoids[features + q])
+                    gate[b, q] = s - (a + a) * s  # minus the gate, as `out` has it
             _multiply(gate, out[k], maps[k, j] + out_bias[k], maps[k + 1, j])
         read = np.maximum(maps[depth, j], 0)
         at = wide = 0

@@ -8,92 +8,20 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba.extending import intrinsic
 
 from pixelar.kernels import compiled
+from pixelar.kernels.arithmetic import FAST, exp, log, one_minus_exp, tanh
 
 __all__ = ["log_pmf", "log_prob"]
 
-FAST = {"contract", "nsz"}  # infinities and nan keep their meaning, and sums their order
 SITES = 64  # at a time
 F = np.float32
-ONE, TWO, HALF, ZERO = F(1), F(2), F(0.5), F(0)
+ONE, TWO, ZERO = F(1), F(2), F(0)
 INFINITE = F(3e38)  # where an edge is missing
-LOG2_E = F(1.4426950408889634)
-LN2_HIGH, LN2_LOW = F(0.693145751953125), F(1.42860682030941723212e-6)  # the first has few bits
-MANTISSA = F(2**23)
-ROOT_HALF = F(0.7071067811865476)
-
-
-@intrinsic
-def _as_float(context, bits):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Reads 32 bits as a float32."""
-
-    def code(context, builder, signature, args):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-        return builder.bitcast(args[0], ir.FloatType())
-
-    return numba.float32(numba.int32), code
-
-
-@intrinsic
-def _as_bits(context, value):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Reads a float32 as 32 bits."""
-
-    def code(context, builder, signature, args):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-        return builder.bitcast(args[0], ir.IntType(32))
-
-    return numba.int32(numba.float32), code
 
 
 @numba.njit(fastmath=FAST, error_model="numpy", forceinline=True)
-def _parts_of_exp(x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Returns 2^k and e^r - 1 with x = k log(2) + r, a whole k and |r| ≤ log(2) / 2."""
-    x = min(max(x, F(-87)), F(87))
-    k = np.floor(x * LOG2_E + HALF)
-    r = (x - k * LN2_HIGH) - k * LN2_LOW
-    series = F(1 / 720) + r * F(1 / 5040)
-    series = F(1 / 24) + r * (F(1 / 120) + r * series)
-    series = r + r * r * (HALF + r * (F(1 / 6) + r * series))
-    power: Any = _as_float(np.int32((k + F(127)) * MANTISSA))  # type: ignore[call-arg]
-    return power, series
-
-
-@numba.njit(fastmath=FAST, error_model="numpy", forceinline=True)
-def _exp(x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    power, series = _parts_of_exp(x)
-    return power + power * series
-
-
-@numba.njit(fastmath=FAST, error_model="numpy", forceinline=True)
-def _one_minus_exp(x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Returns 1 - e^x, to full precision also where x is small."""
-    power, series = _parts_of_exp(x)
-    return (ONE - power) - power * series
-
-
-@numba.njit(fastmath=FAST, error_model="numpy", forceinline=True)
-def _log(x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Returns log(x), by x = 2^k f and log(f) = 2 artanh((f - 1) / (f + 1)); x must be normal."""
-    bits: Any = _as_bits(x * F(1 / ROOT_HALF))  # type: ignore[call-arg]
-    k = F(np.int32(bits >> 23) - 127)
-    f: Any = _as_float(np.int32((bits & 0x007FFFFF) | 0x3F800000))
-    f *= ROOT_HALF
-    z = (f - ONE) / (f + ONE)
-    square = z * z
-    series = F(2 / 5) + square * (F(2 / 7) + square * F(2 / 9))
-    series = TWO * z + z * square * (F(2 / 3) + square * series)
-    return k * LN2_HIGH + (k * LN2_LOW + series)
-
-
-@numba.njit(fastmath=FAST, error_model="numpy", forceinline=True)
-def _tanh(x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    less = _one_minus_exp(-TWO * abs(x))
-    return np.copysign(less / (TWO - less), x)
-
-
-@numba.njit(fastmath=FAST, error_model="numpy", forceinline=True)
-def _bin(centred, sharpness, lowest, highest, half):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _bin(centred: Any, sharpness: Any, lowest: Any, highest: Any, half: Any) -> Any:
     """Returns a bin's mass without the part of its logarithm that is linear, that part, and the
     derivatives of its log-mass by the mean and by the scale's logarithm.
 
@@ -101,11 +29,11 @@ def _bin(centred, sharpness, lowest, highest, half):  # type: ignore[no-untyped-
     """
     p = INFINITE if highest else (centred + half) * sharpness
     q = -INFINITE if lowest else (centred - half) * sharpness
-    at_p, at_q = _exp(-abs(p)), _exp(-abs(q))
+    at_p, at_q = exp(-abs(p)), exp(-abs(q))
     sigmoid_p, sigmoid_q = ONE / (ONE + at_p), ONE / (ONE + at_q)  # of the absolute values
     above = (at_p if p > ZERO else ONE) * sigmoid_p  # σ(-p)
     below = (at_q if q < ZERO else ONE) * sigmoid_q  # σ(q)
-    between = _one_minus_exp(-TWO * half * sharpness)
+    between = one_minus_exp(-TWO * half * sharpness)
     between = ONE if lowest | highest else between
     by_scale = TWO * half * (ONE - between) / between
     by_scale += (centred + half) * above - (centred - half) * below
@@ -115,7 +43,7 @@ def _bin(centred, sharpness, lowest, highest, half):  # type: ignore[no-untyped-
 
 
 @numba.njit(fastmath=FAST, error_model="numpy")
-def _log_softmax(logits, largest, total):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _log_softmax(logits: Any, largest: Any, total: Any) -> Any:
     """Makes logits (K, n) log-probabilities; the others are room for n numbers."""
     largest[:] = -np.inf
     total[:] = 0
@@ -125,25 +53,25 @@ def _log_softmax(logits, largest, total):  # type: ignore[no-untyped-def] # noqa
     for k in range(logits.shape[0]):
         for n in range(logits.shape[1]):
             logits[k, n] -= largest[n]
-            total[n] += _exp(logits[k, n])
+            total[n] += exp(logits[k, n])
     for n in range(logits.shape[1]):
-        total[n] = _log(total[n])
+        total[n] = log(total[n])
     for k in range(logits.shape[0]):
         for n in range(logits.shape[1]):
             logits[k, n] -= total[n]
 
 
 @compiled(FAST)
-def log_prob(  # type: ignore[no-untyped-def] # noqa: ANN201
-    params,  # noqa: ANN001
-    symbols,  # noqa: ANN001
-    components,  # noqa: ANN001
-    levels,  # noqa: ANN001
-    smallest,  # noqa: ANN001
-    largest,  # noqa: ANN001
-    found,  # noqa: ANN001
-    gradient,  # noqa: ANN001
-):
+def log_prob(
+    params: Any,
+    symbols: Any,
+    components: Any,
+    levels: Any,
+    smallest: Any,
+    largest: Any,
+    found: Any,
+    gradient: Any,
+) -> None:
     """Computes log-probabilities of sites, and their gradient.
 
     Arguments:
@@ -187,7 +115,7 @@ def log_prob(  # type: ignore[no-untyped-def] # noqa: ANN201
                 values[s, n] = whole[s, n] * step - ONE
         for p in range(first_coupling, many):
             for n in range(SITES):
-                rows[p, n] = _tanh(rows[p, n])
+                rows[p, n] = tanh(rows[p, n])
         _log_softmax(rows[:components], largest_joint, total)
         largest_joint[:] = -np.inf
         for k in range(components):
@@ -207,7 +135,7 @@ def log_prob(  # type: ignore[no-untyped-def] # noqa: ANN201
                     within = log_scale == rows[scale, n]
                     here, linear, by_mean, by_scale = _bin(
                         centred[n],
-                        _exp(-log_scale),
+                        exp(-log_scale),
                         whole[s, n] == 0,
                         whole[s, n] == levels - 1,
                         half,
@@ -217,22 +145,22 @@ def log_prob(  # type: ignore[no-untyped-def] # noqa: ANN201
                     by[mean, n] = by_mean
                     by[scale, n] = by_scale if within else ZERO
             for n in range(SITES):
-                joint[k, n] += _log(mass[n])
+                joint[k, n] += log(mass[n])
                 largest_joint[n] = max(largest_joint[n], joint[k, n])
         total[:] = 0
         for k in range(components):
             for n in range(SITES):
-                joint[k, n] = _exp(joint[k, n] - largest_joint[n])
+                joint[k, n] = exp(joint[k, n] - largest_joint[n])
                 total[n] += joint[k, n]
         for n in range(SITES):
-            mass[n] = largest_joint[n] + _log(total[n]) + wrong[n]
+            mass[n] = largest_joint[n] + log(total[n]) + wrong[n]
         found[start : start + count] = mass[:count]
         if not with_gradient:
             continue
         for k in range(components):
             for n in range(SITES):
                 joint[k, n] /= total[n]
-                by[k, n] = joint[k, n] - _exp(rows[k, n])
+                by[k, n] = joint[k, n] - exp(rows[k, n])
             for s in range(channels):
                 mean, scale = first_mean + k * channels + s, first_scale + k * channels + s
                 coupling = first_coupling + k * pairs + s * (s - 1) // 2
@@ -241,23 +169,23 @@ def log_prob(  # type: ignore[no-untyped-def] # noqa: ANN201
                     by[scale, n] *= joint[k, n]
                 for r in range(s):
                     for n in range(SITES):
-                        tanh = rows[coupling + r, n]
-                        by[coupling + r, n] = (ONE - tanh * tanh) * by[mean, n] * values[r, n]
+                        slope = ONE - rows[coupling + r, n] * rows[coupling + r, n]
+                        by[coupling + r, n] = slope * by[mean, n] * values[r, n]
         for n in range(count):
             for p in range(many):
                 gradient[start + n, p] = by[p, n] + wrong[n]
 
 
 @compiled(FAST)
-def log_pmf(  # type: ignore[no-untyped-def] # noqa: ANN201
-    params,  # noqa: ANN001
-    symbols,  # noqa: ANN001
-    components,  # noqa: ANN001
-    channels,  # noqa: ANN001
-    smallest,  # noqa: ANN001
-    largest,  # noqa: ANN001
-    found,  # noqa: ANN001
-):
+def log_pmf(
+    params: Any,
+    symbols: Any,
+    components: Any,
+    channels: Any,
+    smallest: Any,
+    largest: Any,
+    found: Any,
+) -> None:
     """Computes the log-probabilities of the next symbol of sites.
 
     Arguments:
@@ -290,20 +218,20 @@ def log_pmf(  # type: ignore[no-untyped-def] # noqa: ANN201
                 mean = params[n, components + at]
                 for r in range(c):
                     coupling = params[n, first_coupling + k * pairs + c * (c - 1) // 2 + r]
-                    mean += _tanh(coupling) * (F(symbols[n, r]) * step - ONE)
-                sharpness = _exp(-min(max(params[n, first_scale + at], smallest), largest))
+                    mean += tanh(coupling) * (F(symbols[n, r]) * step - ONE)
+                sharpness = exp(-min(max(params[n, first_scale + at], smallest), largest))
                 if c < s:
                     x = symbols[n, c]
                     mass, linear, _, _ = _bin(
                         F(x) * step - ONE - mean, sharpness, x == 0, x == levels - 1, half
                     )
-                    logits[k, 0] += linear + _log(mass)
+                    logits[k, 0] += linear + log(mass)
                     continue
                 for v in range(levels):
                     mass, linear, _, _ = _bin(
                         F(v) * step - ONE - mean, sharpness, v == 0, v == levels - 1, half
                     )
-                    joint[k, v] = linear + _log(mass)
+                    joint[k, v] = linear + log(mass)
         _log_softmax(logits, best[:1], total[:1])
         best[:] = -np.inf
         total[:] = 0
@@ -313,6 +241,6 @@ def log_pmf(  # type: ignore[no-untyped-def] # noqa: ANN201
                 best[v] = max(best[v], joint[k, v])
         for k in range(components):
             for v in range(levels):
-                total[v] += _exp(joint[k, v] - best[v])
+                total[v] += exp(joint[k, v] - best[v])
         for v in range(levels):
-            found[n, v] = best[v] + _log(total[v]) + wrong
+            found[n, v] = best[v] + log(total[v]) + wrong

@@ -1,0 +1,45 @@
+"""What the machine code computes with is as exact as float32 can be."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+numba = pytest.importorskip("numba", reason="numba is not installed")
+
+from pixelar.kernels import arithmetic  # noqa: E402
+
+CASES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]] = {
+    "exp": (np.exp, np.linspace(-87, 87, 100_001)),
+    "log": (np.log, np.logspace(-37, 38, 100_001)),
+    "tanh": (np.tanh, np.linspace(-20, 20, 100_001)),
+    "one_minus_exp": (lambda x: -np.expm1(x), -np.logspace(-6, 1.9, 100_001)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_function_is_exact(name: str) -> None:
+    """To float32's rounding, relative to the value, or to one where the value is near zero."""
+    exact, x = CASES[name]
+    function, single = getattr(arithmetic, name), x.astype(np.float32)
+
+    @numba.njit
+    def run(x: np.ndarray, y: np.ndarray) -> None:
+        for n in range(len(x)):
+            y[n] = function(x[n])
+
+    found = np.empty_like(single)
+    run(single, found)
+    right = exact(single.astype(np.float64))
+    scale = np.abs(right) if name in ("exp", "one_minus_exp") else np.maximum(np.abs(right), 1)
+    assert (np.abs(found - right) / scale).max() < 3e-7
+
+
+def test_exponentials_stay_numbers() -> None:
+    """Beyond float32's range they stop at its ends."""
+
+    @numba.njit
+    def run(x: np.float32) -> np.float32:
+        return arithmetic.exp(x)
+
+    assert 0 < run(np.float32(-1e30)) < 1e-37 < 1e37 < run(np.float32(1e30)) < np.inf
