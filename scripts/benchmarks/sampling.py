@@ -24,6 +24,10 @@ def sampling(settings: Settings) -> Iterator[Row]:
         model = build(settings, name, side)
         for batch in batches:
             yield _sample(settings, model, f"{name} {side}×{side}, batch {batch}", batch)
+    if "PixelCNNPP" in settings.nets:  # as in its paper: on CIFAR-10, with all its parameters
+        side, size = (8, {}) if settings.tiny else (32, {"width": 160, "blocks": 5})
+        model = build(settings, "PixelCNNPP", side, channels=3, head="LogisticMixture", **size)
+        yield _sample(settings, model, f"PixelCNNPP 3×{side}×{side}, batch 4", 4)
 
 
 def _sample(settings: Settings, model: PixelModel, case: str, batch: int) -> Row:
