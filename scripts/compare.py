@@ -1,30 +1,35 @@
 """Trains every family of nets on the same data, for the same time, at the same size, and compares.
 
-    python scripts/compare.py digits                          a minute for each net
-    python scripts/compare.py mnist --root DIR --seconds 600  ten minutes for each
-    python scripts/compare.py digits PixelCNN ImageGPT        some of them
-    python scripts/compare.py --document                      tables and pictures from the JSON
+    python scripts/compare.py digits                    twenty seconds for each net
+    python scripts/compare.py mnist --root DIR          ten minutes for each
+    python scripts/compare.py digits PixelCNN ImageGPT  some of them
+    python scripts/compare.py --document                tables and pictures from the JSON
 
-Results go to docs/comparison/DATA.json, net by net, so that a run may be stopped and the rest added
-later. Nothing else should run meanwhile.
+Results go to docs/comparison/DATA.json, net by net: a run of all begins it anew, and one of some
+nets adds to what is there. Seconds are those in which the training thread runs: other work costs
+none of them, though it may slow the memory that all share.
 """
 
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from benchmarks.arguments import positive
 from benchmarks.measure import processor
 from comparison.families import FAMILIES, build
-from comparison.race import race
+from comparison.race import Result, race
 from comparison.report import draw, load, save, write
 
 from pixelar.data import MNIST, Digits, ImageData
 from pixelar.errors import PixelarError
 
 DOCS = Path(__file__).parents[1] / "docs"
-DATA = {"digits": (Digits, 17, 20_000), "mnist": (MNIST, 256, 200_000)}  # levels, parameters
+DATA = {  # levels, and by default the parameters of a net and the seconds of its training
+    "digits": (Digits, 17, 20_000, 20.0),
+    "mnist": (MNIST, 256, 200_000, 600.0),
+}
 
 
 def above_zero(text: str) -> float:
@@ -45,7 +50,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", choices=DATA)
     parser.add_argument("nets", nargs="*", metavar="NET", help=", ".join(FAMILIES))
     parser.add_argument("--root", default="data")
-    parser.add_argument("--seconds", type=above_zero, default=60)
+    parser.add_argument("--seconds", type=above_zero, help="of training each")
     parser.add_argument("--parameters", type=positive, help="of each net")
     parser.add_argument("--batch-size", type=positive, default=32)
     parser.add_argument("--lr", type=above_zero, default=2e-3)
@@ -69,7 +74,7 @@ def main() -> None:
             print(*draw(path, load(path)[1]), sep="\n")
         return
     torch.set_num_threads(options.threads)
-    kind, levels, parameters = DATA[options.data]
+    kind, levels, parameters, seconds = DATA[options.data]
     data: ImageData = kind() if kind is Digits else kind(root=options.root)
     parameters = options.parameters or parameters
     limits = {"train": None, "val": math.ceil(options.limit / 4), "test": options.limit}
@@ -78,9 +83,10 @@ def main() -> None:
     except PixelarError as error:
         parser.error(str(error))
     path = options.output or DOCS / "comparison" / f"{options.data}.json"
-    protocol = {
+    protocol: dict[str, Any] = {
         "data": f"{options.data} ({len(images['train']):,} training images, {levels} levels)",
-        "seconds": options.seconds,
+        "seconds": options.seconds or seconds,
+        "parameters about": parameters,
         "batch": options.batch_size,
         "learning rate": options.lr,
         "dtype": "float32",
@@ -89,20 +95,28 @@ def main() -> None:
         "processor": f"{processor()}, {options.threads} thread(s)",
         "torch": torch.__version__,
     }
+    kept: dict[str, Result] = {}
+    if options.nets and path.is_file():
+        before, kept = load(path)
+        unlike = [f"{k} {before.get(k)}" for k, v in protocol.items() if before.get(k) != v]
+        if unlike:
+            parser.error(
+                f"{path} holds results of another protocol ({'; '.join(unlike)}): "
+                "name another file with -o"
+            )
     for name in options.nets or FAMILIES:
         model = build(name, data.shape, levels, parameters, seed=0)
-        result = race(
+        kept[name] = result = race(
             model,
             images,
-            budget=options.seconds,
+            budget=protocol["seconds"],
             batch_size=options.batch_size,
             lr=options.lr,
             seed=0,
         )
         print(f"{name}: {result.test[0]:.4f} ± {result.test[1]:.4f} bits/dim", flush=True)
-        earlier = load(path)[1] if path.is_file() else {}
-        save(path, protocol, {**earlier, name: result})
-    print(path, *draw(path, load(path)[1]), sep="\n")
+        save(path, protocol, kept)
+    print(path, *draw(path, kept), sep="\n")
 
 
 if __name__ == "__main__":

@@ -102,9 +102,15 @@ def test_every_net_is_compared(tmp_path: Path) -> None:
     assert found.keys() == NETS.keys()
     for result in found.values():
         assert result["bits"] and all(math.isfinite(value) for value in result["bits"])
-        assert 1000 < result["numbers"]["parameters"] < 9000
+        assert 1500 < result["numbers"]["parameters"] < 6000  # widths are whole numbers
         assert len(result["depends"]) == len(result["moves"]) == 8
-    assert {p.name for p in tmp_path.glob("*.png")} == {"digits-curves.png", "digits-context.png"}
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {f"digits-{kind}.png" for kind in ("curves", "costs", "context")}
+    again = subprocess.run(
+        [sys.executable, script, "digits", "WaveNet", "-o", output], capture_output=True
+    )
+    assert again.returncode == 2
+    assert b"holds results of another protocol (seconds 0.1; parameters about 3000" in again.stderr
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,12 @@ COLUMNS = {
     "1 sampled": lambda _, r: seconds(r.numbers["seconds for 1 sampled"]),
     "16 sampled": lambda _, r: seconds(r.numbers["seconds for 16 sampled"]),
 }
+COSTS = (
+    "training images/s",
+    "peak MB of a step",
+    "seconds for 1 sampled",
+    "seconds for 16 sampled",
+)
 
 
 def seconds(value: float) -> str:
@@ -69,9 +75,11 @@ def write(page: Path) -> None:
 
 def draw(path: Path, results: dict[str, Result]) -> list[Path]:
     """Draws curves and contexts beside the JSON file, and returns the pictures."""
-    pictures = [path.with_name(f"{path.stem}-{kind}.png") for kind in ("curves", "context")]
-    _curves(results).savefig(pictures[0])
-    _contexts(results).savefig(pictures[1])
+    pictures = [
+        path.with_name(f"{path.stem}-{kind}.png") for kind in ("curves", "costs", "context")
+    ]
+    for picture, figure in zip(pictures, (_curves, _costs, _contexts), strict=True):
+        figure(results).savefig(picture)
     return pictures
 
 
@@ -91,6 +99,21 @@ def _curves(results: dict[str, Result]) -> Figure:
     for axes in (left, right):
         axes.grid(alpha=0.3)
     right.legend(fontsize=8, framealpha=0.6)
+    return figure
+
+
+def _costs(results: dict[str, Result]) -> Figure:
+    """Draws a bar for each net, the quickest trained first."""
+    ordered = sorted(results.items(), key=lambda item: item[1].numbers["training images/s"])
+    names, height = [name for name, _ in ordered], 1.2 + 0.24 * len(ordered)
+    figure = Figure(figsize=(11, height), dpi=110, layout="constrained", facecolor="white")
+    every = figure.subplots(1, 4, sharey=True)
+    for axes, name in zip(every, COSTS, strict=True):
+        values = [result.numbers[name] for _, result in ordered]
+        axes.barh(names, values, color="C0")
+        axes.set(xlabel=name)
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_axisbelow(True)
     return figure
 
 
