@@ -1,4 +1,7 @@
-"""Nets. To add one: its file, a line here, one in `tests/zoo.py`, and a config."""
+"""Nets, one file each; the walks of PixelCNN++ and PixelSNAIL, as long as they, stand beside them.
+
+To add one: its file, a line here, one in `tests/zoo.py`, and a config.
+"""
 
 from pixelar.nets.any_order_gpt import AnyOrderGPT
 from pixelar.nets.axial_transformer import AxialTransformer
