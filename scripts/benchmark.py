@@ -6,8 +6,8 @@
     python scripts/benchmark.py --device cuda
     python scripts/benchmark.py --document             docs/performance.md and README from the JSON
 
-Results are added to the JSON file case by case, so that suites may be run one by one, and stopped.
-Nothing else should run meanwhile.
+Results go to the JSON file case by case. A run of everything begins it anew; others add to what
+was measured there by the same machine and versions. Nothing else should run meanwhile.
 """
 
 import argparse
@@ -37,10 +37,10 @@ def device(name: str) -> torch.device:
     return found
 
 
-def joined(rows: list[Row], row: Row) -> list[Row]:
-    """Returns rows with one more, in the place of an earlier one of the same case."""
-    found = {each.case: each for each in rows}
-    found[row.case] = row
+def joined(rows: list[Row], more: list[Row]) -> list[Row]:
+    """Returns rows with more of them, in the place of earlier ones of the same case."""
+    found = {row.case: row for row in rows}
+    found.update((row.case, row) for row in more)
     return list(found.values())
 
 
@@ -49,7 +49,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join((*SUITES, *GROUPS)))
-    parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS), metavar="NET")
+    parser.add_argument(
+        "--nets",
+        nargs="+",
+        choices=NETS,
+        default=list(NETS),
+        metavar="NET",
+        help="in suites that go through all nets",
+    )
     parser.add_argument("--device", type=device, default="cpu")
     parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--repeats", type=positive, default=5)
@@ -73,19 +80,29 @@ def main() -> None:
     settings = Settings(options.device, repeats, options.tiny, tuple(options.nets))
     about = environment(settings)
     print(", ".join(f"{name} {value}" for name, value in about.items()))
+    kept: dict[str, list[Row]] = {}
+    if output.is_file() and (suites or len(settings.nets) < len(NETS)):
+        before, kept = load(output)
+        unlike = [f"{k} {before.get(k)}" for k, v in about.items() if before.get(k) != v]
+        if unlike:
+            parser.error(
+                f"{output} holds what was measured elsewhere ({', '.join(unlike)}): "
+                "name another file with -o"
+            )
     for name in suites or SUITES:
         print(f"\n== {name}: min / median / max, and the ratio to the reference", flush=True)
         measured = []
         for row in SUITES[name](settings):
             print(text([row]), flush=True)
             measured.append(row)
-            _, earlier = load(output) if output.is_file() else ({}, {})
-            save(output, about, {**earlier, name: joined(earlier.get(name, []), row)})
-        if measured and len(settings.nets) == len(NETS):  # what has no case any more goes
-            save(output, about, {**load(output)[1], name: measured})
+            save(output, about, {**kept, name: joined(kept.get(name, []), measured)})
+        if len(settings.nets) == len(NETS):
+            kept[name] = measured  # what has no case any more goes
+        else:
+            kept[name] = joined(kept.get(name, []), measured)
+        save(output, about, {name: rows for name, rows in kept.items() if rows})
     print(f"\n{output}")
-    _, results = load(output)
-    print("\n".join(map(str, draw(results, output.parent))))
+    print("\n".join(map(str, draw(kept, output.parent))))
 
 
 if __name__ == "__main__":

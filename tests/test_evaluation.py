@@ -128,8 +128,12 @@ def test_the_batch_size_is_chosen_and_written_down(
     assert choose_batch_size(large.double()) < choose_batch_size(large.float())
 
 
-def test_the_memory_of_an_image_is_what_is_measured() -> None:
-    model = zoo.tiny("PixelCNN", shape=(3, 32, 32), scan="subpixel", levels=256, width=33).float()
+@pytest.mark.parametrize(
+    ("scan", "head"), [("subpixel", "Categorical"), ("raster", "LogisticMixture")]
+)
+def test_the_memory_of_an_image_is_what_is_measured(scan: str, head: str) -> None:
+    args: dict[str, Any] = {"shape": (3, 32, 32), "levels": 256, "width": 33}
+    model = zoo.tiny("PixelCNN", head, scan=scan, **args).float()
     x = torch.zeros(1, 3, 32, 32, dtype=torch.long)
     with torch.no_grad():
         measured = measure_peak(lambda: model(x))

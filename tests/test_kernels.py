@@ -1,13 +1,15 @@
 """What the machine code computes with is as exact as float32 can be."""
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
 
-from pixelar.kernels import arithmetic  # noqa: E402
+from pixelar.kernels import arithmetic, gated_row, logistic_mixture  # noqa: E402
 
 CASES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]] = {
     "exp": (np.exp, np.linspace(-87, 87, 100_001)),
@@ -43,3 +45,10 @@ def test_exponentials_stay_numbers() -> None:
         return arithmetic.exp(x)
 
     assert 0 < run(np.float32(-1e30)) < 1e-37 < 1e37 < run(np.float32(1e30)) < np.inf
+
+
+def test_kernels_change_with_what_they_are_made_of() -> None:
+    """Numba looks at a kernel's own file only, to see whether what is on disk is still right."""
+    text = Path(arithmetic.__file__).read_bytes()
+    known = hashlib.sha256(text).hexdigest()[:12]
+    assert gated_row.ARITHMETIC == logistic_mixture.ARITHMETIC == known

@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor
 from pixelar import likelihood
 from pixelar.data import Digits
 from pixelar.data.module import PixelData
-from pixelar.heads import Categorical
+from pixelar.heads import Categorical, LogisticMixture
 from pixelar.model import describe_model
 from pixelar.nets import NETS
 from pixelar.peaks import measure_peak
@@ -33,7 +34,7 @@ def built(net: str, *, dtype: torch.dtype = torch.float64, **options: Any) -> Tr
     torch.manual_seed(0)
     training = Training(
         net=partial(NETS[net], **arguments),
-        head=Categorical,
+        head=options.pop("head", Categorical),
         quantizer=Identity(levels=17),
         shape=(1, 8, 8),
         **options,
@@ -147,6 +148,19 @@ def test_compiling_changes_neither_loss_nor_gradients(net: str, fresh_compiler: 
     with torch.no_grad():
         next(copied.parameters()).mul_(2)  # norms may not see a sum
     assert copied.loss(X, LABELS) != training.loss(X, LABELS), "a copy computes with its weights"
+
+
+def test_machine_code_of_a_head_stays_outside_of_graphs(fresh_compiler: None) -> None:
+    """In float32, where the mixture of logistics has some."""
+    args: dict[str, Any] = {"head": LogisticMixture, "dtype": torch.float32}
+    expected = built("GatedPixelCNN", **args)
+    checkpointing = built("GatedPixelCNN", **args, checkpointing=True)
+    compiled = built("GatedPixelCNN", **args)
+    compiled.model.compile()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for training in (compiled, checkpointing):
+            assert_same(training, expected, 1e-4)
 
 
 def test_all_options_go_together(fresh_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:

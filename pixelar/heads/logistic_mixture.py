@@ -65,8 +65,9 @@ class LogisticMixture(Head):
         by_site = at_least_float32(params).expand(*lead, -1).reshape(-1, self.num_params)
         symbols = x.expand(*lead, -1).reshape(-1, self.symbols)
         # parts that fit the cache are quicker than what a compiler makes of the whole on a CPU
-        find = eagerly if by_site.device.type == "cpu" else SiteLogProb.apply
-        found: Tensor = find(by_site, symbols, self, has_kernel(by_site))
+        if by_site.device.type == "cpu":
+            return eagerly(by_site, symbols, self).view(lead)
+        found: Tensor = SiteLogProb.apply(by_site, symbols, self, False)
         return found.view(lead)
 
     @torch.no_grad()
@@ -74,7 +75,7 @@ class LogisticMixture(Head):
         lead, s = params.shape[:-1], prefix.shape[-1]
         by_site = at_least_float32(params).reshape(-1, self.num_params)
         symbols = prefix.expand(*lead, s).reshape(len(by_site), s)
-        find = pmf_by_kernel if has_kernel(by_site) else pmf_by_torch
+        find = pmf_by_kernel if has_kernel(by_site, self) else pmf_by_torch
         return find(by_site, symbols, self).view(*lead, self.levels)
 
     @property
@@ -101,9 +102,13 @@ class LogisticMixture(Head):
         return x.to(like.dtype) * (2 / (self.levels - 1)) - 1
 
 
-def has_kernel(params: Tensor) -> bool:
+def has_kernel(params: Tensor, head: LogisticMixture) -> bool:
     """Returns whether there is machine code for parameters."""
-    return params.device.type == "cpu" and params.dtype == torch.float32 and numba_is_there()
+    if params.device.type != "cpu" or params.dtype != torch.float32 or not numba_is_there():
+        return False
+    from pixelar.kernels.logistic_mixture import MOST_SYMBOLS
+
+    return head.symbols <= MOST_SYMBOLS
 
 
 def pmf_by_kernel(params: Tensor, symbols: Tensor, head: LogisticMixture) -> Tensor:
@@ -226,7 +231,7 @@ class SiteLogProb(torch.autograd.Function):
         with_gradient = ctx.needs_input_grad[0]
         found = params.new_empty(len(params))
         gradient = params.new_empty(len(params) if with_gradient else 0, params.shape[1])
-        if by_kernel:
+        if by_kernel and type(params) is Tensor:  # and not one that only tells what memory it takes
             from pixelar.kernels.logistic_mixture import log_prob
 
             sizes, limits = (head.components, head.levels), map(np.float32, LOG_SCALE_RANGE)
@@ -248,8 +253,12 @@ class SiteLogProb(torch.autograd.Function):
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def eagerly(params: Tensor, symbols: Tensor, head: LogisticMixture, by_kernel: bool) -> Tensor:
-    """Applies `SiteLogProb` outside of any compiled graph."""
+def eagerly(
+    params: Tensor, symbols: Tensor, head: LogisticMixture, by_kernel: bool | None = None
+) -> Tensor:
+    """Applies `SiteLogProb` outside of any compiled graph, by machine code where there is some."""
+    if by_kernel is None:
+        by_kernel = has_kernel(params, head)
     found: Tensor = SiteLogProb.apply(params, symbols, head, by_kernel)
     return found
 

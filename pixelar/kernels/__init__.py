@@ -4,7 +4,6 @@ Numba compiles at the first use, for some seconds, and keeps the result on disk.
 """
 
 import functools
-import importlib.util
 from collections.abc import Callable
 
 __all__ = ["compiled", "numba_is_there"]
@@ -12,8 +11,12 @@ __all__ = ["compiled", "numba_is_there"]
 
 @functools.cache
 def numba_is_there() -> bool:
-    """Returns whether `pip install 'pixelar[fast]'` was done."""
-    return importlib.util.find_spec("numba") is not None
+    """Returns whether numba can be used (`pip install 'pixelar[fast]'`)."""
+    try:
+        import numba  # noqa: F401
+    except ImportError:  # also if it does not get on with the numpy that is there
+        return False
+    return True
 
 
 def compiled(fastmath: set[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -1,7 +1,8 @@
 """Exponentials and the like in float32, in a form of which compiled loops make vectors.
 
 Each is a few additions and multiplications, without a branch, exact to about 1e-7 of its value.
-A kernel that is on disk does not notice a change here: touch its file as well.
+Numba does not notice that what it has on disk was made with another version of this file: the files
+that use it hold its hash, so that they change with it.
 """
 
 from typing import Any

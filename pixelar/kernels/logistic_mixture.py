@@ -12,9 +12,11 @@ import numpy as np
 from pixelar.kernels import compiled
 from pixelar.kernels.arithmetic import FAST, exp, log, one_minus_exp, tanh
 
-__all__ = ["log_pmf", "log_prob"]
+__all__ = ["MOST_SYMBOLS", "log_pmf", "log_prob"]
 
 SITES = 64  # at a time
+MOST_SYMBOLS = 6  # the product of the masses of so many bins is a normal number
+ARITHMETIC = "d093ad48eeb3"  # of arithmetic.py: what is on disk is compiled anew when it changes
 F = np.float32
 ONE, TWO, ZERO = F(1), F(2), F(0)
 INFINITE = F(3e38)  # where an edge is missing
@@ -109,7 +111,7 @@ def log_prob(
                 whole[s, n] = symbols[start + n, s]
         for p in range(many):
             for n in range(SITES):
-                wrong[n] += rows[p, n] * ZERO  # nan wherever something is not finite
+                wrong[n] = rows[p, n] if rows[p, n] != rows[p, n] else wrong[n]  # nan stays seen
         for s in range(channels):
             for n in range(SITES):
                 values[s, n] = whole[s, n] * step - ONE
@@ -208,7 +210,7 @@ def log_pmf(
     for n in range(sites):
         wrong = ZERO
         for p in range(many):
-            wrong += params[n, p] * ZERO  # nan wherever something is not finite
+            wrong = params[n, p] if params[n, p] != params[n, p] else wrong  # nan stays seen
         for k in range(components):
             logits[k, 0] = params[n, k]
         for k in range(components):

@@ -15,9 +15,11 @@ def write(docs: Path) -> list[Path]:
     found = {path.stem: load(path) for path in sorted((docs / "performance").glob("*.json"))}
 
     def table(match: re.Match[str]) -> str:
-        environment, suites = found[match[2]]
+        environment, suites = found.get(match[2], ({}, {}))
         if match[3] == "environment":
             content = ", ".join(f"{name} {value}" for name, value in environment.items())
+        elif match[3].replace("summary", "sampling") not in suites:
+            content = "Not measured yet."
         elif match[3] == "summary":
             content = summary(suites["sampling"])
         else:

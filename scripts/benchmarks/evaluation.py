@@ -6,7 +6,7 @@ import torch
 
 import pixelar
 from benchmarks.measure import Case, Row, Settings, interleave
-from benchmarks.models import NETS, build
+from benchmarks.models import build
 from benchmarks.training import step
 from pixelar.data.base import ImageSet, collate
 from pixelar.data.sampling import StepSampler
@@ -43,7 +43,7 @@ def loading(settings: Settings) -> Iterator[Row]:
     side, batch, steps = (6, 2, 2) if settings.tiny else (28, 64, 8)
     images = torch.randint(256, (4096, 1, side, side), dtype=torch.uint8)
     data = ImageSet(images, None, [str(k) for k in range(len(images))])
-    for name in NETS:
+    for name in settings.nets:
         model = build(settings, name, side).train()
         x = torch.randint(256, (batch, *model.scan.shape), device=model.device)
 

@@ -2,6 +2,7 @@
 meets all of them alike, and ratios are of neighbouring runs.
 """
 
+import importlib.metadata
 import os
 import platform
 import statistics
@@ -131,9 +132,18 @@ def environment(settings: Settings) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "dtype": "float32",
         "torch": torch.__version__,
+        **{name: version(name) for name in ("numba", "transformers")},
         "pixelar": pixelar.__version__,
         "python": platform.python_version(),
     }
+
+
+def version(package: str) -> str:
+    """Returns the version of what may be missing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
 
 
 def processor() -> str:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.measure import Row, ratio, spread
 from benchmarks.scaling import THEORY, exponent
+from pixelar.files import replacing
 
 __all__ = ["draw", "load", "markdown", "save", "summary", "text"]
 
@@ -70,8 +71,11 @@ def summary(rows: list[Row]) -> str:
     ]
     for net, own in nets.items():
         times, forwards, faster = [], [], []
-        for row in own:
-            if not row.case.endswith((", batch 1", ", batch 16", ", batch 64")):
+        for batch in (1, 16, 64):
+            row = next((r for r in own if r.case.endswith(f", batch {batch}")), None)
+            if row is None:
+                for cells in (times, forwards, faster):
+                    cells.append("–")
                 continue
             walk = str(row.numbers["method auto"])
             name = "cached" if walk == "sequential" else walk
@@ -79,8 +83,8 @@ def summary(rows: list[Row]) -> str:
             forwards.append(f"{ratio(row, name):.2g}")
             again = ratio(Row(row.case, name, row.seconds), "naive (extrapolated)")
             faster.append(f"{again:,.0f}×")
-        cells = (net, *times, " / ".join(forwards), " / ".join(faster))
-        lines.append(f"| {' | '.join(cells)} |")
+        line = (net, *times, " / ".join(forwards), " / ".join(faster))
+        lines.append(f"| {' | '.join(line)} |")
     return "\n".join(lines)
 
 
@@ -91,20 +95,22 @@ def _middle(times: list[float]) -> str:
 
 
 def _exponents(rows: list[Row]) -> list[str]:
-    lines = [
-        "| net | forward, fitted | theory | cached sample | theory | cache | theory |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    columns = ("net", "forward", "theory", "its memory", "theory")
+    columns += ("cached sample", "theory", "cache", "theory")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for net, theory in THEORY.items():
         own = [row for row in rows if row.case.startswith(f"{net},")]
         if not own:
             continue  # not measured yet
         x = [float(row.numbers["pixels"]) for row in own]
-        fits = [
-            exponent(x, [min(row.seconds[name]) for row in own]) for name in ("forward", "cached")
-        ]
-        fits.append(exponent(x, [float(row.numbers["cache MB"]) for row in own]))
-        cells = [f"{fit:.2f} | {known}" for fit, known in zip(fits, theory, strict=True)]
+        known = (theory[0], "1", *theory[1:])
+        grown = (
+            [min(row.seconds["forward"]) for row in own],
+            [float(row.numbers["forward: peak MB"]) for row in own],
+            [min(row.seconds["cached"]) for row in own],
+            [float(row.numbers["cache MB"]) for row in own],
+        )
+        cells = [f"{exponent(x, y):.2f} | {power}" for y, power in zip(grown, known, strict=True)]
         lines.append(f"| {net} | {' | '.join(cells)} |")
     return lines
 
@@ -149,7 +155,8 @@ def save(path: Path, environment: Mapping[str, Any], results: Results) -> None:
         "suites": {name: [asdict(row) for row in rows] for name, rows in results.items()},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    with replacing(path) as fresh:
+        fresh.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, list[Row]]]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.measure import Case, Row, Settings, interleave, peak_memory, several
-from benchmarks.models import NETS, build
+from benchmarks.models import build
 from pixelar.layers.masked import MaskedConv2d, RowsAboveConv2d
 from pixelar.model import PixelModel
 
@@ -63,7 +63,7 @@ def step(model: PixelModel, x: Tensor) -> None:
 def training(settings: Settings) -> Iterator[Row]:
     """Steps of whole nets."""
     side, batch = (6, 2) if settings.tiny else (28, 16)
-    for name in NETS:
+    for name in settings.nets:
         model = build(settings, name, side).train()
         x = torch.randint(256, (batch, *model.scan.shape), device=model.device)
         ours: Case = lambda model=model, x=x: step(model, x)  # type: ignore[misc]  # noqa: E731

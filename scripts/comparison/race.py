@@ -18,7 +18,7 @@ __all__ = ["Result", "race"]
 
 STOPS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)  # of the time, to be evaluated at
 WARM_UP = 0.05  # of the time
-clock = time.thread_time  # on a quiet machine that is the wall's; other work does not count in it
+clock = time.thread_time  # of the thread that trains: the wall's, but for when others run instead
 
 
 @dataclass
