@@ -268,7 +268,19 @@ REFUSED: dict[str, tuple[object, str]] = {
     ),
     "whole numbers": (
         {**checkpoint(3), SKIP: torch.zeros(3, 6, dtype=torch.long)},
-        f"tensor '{SKIP}' holds torch.int64 and no weights",
+        f"tensor '{SKIP}' holds no floating-point numbers",
+    ),
+    "8 bits": (
+        {**checkpoint(3), SKIP: torch.zeros(3, 6, dtype=torch.float8_e4m3fn)},
+        f"tensor '{SKIP}' holds no floating-point numbers",
+    ),
+    "not a number": (
+        {**checkpoint(3), SKIP: torch.full((3, 6), torch.nan)},
+        f"tensor '{SKIP}' holds numbers that are not finite",
+    ),
+    "infinite": (
+        {**checkpoint(3), SKIP: torch.full((3, 6), -torch.inf)},
+        f"tensor '{SKIP}' holds numbers that are not finite",
     ),
     "colours": (
         {**checkpoint(3), "u_init.conv.weight_v": torch.zeros(3, 6, 2, 3)},

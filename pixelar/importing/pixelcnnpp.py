@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pixelar.errors import PixelarError
+from pixelar.importing.imagegpt import FLOATS
 from pixelar.model import PixelModel, build_model
 from pixelar.restore import restore
 
@@ -154,8 +155,10 @@ def _take(state: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor
     if found != shape:
         raise PixelarError(f"tensor {name!r} has the shape {found} where {shape} is expected")
     value = state.pop(name)
-    if not value.is_floating_point():
-        raise PixelarError(f"tensor {name!r} holds {value.dtype} and no weights")
+    if value.layout is not torch.strided or value.dtype not in FLOATS or value.is_meta:
+        raise PixelarError(f"tensor {name!r} holds no floating-point numbers")
+    if not value.isfinite().all():
+        raise PixelarError(f"tensor {name!r} holds numbers that are not finite")
     return value.reshape(shape)
 
 
