@@ -61,7 +61,7 @@ def import_pixelcnnpp(path: Path | str, *, size: tuple[int, int] | None = None) 
         if state:
             raise PixelarError(f"it has a tensor that PixelCNN++ has not: {min(state)!r}")
     except PixelarError as error:
-        raise PixelarError(f"{path} is not a checkpoint of PixelCNN++: {error}") from error
+        raise PixelarError(f"{path} cannot be read as a PixelCNN++: {error}") from error
     order = torch.tensor(_order(description))
     for ours in PARTS.values():
         renamed[f"net.out.{ours}"] = renamed[f"net.out.{ours}"][order]
@@ -80,7 +80,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
-        raise PixelarError(f"{path} is not a checkpoint of PixelCNN++: it holds no tensors by name")
+        raise PixelarError(f"{path} cannot be read as a PixelCNN++: it holds no tensors by name")
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 
