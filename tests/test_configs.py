@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from pixelar.cli.fit import FitCLI, build
 from pixelar.model import PixelModel, build_model, describe_model
@@ -78,6 +79,17 @@ def test_published_parameter_counts(name: str, tmp_path: Path) -> None:
     count = sum(p.numel() for p in built(config, tmp_path).parameters())
     published, rounding = PUBLISHED[name]
     assert abs(count - published) <= rounding
+
+
+def test_published_recipes_say_how_gradients_are_clipped(tmp_path: Path) -> None:
+    """Else they would be clipped as by default, where the papers know of no clipping."""
+    for config in CONFIGS:
+        if "Published: " in config.read_text():
+            assert "gradient_clip_val" in yaml.safe_load(config.read_text())["trainer"], config
+    asked = {"pixelcnn-mnist": None, "transformer-xl-cifar10": 0.25, "digits-lmconv": 1.0}
+    for config in CONFIGS:
+        if config.stem in asked:
+            assert read(config, tmp_path).trainer.gradient_clip_val == asked[config.stem]
 
 
 def test_gated_pixelcnn_headline_is_the_papers(tmp_path: Path) -> None:
