@@ -92,6 +92,18 @@ def test_published_recipes_say_how_gradients_are_clipped(tmp_path: Path) -> None
             assert read(config, tmp_path).trainer.gradient_clip_val == asked[config.stem]
 
 
+def test_any_order_headline_has_the_sizes_of_imagegpt_s() -> None:
+    ours, theirs = (
+        yaml.safe_load(config.read_text())
+        for config in CONFIGS
+        if config.stem in ("any-order-gpt-imagenet32", "imagegpt-s-imagenet32")
+    )
+    assert ours["model"].pop("orders") == "random"
+    assert ours["model"]["net"].pop("class_path") == "AnyOrderGPT"
+    assert theirs["model"]["net"].pop("class_path") == "ImageGPT"
+    assert ours == theirs
+
+
 def test_gated_pixelcnn_headline_is_the_papers(tmp_path: Path) -> None:
     config = next(c for c in CONFIGS if c.stem == "gated-pixelcnn-cifar10")
     net = built(config, tmp_path).net
