@@ -1,15 +1,20 @@
 """Small real files that several tests write."""
 
+import itertools
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from pixelar.importing import export_imagegpt
 from pixelar.model import PixelModel, build_model
 from pixelar.testing import randomise
+
+FILTERS, BLOCKS, MIXTURES = 3, 2, 2  # of the checkpoint of PixelCNN++
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -69,3 +74,47 @@ def palette_model(
 def write_imagegpt(folder: Path) -> None:
     """Writes a tiny ImageGPT as transformers keeps them."""
     export_imagegpt(palette_model(bias=True), folder)
+
+
+def layers(colours: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yields all layers of a checkpoint of PixelCNN++ and the shapes of their `weight_v`."""
+    f, r = FILTERS, BLOCKS
+    yield "u_init.conv", (f, colours + 1, 2, 3)
+    yield "ul_init.0.conv", (f, colours + 1, 1, 3)
+    yield "ul_init.1.conv", (f, colours + 1, 2, 1)
+    for s in range(3):
+        for way, count in (("up", r), ("down", r if s == 0 else r + 1)):
+            for k, (stream, taps) in itertools.product(
+                range(count), (("u", (2, 3)), ("ul", (2, 2)))
+            ):
+                block = f"{way}_layers.{s}.{stream}_stream.{k}"
+                yield f"{block}.conv_input.conv", (f, 2 * f, *taps)
+                yield f"{block}.conv_out.conv", (2 * f, 2 * f, *taps)
+                aside = (way == "down") + (stream == "ul")
+                if aside:
+                    yield f"{block}.nin_skip.lin_a", (f, 2 * f * aside)
+    for s, (stream, taps) in itertools.product(range(2), (("u", (2, 3)), ("ul", (2, 2)))):
+        yield f"downsize_{stream}_stream.{s}.conv", (f, f, *taps)
+        yield f"upsize_{stream}_stream.{s}.deconv", (f, f, *taps)
+    yield "nin_out.lin_a", ((10 if colours == 3 else 3) * MIXTURES, f)
+
+
+def checkpoint(colours: int, *, scale: float = 0.4, seed: int = 0) -> dict[str, Tensor]:
+    """Returns a tiny checkpoint of PixelCNN++: noise, in float64 so that rounding hides nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, shape in layers(colours):
+        first = shape[0]
+        for part, size in (
+            ("weight_v", shape),
+            ("weight_g", (first, *(1 for _ in shape[1:]))),
+            ("bias", shape[1:2] if "deconv" in name else (first,)),
+        ):
+            value = torch.randn(size, generator=generator, dtype=torch.float64)
+            state[f"{name}.{part}"] = value * scale
+    return state
+
+
+def write_pixelcnnpp(path: Path) -> None:
+    """Writes a tiny PixelCNN++ as its port keeps them, in float32."""
+    torch.save({name: value.float() for name, value in checkpoint(3).items()}, path)

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 import torch
-from fixtures import write_imagegpt, write_mnist
+from fixtures import write_imagegpt, write_mnist, write_pixelcnnpp
 from PIL import Image
 from served import serving
 from sklearn.datasets import load_sample_image
@@ -134,8 +134,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shell(checkout: Path) -> Path:
-    """The checkout with the images that commands ask for: a FOLDER of photographs, MNIST, and an
-    ImageGPT of transformers.
+    """The checkout with the images that commands ask for: a FOLDER of photographs, MNIST, an
+    ImageGPT of transformers, and a checkpoint of PixelCNN++.
 
     DIR, of the cards, has MNIST and pictures of 32×32 pixels.
     """
@@ -144,6 +144,7 @@ def shell(checkout: Path) -> Path:
     for k in range(60):
         photo.crop((7 * k, 5 * k, 7 * k + 80, 5 * k + 64)).save(checkout / "FOLDER" / f"{k}.png")
     write_imagegpt(checkout / "imagegpt-small")
+    write_pixelcnnpp(checkout / "pixelcnnpp.pth")
     write_mnist(checkout / "data" / "MNIST", train=40)
     write_mnist(checkout / "DIR" / "MNIST", train=5010)  # of which 5,000 are held out
     for k in range(20):

@@ -6,59 +6,21 @@ no module of ours takes part in it.
 
 import itertools
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from fixtures import BLOCKS, FILTERS, MIXTURES, checkpoint, write_imagegpt
 from torch import Tensor
 
+from pixelar.cli import main
 from pixelar.errors import PixelarError
 from pixelar.importing import import_pixelcnnpp
+from pixelar.restore import LARGEST_SIDE
 from pixelar.testing import assert_autoregressive, assert_cache_equals_forward
 
 State = dict[str, Tensor]
-FILTERS, BLOCKS, MIXTURES = 3, 2, 2
-
-
-def shapes(colours: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yields all layers of a checkpoint and the shapes of their `weight_v`."""
-    f, r = FILTERS, BLOCKS
-    yield "u_init.conv", (f, colours + 1, 2, 3)
-    yield "ul_init.0.conv", (f, colours + 1, 1, 3)
-    yield "ul_init.1.conv", (f, colours + 1, 2, 1)
-    for s in range(3):
-        for way, count in (("up", r), ("down", r if s == 0 else r + 1)):
-            for k, (stream, taps) in itertools.product(
-                range(count), (("u", (2, 3)), ("ul", (2, 2)))
-            ):
-                block = f"{way}_layers.{s}.{stream}_stream.{k}"
-                yield f"{block}.conv_input.conv", (f, 2 * f, *taps)
-                yield f"{block}.conv_out.conv", (2 * f, 2 * f, *taps)
-                aside = (way == "down") + (stream == "ul")
-                if aside:
-                    yield f"{block}.nin_skip.lin_a", (f, 2 * f * aside)
-    for s, (stream, taps) in itertools.product(range(2), (("u", (2, 3)), ("ul", (2, 2)))):
-        yield f"downsize_{stream}_stream.{s}.conv", (f, f, *taps)
-        yield f"upsize_{stream}_stream.{s}.deconv", (f, f, *taps)
-    yield "nin_out.lin_a", ((10 if colours == 3 else 3) * MIXTURES, f)
-
-
-def checkpoint(colours: int, *, scale: float = 0.4, seed: int = 0) -> State:
-    """Returns a checkpoint of noise, in float64, so that rounding hides nothing."""
-    generator = torch.Generator().manual_seed(seed)
-    state = {}
-    for name, shape in shapes(colours):
-        first = shape[0]
-        for part, size in (
-            ("weight_v", shape),
-            ("weight_g", (first, *(1 for _ in shape[1:]))),
-            ("bias", shape[1:2] if "deconv" in name else (first,)),
-        ):
-            noise = torch.randn(size, generator=generator, dtype=torch.float64)
-            state[f"{name}.{part}"] = noise * scale
-    return state
 
 
 # --- the literal evaluation -------------------------------------------------------------------
@@ -268,7 +230,19 @@ REFUSED: dict[str, tuple[object, str]] = {
     ),
     "whole numbers": (
         {**checkpoint(3), SKIP: torch.zeros(3, 6, dtype=torch.long)},
-        f"tensor '{SKIP}' holds torch.int64 and no weights",
+        f"tensor '{SKIP}' holds no floating-point numbers",
+    ),
+    "8 bits": (
+        {**checkpoint(3), SKIP: torch.zeros(3, 6, dtype=torch.float8_e4m3fn)},
+        f"tensor '{SKIP}' holds no floating-point numbers",
+    ),
+    "not a number": (
+        {**checkpoint(3), SKIP: torch.full((3, 6), torch.nan)},
+        f"tensor '{SKIP}' holds numbers that are not finite",
+    ),
+    "infinite": (
+        {**checkpoint(3), SKIP: torch.full((3, 6), -torch.inf)},
+        f"tensor '{SKIP}' holds numbers that are not finite",
     ),
     "colours": (
         {**checkpoint(3), "u_init.conv.weight_v": torch.zeros(3, 6, 2, 3)},
@@ -292,7 +266,7 @@ def test_other_files_are_refused_in_a_sentence(name: str, tmp_path: Path) -> Non
     with pytest.raises(PixelarError) as refused:
         import_pixelcnnpp(path, size=(4, 4))
     message = str(refused.value)
-    assert sentence in message and message.startswith(f"{path} is not a checkpoint of PixelCNN++")
+    assert sentence in message and message.startswith(f"{path} cannot be read as a PixelCNN++: ")
     assert "\n" not in message
 
 
@@ -311,3 +285,46 @@ def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "executed" not in capsys.readouterr().out
     with pytest.raises(PixelarError, match="its sides must be multiples of 4, not 6×4"):
         import_pixelcnnpp(written(checkpoint(3), tmp_path), size=(6, 4))
+
+
+def test_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(checkpoint(3), tmp_path)
+    count = sum(value.numel() for value in checkpoint(3).values())
+    told = "ours: PixelCNNPP, images of 3 × {}, " + f"{count:,} parameters\n"
+    assumed = "the weights do not tell the size: {} is assumed, or give --size HxW\n"
+    importing = ["import", "model.pth", "-o", "ours"]
+    assert main(importing) == 0
+    assert capsys.readouterr().out == told.format("32 × 32") + assumed.format("32×32")
+    assert main([*importing, "--size", "4x8"]) == 0
+    assert capsys.readouterr().out == told.format("4 × 8")
+    assert main(["info", "ours"]) == 0
+    assert "3 × 4 × 8" in capsys.readouterr().out
+    assert main(["sample", "ours", "-n", "2", "-o", "samples.png"]) == 0
+    assert Path("samples.png").exists()
+    written(checkpoint(1), tmp_path)
+    assert main(["import", "model.pth", "-o", "grey", "--format", "pixelcnnpp"]) == 0
+    assert capsys.readouterr().out.endswith(assumed.format("28×28"))
+
+
+def test_mistakes_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one sentence, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    written(without(SKIP), tmp_path)
+    write_imagegpt(Path("theirs"))
+    wrong = ("32", "0x8", f"8x{LARGEST_SIDE + 1}", "8x8x3")
+    sized = f"must be HxW, such as 32x32, with sides from 1 to {LARGEST_SIDE}; got "
+    for path, size, sentence in (
+        ("model.pth", "8x8", f"it lacks the tensor '{SKIP}'"),
+        ("model.pth", "6x8", "its sides must be multiples of 4, not 6×8"),
+        ("theirs", "8x8", "--size is for PixelCNN++ only: theirs is read as an ImageGPT"),
+        *(("model.pth", text, f"{sized}{text!r}") for text in wrong),
+    ):
+        assert main(["import", path, "-o", "ours", "--size", size]) == 2
+        message = capsys.readouterr().err
+        assert sentence in message and message.startswith("pixelar: ") and message.count("\n") == 1
+        assert not Path("ours").exists()

@@ -6,6 +6,7 @@ Nothing heavy is imported before a command is known, so that `pixelar --help` an
 import argparse
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from pixelar.errors import Advice, PixelarError, did_you_mean
 __all__ = ["main"]
 
 MOST_IMAGES = 10_000  # that are drawn at once
+LARGEST_SIDE = 2048  # of the images of a model; in pixelar.restore, which is not loaded here
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,6 +147,17 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
+def sides(text: str) -> tuple[int, int]:
+    """Returns the height and width that an option gives as HxW, for argparse."""
+    found = re.fullmatch("([0-9]{1,4})x([0-9]{1,4})", text)
+    height, width = map(int, found.groups()) if found else (0, 0)
+    if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
+        raise argparse.ArgumentTypeError(
+            f"must be HxW, such as 32x32, with sides from 1 to {LARGEST_SIDE}; got {text!r:.60}"
+        )
+    return height, width
+
+
 def add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "model", metavar="MODEL", help="a model by name (pixelar list), a folder, or a .ckpt"
@@ -256,6 +269,13 @@ def add_import(command: argparse.ArgumentParser) -> None:
         "--format",
         choices=("imagegpt", "pixelcnnpp"),
         help="what PATH is (default: a folder is an ImageGPT, a file a PixelCNN++)",
+    )
+    option(
+        "--size",
+        type=sides,
+        metavar="HxW",
+        help="height and width of the images of a PixelCNN++, which its weights do not tell "
+        "(default: 32x32, or 28x28 for grey)",
     )
 
 

@@ -9,6 +9,7 @@ from pixelar.cli.inputs import open_model
 from pixelar.errors import PixelarError
 from pixelar.folders import Weights, load_checkpoint, save
 from pixelar.importing import export_imagegpt, import_model
+from pixelar.nets import PixelCNNPP
 from pixelar.packaged import find
 
 __all__ = ["export_model", "import_weights"]
@@ -17,11 +18,14 @@ __all__ = ["export_model", "import_weights"]
 def import_weights(options: Namespace) -> int:
     """Writes a model folder from weights of another program."""
     _check_apart(Path(options.path), options.output)
-    model = import_model(options.path, format=options.format)
+    model = import_model(options.path, format=options.format, size=options.size)
     save(model, options.output)
     size = " × ".join(map(str, model.image_shape))
     count = sum(p.numel() for p in model.parameters())
     print(f"{options.output}: {type(model.net).__name__}, images of {size}, {count:,} parameters")
+    if options.size is None and isinstance(model.net, PixelCNNPP):
+        _, height, width = model.image_shape
+        print(f"the weights do not tell the size: {height}×{width} is assumed, or give --size HxW")
     return 0
 
 

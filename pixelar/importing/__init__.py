@@ -29,16 +29,20 @@ IMPORTERS: dict[str, Callable[[Path], PixelModel]] = {
 }
 
 
-def import_model(path: str | Path, *, format: str | None = None) -> PixelModel:
+def import_model(
+    path: str | Path, *, format: str | None = None, size: tuple[int, int] | None = None
+) -> PixelModel:
     """Returns the model that another program wrote.
 
     Arguments:
         path: A folder of `transformers`, or a checkpoint.
         format: One of `IMPORTERS`; None tells by the path: a folder is an ImageGPT, a file that
             ends in .pt or .pth a PixelCNN++.
+        size: The height and width of a PixelCNN++'s images, as for `import_pixelcnnpp`.
 
     Raises:
-        PixelarError: If there is nothing of that kind, or it is damaged or another net.
+        PixelarError: If there is nothing of that kind, or it is damaged or another net, or a size
+            is given for an ImageGPT.
     """
     path = Path(path)
     if format is not None and format not in IMPORTERS:
@@ -51,4 +55,11 @@ def import_model(path: str | Path, *, format: str | None = None) -> PixelModel:
     if format is None:
         checkpoint = path.suffix in CHECKPOINTS and not path.is_dir()
         format = "pixelcnnpp" if checkpoint else "imagegpt"
-    return IMPORTERS[format](path)
+    if size is None:
+        return IMPORTERS[format](path)
+    if format != "pixelcnnpp":
+        raise PixelarError(
+            f"--size is for PixelCNN++ only: {path} is read as an ImageGPT, whose folder says how "
+            "large its images are"
+        )
+    return import_pixelcnnpp(path, size=size)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pixelar.errors import PixelarError
+from pixelar.importing.imagegpt import FLOATS
 from pixelar.model import PixelModel, build_model
 from pixelar.restore import restore
 
@@ -60,7 +61,7 @@ def import_pixelcnnpp(path: Path | str, *, size: tuple[int, int] | None = None) 
         if state:
             raise PixelarError(f"it has a tensor that PixelCNN++ has not: {min(state)!r}")
     except PixelarError as error:
-        raise PixelarError(f"{path} is not a checkpoint of PixelCNN++: {error}") from error
+        raise PixelarError(f"{path} cannot be read as a PixelCNN++: {error}") from error
     order = torch.tensor(_order(description))
     for ours in PARTS.values():
         renamed[f"net.out.{ours}"] = renamed[f"net.out.{ours}"][order]
@@ -79,7 +80,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
-        raise PixelarError(f"{path} is not a checkpoint of PixelCNN++: it holds no tensors by name")
+        raise PixelarError(f"{path} cannot be read as a PixelCNN++: it holds no tensors by name")
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 
@@ -154,8 +155,10 @@ def _take(state: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor
     if found != shape:
         raise PixelarError(f"tensor {name!r} has the shape {found} where {shape} is expected")
     value = state.pop(name)
-    if not value.is_floating_point():
-        raise PixelarError(f"tensor {name!r} holds {value.dtype} and no weights")
+    if value.layout is not torch.strided or value.dtype not in FLOATS or value.is_meta:
+        raise PixelarError(f"tensor {name!r} holds no floating-point numbers")
+    if not value.isfinite().all():
+        raise PixelarError(f"tensor {name!r} holds numbers that are not finite")
     return value.reshape(shape)
 
 
