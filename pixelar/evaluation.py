@@ -27,6 +27,8 @@ from pixelar.folders import fingerprint
 from pixelar.memory import choose_batch_size
 from pixelar.metrics import BitsPerDim
 from pixelar.model import PixelModel, describe_model, evaluating
+from pixelar.orders import Orders, in_order, log_mean_prob, orders_of
+from pixelar.scan import Scan
 
 __all__ = ["EvaluationReport", "bits_per_dim", "evaluate"]
 
@@ -97,7 +99,7 @@ def bits_per_dim(
             "use pixelar.evaluate, which reports bits/token"
         )
     batch_size = _batch_size(model, batch_size)
-    found = _bits(model, images, labels, batch_size, progress=False)
+    found = _bits(model, images, labels, [model.scan], batch_size, progress=False)
     _check_finite(found, range(len(found)))
     return found
 
@@ -111,6 +113,7 @@ def evaluate(
     dtype: torch.dtype = torch.float32,
     weights: str = "as given",
     limit: int | None = None,
+    orders: Orders = "one",
     progress: bool = False,
 ) -> EvaluationReport:
     """Evaluates a model on a split.
@@ -126,13 +129,16 @@ def evaluate(
         dtype: What net and head compute in, float32 or float64.
         weights: Which weights these are, for the card.
         limit: Takes only the first images; the card says so.
+        orders: "one", or those over which the probabilities of an image are averaged, for a net
+            that takes any: "symmetries" of the scan, or a number of random ones; see `orders_of`.
         progress: Whether to show a progress bar.
     """
+    computing = _computing_in(model, dtype)
+    scans, order = orders_of(computing, orders)
     images = data.split(split) if isinstance(data, ImageData) else data
     images = images if limit is None else images.first(limit)
-    computing = _computing_in(model, dtype)
     batch_size = _batch_size(computing, batch_size)
-    per_image, world = _table(computing, images, batch_size, progress=progress)
+    per_image, world = _table(computing, images, scans, batch_size, progress=progress)
     metric = BitsPerDim(model.scan.dims)
     metric.sync_on_compute = False  # the table is whole already
     metric.update(per_image * (model.scan.dims * math.log(2)))
@@ -154,6 +160,8 @@ def evaluate(
             "fingerprint": images.fingerprint(),
         },
         **_describe(model, weights),
+        "orders": orders,
+        "order": order,
         "dtype": str(dtype).removeprefix("torch."),
         "batch_size": batch_size,
         "processes": world,
@@ -162,7 +170,7 @@ def evaluate(
 
 
 def _table(
-    model: PixelModel, images: ImageSet, batch_size: int, *, progress: bool
+    model: PixelModel, images: ImageSet, scans: Sequence[Scan], batch_size: int, *, progress: bool
 ) -> tuple[Tensor, int]:
     """Returns the figures of all images, with shape (N,), and the number of processes at work."""
     if not len(images):
@@ -172,7 +180,7 @@ def _table(
     own = slice(rank, None, world)  # a view: what is mapped from a file is not read at once
     own_labels = None if labels is None else labels[own]
     shown = progress and rank == 0
-    bits = _bits(model, images.images[own], own_labels, batch_size, progress=shown)
+    bits = _bits(model, images.images[own], own_labels, scans, batch_size, progress=shown)
     table = _gather(bits, range(rank, len(images), world), len(images))
     _check_finite(table, images.names)
     return table, world
@@ -186,7 +194,6 @@ def _describe(model: PixelModel, weights: str) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in model.parameters()),
         "weights": weights,
         "lossless": model.quantizer.lossless,
-        "order": f"{model.scan.name}, one order, not averaged",
         "device": str(model.device),
         "versions": {
             "pixelar": pixelar.__version__,
@@ -240,17 +247,27 @@ def _world() -> tuple[int, int]:
 
 @torch.no_grad()
 def _bits(
-    model: PixelModel, images: Tensor, labels: Tensor | None, batch_size: int, *, progress: bool
+    model: PixelModel,
+    images: Tensor,
+    labels: Tensor | None,
+    scans: Sequence[Scan],
+    batch_size: int,
+    *,
+    progress: bool,
 ) -> Tensor:
-    """Returns the bits per dimension of images, float64."""
+    """Returns the bits per dimension of images, their probabilities averaged over scans, float64.
+
+    One order comes after the other, so that several need hardly more memory than one.
+    """
     model.check_labels(labels, len(images))
     found = [torch.zeros(0, dtype=torch.float64)]
     with evaluating(model), tqdm(total=len(images), unit="image", disable=not progress) as bar:
+        twins = [model if scan is model.scan else in_order(model, scan) for scan in scans]
         for start in range(0, len(images), batch_size):
             batch = slice(start, start + batch_size)
             x = model.encode(images[batch])
-            sites = model.log_prob_sites(x, None if labels is None else labels[batch])  # (B, T)
-            found.append(sites.double().sum(1).cpu() / (-model.scan.dims * math.log(2)))
+            nats = log_mean_prob(twins, x, None if labels is None else labels[batch])  # (B,)
+            found.append(nats.cpu() / (-model.scan.dims * math.log(2)))
             bar.update(len(x))
     return torch.cat(found)
 

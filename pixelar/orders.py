@@ -17,6 +17,7 @@ import copy
 import math
 from collections.abc import Sequence
 from itertools import chain
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,9 +25,12 @@ from torch import Tensor
 from pixelar.errors import PixelarError
 from pixelar.memory import choose_batch_size
 from pixelar.model import PixelModel, evaluating
-from pixelar.scan import Scan
+from pixelar.nets.base import takes_any_order
+from pixelar.scan import Scan, build_scan, shuffled, symmetries
 
-__all__ = ["in_order", "order_averaged_log_prob"]
+__all__ = ["Orders", "in_order", "log_mean_prob", "order_averaged_log_prob", "orders_of"]
+
+Orders: TypeAlias = Literal["one", "symmetries"] | int
 
 
 def in_order(model: PixelModel, scan: Scan) -> PixelModel:
@@ -48,6 +52,57 @@ def in_order(model: PixelModel, scan: Scan) -> PixelModel:
     twin = copy.deepcopy(model, shared)
     twin.net.reorder(scan)
     return twin
+
+
+def orders_of(model: PixelModel, orders: Orders) -> tuple[list[Scan], str]:
+    """Returns the scans that a word or a number stands for, and what a card says of them.
+
+    Arguments:
+        model: The model; for more than one order, its net takes any.
+        orders: "one": that of the model. "symmetries": the eight mirror images of the scan that it
+            was built in. A number: so many random orders, by the seeds 0, 1, 2 …
+
+    Example:
+        >>> from pixelar.testing import tiny_model
+        >>> orders_of(tiny_model("LMConv"), 3)[1]
+        'raster, shuffled by the seeds 0 to 2, mean of probabilities over 3 orders'
+    """
+    if orders == "one":
+        return [model.scan], f"{model.scan.name}, one order, not averaged"
+    number = orders if isinstance(orders, int) else 0
+    if number < 2 and orders != "symmetries":
+        raise PixelarError(
+            "orders must be one, symmetries, or a whole number from 2, of random orders; "
+            f"got {orders!r}"
+        )
+    if not takes_any_order(model.net):
+        raise PixelarError(
+            f"orders: {orders} needs a net that takes any order, such as LMConv or AnyOrderGPT, "
+            f"and the order of {type(model.net).__name__} is fixed; use orders: one"
+        )
+    name, shape = model.net.built_in, model.scan.shape
+    if orders == "symmetries":
+        scans = symmetries(name, shape)
+        named = "; ".join(scan.name for scan in scans)
+    else:
+        scans = [shuffled(build_scan(name, shape), seed) for seed in range(number)]
+        named = f"{name}, shuffled by the seeds 0 to {number - 1}"
+    return scans, f"{named}, mean of probabilities over {len(scans)} orders"
+
+
+def log_mean_prob(twins: Sequence[PixelModel], x: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Returns the log of the mean of an image's probabilities by several models.
+
+    Arguments:
+        twins: The models, of equal weight.
+        x: Symbols with shape (B, C, H, W).
+        labels: Classes with shape (B,), for models that are conditioned on them.
+
+    Returns:
+        Nats with shape (B,), in float64.
+    """
+    each = [twin.log_prob_sites(x, labels).double().sum(1) for twin in twins]
+    return torch.stack(each).logsumexp(0) - math.log(len(twins))  # of one: itself, to the bit
 
 
 @torch.no_grad()
@@ -83,6 +138,5 @@ def order_averaged_log_prob(
         for rows in torch.arange(len(images)).split(size):
             x = model.encode(images[rows])  # once, as a quantizer may draw
             y = None if labels is None else labels[rows]
-            each = torch.stack([twin(x, y).double() for twin in twins])  # (orders, b)
-            found.append(each.logsumexp(0) - math.log(len(orders)))
+            found.append(log_mean_prob(twins, x, y))
     return torch.cat(found).cpu()

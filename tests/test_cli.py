@@ -217,6 +217,23 @@ def test_other_figures_get_other_cards() -> None:
     assert len({card["figure"]["mean"] for card in cards}) == 7
 
 
+def test_orders_that_are_averaged_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree("any", "averaged")
+    for orders, named, measured in (
+        ("symmetries", "raster; raster, from the right; raster, from below; ", "symmetries"),
+        ("2", "raster, shuffled by the seeds 0 to 1, mean of probabil", "2 random orders"),
+        ("one", "", ""),
+    ):
+        assert main(words(f"evaluate averaged -d images --limit 2 --orders {orders}")) == 0
+        printed = capsys.readouterr().out
+        assert f"\n  orders: {named}" in printed if named else "orders" not in printed
+        assert main(words("info averaged")) == 0
+        assert f", {measured} averaged: " in capsys.readouterr().out or not measured
+    cards = [json.loads(card.read_text()) for card in Path("averaged").glob("*/*/card.json")]
+    assert {card["orders"] for card in cards} == {"symmetries", 2, "one"}
+    assert len({card["figure"]["mean"] for card in cards}) == 3
+
+
 def test_info_is_readable_and_knows_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree("classes", "described")
     assert main(words("evaluate grey -d images -o described/evaluation")) == 0  # another model's
@@ -389,6 +406,20 @@ MISTAKES = [
     ("evaluate grey -d digits --batch-size 0", "must be a whole number from 1 to"),
     ("evaluate grey -d digits --limit 0", "must be a whole number from 1 to"),
     ("evaluate grey -d digits --limit x", "got 'x'"),
+    ("evaluate any -d digits --orders", "argument --orders: expected one argument"),
+    *(
+        (
+            f"evaluate any -d digits --orders {orders}",
+            f"must be one, symmetries, or a whole number from 2 to 1000; got '{orders}'",
+        )
+        for orders in ("random", "symmetry", "1", "0", "-1", "1001", "2.5")
+    ),
+    (
+        "evaluate grey -d digits --orders symmetries",
+        "orders: symmetries needs a net that takes any order, such as LMConv or AnyOrderGPT, and "
+        "the order of PixelCNN is fixed; use orders: one",
+    ),
+    ("evaluate snake -d digits --orders 8", "and the order of ImageGPT is fixed; use orders: one"),
     ("evaluate grey -d digits --split tst", "invalid choice: 'tst'"),
     ("evaluate grey -d digits -o mask.png", "cannot write to mask.png: File exists"),
     ("sample nothing", "model: unknown 'nothing'"),

@@ -28,7 +28,9 @@ from pixelar.folders import fingerprint
 from pixelar.memory import choose_batch_size, memory_of_image
 from pixelar.metrics import BitsPerDim
 from pixelar.model import PixelModel, build_model, describe_model
+from pixelar.orders import Orders, order_averaged_log_prob
 from pixelar.peaks import measure_peak
+from pixelar.scan import shuffled, symmetries
 from pixelar.testing import randomise
 
 N = 23  # divisible by no batch size and no number of processes
@@ -160,6 +162,37 @@ def test_labels_reach_the_model(images: ImageSet) -> None:
     assert torch.equal(own, report.per_image)
 
 
+@pytest.mark.parametrize("orders", ["symmetries", 3])
+@pytest.mark.parametrize("net", zoo.ANY_ORDER)
+def test_orders_are_averaged(net: str, orders: Orders, tmp_path: Path, images: ImageSet) -> None:
+    model = zoo.tiny(net, shape=(1, 8, 8), levels=17, scan="snake", classes=10).float()
+    every = {
+        "symmetries": symmetries("snake", (1, 8, 8)),
+        3: [shuffled(model.scan, seed) for seed in range(3)],
+    }[orders]
+    own = fingerprint(model)
+    reports = [
+        evaluate(model, images, limit=7, batch_size=size, dtype=torch.float64, orders=orders)
+        for size in (None, 3)
+    ]
+    assert images.labels is not None
+    labels = images.labels[:7]
+    nats = -order_averaged_log_prob(model.double(), images.images[:7], every, labels)
+    for report in reports:
+        torch.testing.assert_close(report.per_image, nats / (64 * math.log(2)))
+    one = evaluate(model.float(), images, limit=7)
+    assert not torch.allclose(one.per_image, report.per_image, rtol=1e-3)
+    assert fingerprint(model) == own and model.scan.name == "snake"
+    reports[0].save(tmp_path)
+    card = strict_json((tmp_path / "card.json").read_text())
+    assert card["orders"] == orders
+    named = "; ".join(scan.name for scan in every)
+    if orders == 3:
+        named = "snake, shuffled by the seeds 0 to 2"
+    assert card["order"] == f"{named}, mean of probabilities over {len(every)} orders"
+    assert (one.card["orders"], one.card["order"]) == ("one", "snake, one order, not averaged")
+
+
 def test_palettes_report_bits_per_token(tmp_path: Path) -> None:
     model = palette_model()
     data = ImageSet(torch.randint(256, (5, 3, 4, 4)).to(torch.uint8), None, list("abcde"))
@@ -190,6 +223,14 @@ def test_bad_arguments_are_explained(model: PixelModel, images: ImageSet) -> Non
         evaluate(model, images.subset([]))
     with pytest.raises(PixelarError, match=r"float32 or torch\.float64; got torch\.int8"):
         evaluate(model, images, dtype=torch.int8)
+    takes_any = zoo.tiny("LMConv", shape=(1, 8, 8), levels=17).float()
+    for orders in ("random", "", 1, 0, -8, True, 2.0, None):
+        with pytest.raises(PixelarError, match="one, symmetries, or a whole number from 2, of ran"):
+            evaluate(takes_any, images, orders=orders)  # type: ignore[arg-type]
+    for orders in ("symmetries", 8):
+        fixed = f"orders: {orders} needs a net that takes any order, .* PixelCNN is fixed; use ord"
+        with pytest.raises(PixelarError, match=fixed):
+            evaluate(model, images, orders=orders)  # type: ignore[arg-type]
     with pytest.raises(PixelarError, match="split: unknown 'tset'; did you mean 'test'"):
         evaluate(model, Digits(), split="tset")  # type: ignore[arg-type]
     with pytest.raises(PixelarError, match="conditioned on 3 classes, but these images have no"):
@@ -357,10 +398,12 @@ def table_of(folder: Path) -> list[list[str]]:
         return [*csv.reader(file)]
 
 
-def test_two_processes_find_what_one_finds(model: PixelModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("net", "orders"), [("PixelCNN", "one"), ("LMConv", "3")])
+def test_two_processes_find_what_one_finds(net: str, orders: str, tmp_path: Path) -> None:
+    model = zoo.tiny(net, shape=(1, 8, 8), levels=17).float()
     pixelar.save(model, tmp_path / "model")
     command = ["evaluate", str(tmp_path / "model"), "-d", "digits", "--limit", str(N)]
-    command += ["--dtype", "float64"]
+    command += ["--dtype", "float64", "--orders", orders]
     assert main([*command, "-o", str(tmp_path / "one")]) == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     launch += ["--master-addr", "127.0.0.1", "--master-port", str(free_port()), "-m", "pixelar"]

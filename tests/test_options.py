@@ -2,7 +2,6 @@
 
 import copy
 import shutil
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -157,10 +156,8 @@ def test_machine_code_of_a_head_stays_outside_of_graphs(fresh_compiler: None) ->
     checkpointing = built("GatedPixelCNN", **args, checkpointing=True)
     compiled = built("GatedPixelCNN", **args)
     compiled.model.compile()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for training in (compiled, checkpointing):
-            assert_same(training, expected, 1e-4)
+    for training in (compiled, checkpointing):
+        assert_same(training, expected, 1e-4)
 
 
 def test_all_options_go_together(fresh_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:

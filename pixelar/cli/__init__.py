@@ -20,6 +20,7 @@ __all__ = ["main"]
 
 MOST_IMAGES = 10_000  # that are drawn at once
 LARGEST_SIDE = 2048  # of the images of a model; in pixelar.restore, which is not loaded here
+MOST_ORDERS = 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,8 +131,8 @@ def top_parser() -> Parser:
     return top
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """Returns a reader of whole numbers in a range, for argparse."""
+def whole(low: int, high: int, words: str = "") -> Callable[[str], int]:
+    """Returns a reader of whole numbers in a range, for argparse; it names other words as well."""
 
     def read(text: str) -> int:
         try:
@@ -140,7 +141,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
             number = low - 1
         if not low <= number <= high:
             raise argparse.ArgumentTypeError(
-                f"must be a whole number from {low} to {high}; got {text!r:.60}"
+                f"must be {words}a whole number from {low} to {high}; got {text!r:.60}"
             )
         return number
 
@@ -156,6 +157,13 @@ def sides(text: str) -> tuple[int, int]:
             f"must be HxW, such as 32x32, with sides from 1 to {LARGEST_SIDE}; got {text!r:.60}"
         )
     return height, width
+
+
+def orders(text: str) -> int | str:
+    """Reads what `pixelar.evaluate` takes as orders, for argparse."""
+    if text in ("one", "symmetries"):
+        return text
+    return whole(2, MOST_ORDERS, "one, symmetries, or ")(text)
 
 
 def add_model(command: argparse.ArgumentParser) -> None:
@@ -188,6 +196,14 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         help="default: what is quick and fits into memory; the figure does not depend on it",
     )
     option("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
+    option(
+        "--orders",
+        type=orders,
+        default="one",
+        metavar="N|symmetries",
+        help="average the probabilities of an image over N random orders, or over the eight mirror "
+        "images of the model's own, for nets that take any order (default: one, not averaged)",
+    )
     option(
         "-o",
         "--output",

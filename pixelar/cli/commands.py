@@ -65,6 +65,7 @@ def evaluate(options: Namespace) -> int:
                 dtype=getattr(torch, options.dtype),
                 weights=weights,
                 limit=options.limit,
+                orders=options.orders,
                 progress=sys.stderr.isatty(),
             )
             if rank == 0:
@@ -76,8 +77,11 @@ def evaluate(options: Namespace) -> int:
 
 def compare(report: EvaluationReport, card: Mapping[str, Any] | None) -> None:
     """Prints the figure on a model's card beside the same figure measured now."""
-    measured = report.card["data"]["fingerprint"], report.card["model_sha256"]
-    if card and (card["protocol"]["images_sha256"], card["model_sha256"]) == measured:
+    if card is None:
+        return
+    own, protocol = report.card, card["protocol"]
+    measured = own["data"]["fingerprint"], own["order"], own["model_sha256"]
+    if (protocol["images_sha256"], protocol["order"], card["model_sha256"]) == measured:
         print(f"  its card says: {in_full(card['figure'])}")
 
 
@@ -90,6 +94,8 @@ def publish(report: EvaluationReport, folder: Path) -> None:
         f"{report.card['weights']} weights: {report}  "
         f"({data['images']} {data['split']} images of {data['name']}{reduced})"
     )
+    if report.card["orders"] != "one":
+        print(f"  orders: {report.card['order']}")
     report.save(folder)
     print(f"  protocol: {folder / 'card.json'}")
 
@@ -102,6 +108,8 @@ def _protocol(report: EvaluationReport, data: ImageData) -> list[str]:
         words[0] = f"{Path(data.root).resolve().name}-{card['data']['fingerprint'][:8]}"
     if card["data"]["limit"] is not None:
         words.append(f"first{card['data']['limit']}")
+    if card["orders"] != "one":
+        words.append("symmetries" if card["orders"] == "symmetries" else f"{card['orders']}orders")
     return words if card["dtype"] == "float32" else [*words, card["dtype"]]
 
 

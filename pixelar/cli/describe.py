@@ -58,6 +58,7 @@ def _evaluations(path: Path, own: set[str]) -> list[dict[str, Any]]:
                     "figure": {key: figure[key] for key in ("mean", "standard_error", "unit")},
                     "data": {key: data[key] for key in ("name", "split", "images")},
                     **{key: card[key] for key in ("weights", "dtype")},
+                    "orders": card.get("orders", "one"),  # which older cards do not name
                     "card": str(file),
                 }
                 found.append(entry)
@@ -111,7 +112,10 @@ def _part(entry: Mapping[str, Any]) -> str:
 def _measured(entry: Mapping[str, Any]) -> str:
     figure, data = entry["figure"], entry["data"]
     error = "" if figure["standard_error"] is None else f" ± {figure['standard_error']:.4f}"
+    orders = entry["orders"]
+    kind = orders if orders == "symmetries" else f"{orders} random orders"
+    averaged = "" if orders == "one" else f", {kind} averaged"
     return (
         f"{figure['mean']:.4f}{error} {figure['unit']}, {data['images']} {data['split']} images of "
-        f"{data['name']}, {entry['weights']} weights, {entry['dtype']}: {entry['card']}"
+        f"{data['name']}, {entry['weights']} weights, {entry['dtype']}{averaged}: {entry['card']}"
     )

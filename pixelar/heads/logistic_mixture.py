@@ -231,11 +231,13 @@ class SiteLogProb(torch.autograd.Function):
         with_gradient = ctx.needs_input_grad[0]
         found = params.new_empty(len(params))
         gradient = params.new_empty(len(params) if with_gradient else 0, params.shape[1])
-        if by_kernel and type(params) is Tensor:  # and not one that only tells what memory it takes
-            from pixelar.kernels.logistic_mixture import log_prob
+        if by_kernel:
+            given = params.contiguous(), symbols.long().contiguous()
+            if type(params) is Tensor:  # and not one that only tells what memory it takes
+                from pixelar.kernels.logistic_mixture import log_prob
 
-            sizes, limits = (head.components, head.levels), map(np.float32, LOG_SCALE_RANGE)
-            log_prob(*arrays(params, symbols.long()), *sizes, *limits, *arrays(found, gradient))
+                sizes, limits = (head.components, head.levels), map(np.float32, LOG_SCALE_RANGE)
+                log_prob(*arrays(*given), *sizes, *limits, *arrays(found, gradient))
         for part in [] if by_kernel else parts(params, head):
             # sites last in memory, so that every operation runs along them
             turned, x = params[part].T.contiguous(), symbols[part].T.contiguous()
