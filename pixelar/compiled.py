@@ -82,9 +82,12 @@ def compiled_rows(
     assert isinstance(net, GatedPixelCNN)
     _, height, width = model.scan.shape
     cache = net.init_cache(x, model.check_labels(labels, len(x)))
+    depth, features = len(net.layers), net.width
+    like = net.horizontal_stem.weight
+    links = like.new_zeros(depth, width, len(x), 2 * features)  # where the kernel reads them
+    cache.links = [link.transpose(0, 1) for link in links]
     net.prefill(x, start, cache)
     weights = _weights(cache)
-    depth, features = len(net.layers), net.width
     maps = np.zeros((depth + 1, width, len(x), features), weights[0].dtype)
     for k, left in enumerate(cache.left[1:]):  # the beginning of a row may be known
         maps[k] = left.row().transpose(0, 1).numpy()
@@ -97,7 +100,6 @@ def compiled_rows(
     for i in range(first, height):
         if begin == 0:
             net.begin_row(x, i, cache)
-        links = torch.stack([link.transpose(0, 1) for link in cache.links]).numpy()
         row = x[:, 0, i].numpy()
         gated_row(
             row,
@@ -107,7 +109,7 @@ def compiled_rows(
             given[i],
             net.embed.zero,
             maps,
-            links,
+            links.numpy(),
             dilations,
             *weights,
         )

@@ -50,7 +50,7 @@ __all__ = [
 Walk: TypeAlias = Literal["auto", "sequential", "compiled", "wavefront", "fixed_point"]
 # the largest batches for which they are the quicker way, by docs/performance.md
 LARGEST_WAVES = 16
-LARGEST_COMPILED = 32
+LARGEST_COMPILED = 64
 LARGEST_AHEAD = 8
 MANY_SITES = 256  # for which few images are worth another way, or a word that there is one
 SITES_A_WAVE = 3  # on average, for waves to be worth it

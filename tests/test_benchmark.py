@@ -93,7 +93,7 @@ def test_the_fitted_exponent() -> None:
 def test_every_net_is_compared(tmp_path: Path) -> None:
     """On digits, for an instant each: that it runs, and what it writes is whole."""
     script, output = ROOT / "scripts" / "compare.py", tmp_path / "digits.json"
-    options = ["--seconds", "0.1", "--parameters", "3000", "--batch-size", "4", "--limit", "20"]
+    options = ["--seconds", "0.1", "--parameters", "8000", "--batch-size", "4", "--limit", "20"]
     done = subprocess.run(
         [sys.executable, script, "digits", *options, "-o", output], capture_output=True, text=True
     )
@@ -102,7 +102,7 @@ def test_every_net_is_compared(tmp_path: Path) -> None:
     assert found.keys() == NETS.keys()
     for result in found.values():
         assert result["bits"] and all(math.isfinite(value) for value in result["bits"])
-        assert 1500 < result["numbers"]["parameters"] < 6000  # widths are whole numbers
+        assert 6500 < result["numbers"]["parameters"] < 10_000  # widths are whole numbers
         assert len(result["depends"]) == len(result["moves"]) == 8
     drawn = {path.name for path in tmp_path.glob("*.png")}
     assert drawn == {f"digits-{kind}.png" for kind in ("curves", "costs", "context")}
@@ -110,7 +110,7 @@ def test_every_net_is_compared(tmp_path: Path) -> None:
         [sys.executable, script, "digits", "WaveNet", "-o", output], capture_output=True
     )
     assert again.returncode == 2
-    assert b"holds results of another protocol (seconds 0.1; parameters about 3000" in again.stderr
+    assert b"holds results of another protocol (seconds 0.1; parameters about 8000" in again.stderr
 
 
 @pytest.mark.parametrize(

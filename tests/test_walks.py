@@ -156,7 +156,7 @@ def test_auto_takes_the_quicker_walk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_walk(other, "auto", nothing(64)) == "sequential"
     monkeypatch.setattr(completion, "numba_is_there", lambda: True)
     assert choose_walk(gated, "auto", nothing(1)) == "compiled"
-    assert choose_walk(gated, "auto", nothing(64)) == "sequential"
+    assert choose_walk(gated, "auto", nothing(65)) == "sequential"
     assert choose_walk(gated, "auto", nothing(1, temperature=0.5)) == "sequential"
     monkeypatch.setattr(completion, "numba_is_there", lambda: False)
     with pytest.warns(UserWarning, match=r"numba is not installed.*pip install 'pixelar\[fast\]'"):

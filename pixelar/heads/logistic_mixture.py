@@ -12,8 +12,7 @@ With p and q the upper and lower edge in units of τ, σ(p) - σ(q) = σ(p) σ(-
 without cancellation, and p - q = δ/τ does not depend on x: the form is exact for every bin, at any
 sharpness, in value and in gradient.
 
-In float32 on a CPU and with numba (`pip install 'pixelar[fast]'`), machine code computes the same,
-some ten times as quickly.
+In float32 on a CPU and with numba (`pip install 'pixelar[fast]'`), machine code computes the same.
 
 References:
     PixelCNN++ (Salimans et al., 2017), https://arxiv.org/abs/1701.05517

@@ -153,9 +153,11 @@ class Visited:
         patch = self.buffer.index_select(1, self.live.places[t])  # (B, taps, in)
         return torch.addmm(self.bias, patch.flatten(1), self.matrices[self.live.which[t]])
 
-    def fill(self, maps: Tensor, visited: Tensor) -> None:
-        """Takes in maps (B, H, W, in) at the places (H, W) that have been visited."""
-        self.buffer[:, :-1] = (maps * visited[..., None]).flatten(1, 2)
+    def fill(self, maps: Tensor, visited: Tensor, rows: slice) -> None:
+        """Takes in maps (b, h, W, in) of rows of the batch, at the places (h, W) that have been
+        visited in the first h rows of the image.
+        """
+        self.buffer[rows, : visited.numel()] = (maps * visited[..., None]).flatten(1, 2)
 
     def select(self, rows: Tensor) -> None:
         """Keeps these rows of the batch."""

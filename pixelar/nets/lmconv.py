@@ -189,7 +189,8 @@ class LMConv(Net):
         return F.pad(self.embed(x).movedim(1, -1), (0, 1), value=1.0)
 
     def _everywhere(self, conv: LocallyMaskedConv2d, h: Tensor) -> Tensor:
-        return conv(h, self.masks if conv.dilation[0] == 1 else self.dilated_masks)
+        masks = self.masks if conv.dilation[0] == 1 else self.dilated_masks
+        return conv(h, masks[: h.shape[1]])
 
     def _blocks(self, h: Tensor, look: Look) -> Tensor:
         """Returns vectors (*, D) from those behind the stem."""
@@ -238,14 +239,20 @@ class LMConv(Net):
             return
         visited = torch.zeros_like(self.place).view(x.shape[2:])
         visited.view(-1)[self.place[:stop]] = 1
+        visited = visited[: visited.any(1).nonzero().max() + 1]  # below, there is nothing yet
+        pixels = self._pixels(x[:, :, : len(visited)])
+        # on a CPU one image at a time, whose maps stay in the processor's cache
+        at_once = 1 if x.device.type == "cpu" else len(x)
+        for rows in (slice(b, b + at_once) for b in range(0, len(x), at_once)):
+            cache.visited[self.stem].fill(pixels[rows], visited, rows)
 
-        def look(conv: LocallyMaskedConv2d, h: Tensor) -> Tensor:
-            cache.visited[conv].fill(h, visited)
-            return self._everywhere(conv, h)
+            def look(conv: LocallyMaskedConv2d, h: Tensor, rows: slice = rows) -> Tensor:
+                cache.visited[conv].fill(h, visited, rows)
+                return self._everywhere(conv, h)
 
-        pixels = self._pixels(x)
-        cache.visited[self.stem].fill(pixels, visited)
-        self._blocks(self.stem(pixels, self.stem_masks) + cache.label[:, None, None], look)
+            label = cache.label[rows] if self.classes else cache.label
+            h = self.stem(pixels[rows], self.stem_masks[: len(visited)])
+            self._blocks(h + label[:, None, None], look)
 
     def select(self, cache: LMConvCache, rows: Tensor) -> LMConvCache:
         for visited in cache.visited.values():

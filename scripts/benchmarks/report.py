@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.measure import Row, ratio, spread
-from benchmarks.scaling import THEORY, exponent
+from benchmarks.scaling import MEMORY, THEORY, exponent
 from pixelar.files import replacing
 
 __all__ = ["draw", "load", "markdown", "save", "summary", "text"]
@@ -103,7 +103,7 @@ def _exponents(rows: list[Row]) -> list[str]:
         if not own:
             continue  # not measured yet
         x = [float(row.numbers["pixels"]) for row in own]
-        known = (theory[0], "1", *theory[1:])
+        known = (theory[0], MEMORY.get(net, "1"), *theory[1:])
         grown = (
             [min(row.seconds["forward"]) for row in own],
             [float(row.numbers["forward: peak MB"]) for row in own],

@@ -16,10 +16,9 @@ from pixelar.model import PixelModel
 from pixelar.nets.base import Cache
 from pixelar.sampling import sample
 
-__all__ = ["THEORY", "batches", "depths", "exponent", "pixels", "sparse"]
+__all__ = ["MEMORY", "THEORY", "batches", "depths", "exponent", "pixels", "sparse"]
 
-# of the number of pixels: a forward, a cached sample, the bytes of a cache; those of a forward grow
-# as the pixels do in all nets
+# of the number of pixels: a forward, a cached sample, the bytes of a cache
 THEORY = {
     "PixelCNN": ("1", "1", "0.5: a row"),
     "GatedPixelCNN": ("1", "1", "0.5: a row"),
@@ -37,6 +36,8 @@ THEORY = {
     "TransformerXL": ("1", "1", "0: a memory"),
     "AxialTransformer": ("1 … 1.5: attention", "1 … 1.5: attention", "1"),
 }
+# the bytes of a forward, where they do not grow as the pixels do
+MEMORY = {"TransformerXL": "0 … 1: a segment, all parameters"}
 
 
 def pixels(settings: Settings) -> Iterator[Row]:
