@@ -122,30 +122,31 @@ def draw(results: Results, folder: Path) -> list[Path]:
         rows = results.get(suite, [])
         if not rows:
             continue
-        figure = Figure(figsize=(9, 3.4), dpi=110, layout="constrained", facecolor="white")
-        left, right = figure.subplots(1, 2)
-        for net in THEORY:
+        figure = Figure(figsize=(12, 4), dpi=110, layout="constrained", facecolor="white")
+        sample, forward, both = figure.subplots(1, 3)
+        for k, net in enumerate(THEORY):
             own = [row for row in rows if row.case.startswith(f"{net},")]
             if not own:
                 continue
             x = [float(row.numbers[varied]) for row in own]
-            (line,) = left.plot(x, [min(r.seconds["cached"]) for r in own], "o-", label=net)
-            left.plot(x, [min(r.seconds["forward"]) for r in own], "o:", color=line.get_color())
-            right.plot(
-                x, [ratio(r, "cached") for r in own], "o-", color=line.get_color(), label=net
-            )
-        _label(left, varied, "seconds of a sample; dotted: of one forward")
-        _label(right, varied, "forwards that a sample takes")
+            look = {"color": f"C{k % 10}", "linestyle": "--" if k >= 10 else "-", "marker": "."}
+            sample.plot(x, [min(row.seconds["cached"]) for row in own], label=net, **look)
+            forward.plot(x, [min(row.seconds["forward"]) for row in own], **look)
+            both.plot(x, [ratio(row, "cached") for row in own], **look)
+        _label(sample, varied, "seconds of a sample")
+        _label(forward, varied, "seconds of a forward")
+        _label(both, varied, "forwards that a sample takes")
+        figure.legend(loc="outside right center", fontsize=8)
         path = folder / f"benchmark-{suite}.png"
         figure.savefig(path)
         drawn.append(path)
     return drawn
 
 
-def _label(axes: Axes, x: str, y: str) -> None:
-    axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
+def _label(axes: Axes, x: str, title: str) -> None:
+    axes.set(xscale="log", yscale="log", xlabel=x)
+    axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, framealpha=0.6)
 
 
 def save(path: Path, environment: Mapping[str, Any], results: Results) -> None:
