@@ -105,11 +105,11 @@ def test_a_twin_shares_the_weights_and_leaves_the_model_alone(net: str) -> None:
         assert all(torch.equal(a, pair[k]) for a, pair in zip(alone, taking_turns, strict=True))
 
 
+@torch.no_grad()  # which looks after walks that take turns, as a `with` inside would not
 def walk_of(model: PixelModel, x: Tensor) -> Any:  # noqa: ANN401
-    with torch.no_grad():
-        cache = model.net.init_cache(x)
-        for t in range(model.scan.sites):
-            yield model.net.step(x, t, cache)
+    cache = model.net.init_cache(x)
+    for t in range(model.scan.sites):
+        yield model.net.step(x, t, cache)
 
 
 @pytest.mark.parametrize("net", sorted(NETS.keys() - set(zoo.ANY_ORDER)))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measure import Case, Row, Settings, evaluating, interleave, ratio
+from benchmarks.measure import Case, Row, Settings, evaluating, interleave, peak_memory, ratio
 from benchmarks.models import build
 from benchmarks.training import step
 from pixelar.model import PixelModel
@@ -109,8 +109,13 @@ def _compare(settings: Settings, model: PixelModel, theirs: nn.Module, x: Tensor
 
     if batch <= 8:
         steps: dict[str, Case] = {"ours": lambda: step(model, x), "transformers": train_theirs}
-        times = interleave(settings, steps, repeats=repeats, warm=False)
-        yield Row(f"training step, {case}", "ours", times)
+        times = interleave(settings, steps, repeats=repeats, warm=batch == 1)
+        row = Row(f"training step, {case}", "ours", times)
+        for name, run in steps.items():
+            row.numbers[f"{name}: images/s"] = batch / min(times[name])
+            if batch == 1:
+                row.numbers[f"{name}: peak MB"] = peak_memory(settings, run) / 1e6
+        yield row
 
     options = {"do_sample": True, "top_k": 0, "max_new_tokens": tokens, "min_new_tokens": tokens}
     with evaluating(model):
@@ -120,7 +125,7 @@ def _compare(settings: Settings, model: PixelModel, theirs: nn.Module, x: Tensor
             "ours, site by site": lambda: sample(model, batch, seed=0, method="sequential"),
             "transformers generate": lambda: theirs.generate(start, **options),  # type: ignore[operator]
         }
-        times = interleave(settings, walks, repeats=repeats, warm=settings.tiny)
+        times = interleave(settings, walks, repeats=repeats, warm=batch == 1)
     row = Row(f"sample, {case}", "ours", times)
     row.numbers["method auto"] = draw_images(model, batch, seed=0).walk
     row.numbers["ours: in forwards"] = ratio(Row(case, "forward", times), "ours")
