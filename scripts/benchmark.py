@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from benchmarks import GROUPS, SUITES
-from benchmarks.arguments import positive
+from benchmarks.arguments import earlier, positive
 from benchmarks.document import write
 from benchmarks.measure import Row, Settings, environment
 from benchmarks.models import NETS
@@ -80,15 +80,8 @@ def main() -> None:
     settings = Settings(options.device, repeats, options.tiny, tuple(options.nets))
     about = environment(settings)
     print(", ".join(f"{name} {value}" for name, value in about.items()))
-    kept: dict[str, list[Row]] = {}
-    if output.is_file() and (suites or len(settings.nets) < len(NETS)):
-        before, kept = load(output)
-        unlike = [f"{k} {before.get(k)}" for k, v in about.items() if before.get(k) != v]
-        if unlike:
-            parser.error(
-                f"{output} holds what was measured elsewhere ({', '.join(unlike)}): "
-                "name another file with -o"
-            )
+    adding = suites or len(settings.nets) < len(NETS)
+    kept = earlier(parser, output, load, about) if adding else {}
     for name in suites or SUITES:
         print(f"\n== {name}: min / median / max, and the ratio to the reference", flush=True)
         measured = []

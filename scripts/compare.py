@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.arguments import positive
+from benchmarks.arguments import earlier, positive
 from benchmarks.measure import processor
 from comparison.families import FAMILIES, build
-from comparison.race import Result, race
+from comparison.race import race
 from comparison.report import draw, load, save, write
 
 from pixelar.data import MNIST, Digits, ImageData
@@ -95,15 +95,7 @@ def main() -> None:
         "processor": f"{processor()}, {options.threads} thread(s)",
         "torch": torch.__version__,
     }
-    kept: dict[str, Result] = {}
-    if options.nets and path.is_file():
-        before, kept = load(path)
-        unlike = [f"{k} {before.get(k)}" for k, v in protocol.items() if before.get(k) != v]
-        if unlike:
-            parser.error(
-                f"{path} holds results of another protocol ({'; '.join(unlike)}): "
-                "name another file with -o"
-            )
+    kept = earlier(parser, path, load, protocol) if options.nets else {}
     for name in options.nets or FAMILIES:
         model = build(name, data.shape, levels, parameters, seed=0)
         kept[name] = result = race(

@@ -51,6 +51,19 @@ def test_nets_are_added_to_what_is_there(tmp_path: Path) -> None:
     assert cases == [f"{net}, {n}×{n}" for net in ("PixelCNN", "RasterRNN") for n in (4, 6)]
 
 
+@pytest.mark.parametrize(
+    "command", [["compare.py", "digits"], ["benchmark.py", "--tiny", "pixels", "--nets"]]
+)
+def test_results_are_not_added_to_something_else(command: list[str], tmp_path: Path) -> None:
+    output, (script, *options) = tmp_path / "notes.json", command
+    for content in ("{", "[]", "{}"):
+        output.write_text(content)
+        given = [sys.executable, SCRIPT.with_name(script), *options, "WaveNet", "-o", output]
+        done = subprocess.run(given, capture_output=True, text=True)
+        assert done.returncode == 2 and output.read_text() == content
+        assert f"{output} does not hold results" in done.stderr
+
+
 def test_the_document_is_what_was_measured(tmp_path: Path) -> None:
     """Writing it again changes nothing."""
     docs = tmp_path / "docs"
