@@ -3,13 +3,15 @@
     NAME/  config.json         format, names from our tables, arguments, two SHA-256 sums
            model.safetensors   the weights
 
-Names are looked up in `NETS`, `HEADS`, `SCANS` and `QUANTIZERS`, never imported, and nothing is
-unpickled. `sha256` is that of the weights' file, `config_sha256` that of the rest of the config, so
-that no damaged or exchanged file passes for the model.
+Names are looked up in `NETS`, `HEADS`, `SCANS` and `QUANTIZERS`, or among the classes that the
+caller trusts; nothing is imported or unpickled. `sha256` is that of the weights' file,
+`config_sha256` that of the rest of the config, so that no damaged or exchanged file passes for the
+model.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -21,8 +23,9 @@ from pixelar.errors import PixelarError
 from pixelar.files import read_bytes, read_object, replacing
 from pixelar.model import PixelModel, describe_model
 from pixelar.packaged import find
-from pixelar.restore import PARTS, restore
+from pixelar.restore import restore
 from pixelar.scan import SCANS
+from pixelar.verify import check_same_model
 
 __all__ = ["FORMAT", "Weights", "fingerprint", "load", "load_all", "load_checkpoint", "save"]
 
@@ -39,17 +42,23 @@ def save(
     weights: Weights = "raw",
     storage: torch.dtype | None = None,
 ) -> None:
-    """Writes a model folder.
+    """Writes a model folder, after restoring the model from what is to be written.
 
     Arguments:
-        model: The model, of nets, heads and quantizers that are in our tables.
+        model: The model. Nets, heads and quantizers from outside of pixelar are recorded by name,
+            and `load` takes their classes as `trust`.
         path: The folder; what it holds of a model before is replaced.
         weights: Whether the weights are a moving average ("ema") or those of the last step ("raw").
         storage: The data type that weights are stored in, such as torch.float16 for half the size;
             None keeps theirs. What is lost in rounding stays lost: evaluate what was stored.
+
+    Raises:
+        PixelarError: If an argument of the model cannot be recorded, or the model restored from the
+            folder would not be the same; nothing is written then.
     """
     folder = Path(path)
-    _check_known(model)
+    if model.net.built_in not in SCANS:
+        raise PixelarError(f"scan {model.net.built_in!r} is none of {', '.join(SCANS)}")
     tensors = save_tensors(_stored(model, storage))
     config = {
         "format": FORMAT,
@@ -58,48 +67,57 @@ def save(
         "sha256": hashlib.sha256(tensors).hexdigest(),
     }
     config["config_sha256"] = _digest(config)
+    text = json.dumps(config, indent=2)
+    check_same_model(model, json.loads(text)["model"], load_tensors(tensors), folder)
     # both are written before either takes its place, so that a full disk leaves the model of before
     with (
         replacing(folder / "config.json") as config_file,
         replacing(folder / "model.safetensors") as tensor_file,
     ):
         tensor_file.write_bytes(tensors)
-        config_file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        config_file.write_text(text + "\n", encoding="utf-8")
 
 
-def load(path: str | Path) -> PixelModel:
+def load(path: str | Path, *, trust: Mapping[str, type] | None = None) -> PixelModel:
     """Returns a model in evaluation mode on the CPU; it computes in float32, or in float64 if its
     weights are stored so.
 
     Arguments:
         path: A model folder, or the name of a model that comes with the package.
+        trust: The classes of nets, heads and quantizers from outside of pixelar that the model may
+            be built of, by name: `{"MyNet": MyNet}`. They are called with the folder's arguments.
 
     Raises:
-        PixelarError: If the folder is missing, damaged, or not a model of pixelar.
+        PixelarError: If the folder is missing, damaged, not a model of pixelar, or needs a class
+            that is not trusted.
 
     Example:
         >>> load("digits-gated-pixelcnn").image_shape
         (1, 8, 8)
     """
-    (model,) = _load_folder(find(path)).values()
+    (model,) = _load_folder(find(path), trust).values()
     return model
 
 
-def load_checkpoint(path: str | Path, *, weights: Weights = "ema") -> PixelModel:
+def load_checkpoint(
+    path: str | Path, *, weights: Weights = "ema", trust: Mapping[str, type] | None = None
+) -> PixelModel:
     """Returns the model of a training checkpoint, with the averaged weights or the last step's."""
     file = Path(path)
     description, states = _read_checkpoint(file)
     if weights not in states:
         raise PixelarError(f"{file} has no {weights} weights; it has {', '.join(states)}")
-    return restore(description, states[weights], file)
+    return restore(description, states[weights], file, trust=trust)
 
 
-def load_all(path: Path) -> dict[Weights, PixelModel]:
+def load_all(path: Path, *, trust: Mapping[str, type] | None = None) -> dict[Weights, PixelModel]:
     """Returns the models, by weights, of a folder (which has one) or of a checkpoint."""
     if path.suffix != ".ckpt":
-        return _load_folder(path)
+        return _load_folder(path, trust)
     description, states = _read_checkpoint(path)
-    return {weights: restore(description, state, path) for weights, state in states.items()}
+    return {
+        weights: restore(description, state, path, trust=trust) for weights, state in states.items()
+    }
 
 
 def fingerprint(model: PixelModel) -> str:
@@ -132,20 +150,7 @@ def _stored(model: PixelModel, storage: torch.dtype | None) -> dict[str, torch.T
     return tensors
 
 
-def _check_known(model: PixelModel) -> None:
-    """Raises PixelarError for a part that is in no table, and so could not be loaded again."""
-    for part, table in PARTS.items():
-        kind = type(getattr(model, part))
-        if table.get(kind.__name__) is not kind:
-            raise PixelarError(
-                f"{part} {kind.__name__} is not in the table of its kind ({', '.join(table)}), so "
-                "its model folder could not be loaded; add it there first"
-            )
-    if model.net.built_in not in SCANS:
-        raise PixelarError(f"scan {model.net.built_in!r} is none of {', '.join(SCANS)}")
-
-
-def _load_folder(folder: Path) -> dict[Weights, PixelModel]:
+def _load_folder(folder: Path, trust: Mapping[str, type] | None) -> dict[Weights, PixelModel]:
     config = _read_config(folder)
     file = folder / "model.safetensors"
     if not file.is_file():
@@ -160,7 +165,7 @@ def _load_folder(folder: Path) -> dict[Weights, PixelModel]:
         state = load_tensors(content)
     except Exception as error:  # of any type, where someone wrote the file on purpose
         raise PixelarError(f"{file} is not a safetensors file: {error}") from error
-    return {config["weights"]: restore(config["model"], state, file)}
+    return {config["weights"]: restore(config["model"], state, file, trust=trust)}
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

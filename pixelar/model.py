@@ -1,7 +1,7 @@
 """The model: quantizer × net × head, whose one job is log p(x)."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,15 @@ from pixelar.nets import NETS, Net
 from pixelar.quantizers import QUANTIZERS, Quantizer
 from pixelar.scan import Scan, Shape, build_scan
 
-__all__ = ["PixelModel", "build_model", "describe_model", "evaluating"]
+__all__ = [
+    "PARTS",
+    "PixelModel",
+    "build_model",
+    "class_of",
+    "describe_model",
+    "evaluating",
+    "foreign_classes",
+]
 
 
 class PixelModel(nn.Module):
@@ -176,44 +184,92 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 LATER: dict[str, dict[str, Any]] = {"ImageGPT": {"bias": False}}
 
 
-def hyperparameters(module: nn.Module) -> dict[str, Any]:
-    """Returns the keyword arguments of a net, head or quantizer as plain values."""
-    parameters = inspect.signature(type(module)).parameters.values()
-    names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    values = {name: getattr(module, name) for name in names}
-    for name, before in LATER.get(type(module).__name__, {}).items():
-        if values.get(name) == before:
-            del values[name]
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+# the tables that names in a description are looked up in
+PARTS: dict[str, dict[str, type]] = {"quantizer": QUANTIZERS, "head": HEADS, "net": NETS}
+BASES: dict[str, type] = {"quantizer": Quantizer, "head": Head, "net": Net}
 
 
 def describe_model(model: PixelModel) -> dict[str, Any]:
-    """Returns a model as names from our tables and keyword arguments, for `build_model`."""
-    parts = {"quantizer": model.quantizer, "head": model.head, "net": model.net}
-    return {
-        "image_shape": list(model.image_shape),
-        "scan": model.net.built_in,
-        **{k: {"name": type(m).__name__, "args": hyperparameters(m)} for k, m in parts.items()},
-    }
+    """Returns a model as names and constructor arguments, for `build_model`.
+
+    A part of a class that is in no table of ours has a "class", the name to import it by.
+    """
+    parts = {part: _describe_part(getattr(model, part), PARTS[part]) for part in PARTS}
+    return {"image_shape": list(model.image_shape), "scan": model.net.built_in, **parts}
 
 
-def build_model(description: dict[str, Any]) -> PixelModel:
-    """Returns the untrained model that was described; names are looked up in our tables only."""
+def _describe_part(module: Net | Head | Quantizer, table: Mapping[str, type]) -> dict[str, Any]:
+    kind = type(module)
+    if table.get(kind.__name__) is not kind:
+        path = f"{kind.__module__}.{kind.__qualname__}"
+        return {"name": kind.__name__, "class": path, "args": module.arguments()}
+    before = LATER.get(kind.__name__, {})
+    args = {k: v for k, v in module.arguments().items() if k not in before or v != before[k]}
+    return {"name": kind.__name__, "args": args}
 
-    def lookup(part: str, table: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        name, args = description[part]["name"], description[part]["args"]
-        if name not in table:
-            raise PixelarError(f"{part}: {did_you_mean(str(name), table)}")
-        known = inspect.signature(table[name]).parameters
-        for key in args:
+
+def foreign_classes(model: PixelModel) -> dict[str, type]:
+    """Returns the classes of a model's parts that are not of pixelar, by name, as `trust`."""
+    kinds = {part: type(getattr(model, part)) for part in PARTS}
+    return {k.__name__: k for part, k in kinds.items() if PARTS[part].get(k.__name__) is not k}
+
+
+def class_of(part: str, entry: Mapping[str, Any], trust: Mapping[str, type]) -> type:
+    """Returns the class that an entry of a description names.
+
+    Arguments:
+        part: "quantizer", "head" or "net".
+        entry: Its entry in a description.
+        trust: The classes from outside of pixelar that may be built, by name.
+
+    Raises:
+        PixelarError: If there is none, or it is not among the trusted ones.
+    """
+    name = str(entry["name"])
+    if "class" not in entry:
+        if name not in PARTS[part]:
+            raise PixelarError(f"{part}: {did_you_mean(name, PARTS[part])}")
+        return PARTS[part][name]
+    path = entry["class"]
+    if name not in trust:
+        raise PixelarError(
+            f"{part} {name} is not part of pixelar but the class {path!s:.200}; if you trust its "
+            f"code, import it and pass trust={{{name!r}: {name}}}, or --trust {path!s:.200} on the "
+            "command line"
+        )
+    kind = trust[name]
+    if not (isinstance(kind, type) and issubclass(kind, BASES[part])):
+        raise PixelarError(
+            f"trust: {name} must be a subclass of {BASES[part].__name__}; got {kind!r:.60}"
+        )
+    return kind
+
+
+def build_model(
+    description: Mapping[str, Any], *, trust: Mapping[str, type] | None = None
+) -> PixelModel:
+    """Returns the untrained model that was described.
+
+    Arguments:
+        description: What `describe_model` returned.
+        trust: The classes from outside of pixelar that may be built, by name; other names are
+            looked up in our tables only, and nothing is imported.
+    """
+
+    def lookup(part: str) -> tuple[Any, dict[str, Any]]:
+        entry = description[part]
+        kind, args = class_of(part, entry, trust or {}), entry["args"]
+        known = inspect.signature(kind).parameters
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
+        for key in [] if takes_any else args:
             if key not in known:
-                raise PixelarError(f"{part} {name}: {did_you_mean(str(key), known)}")
-        return table[name], args
+                raise PixelarError(f"{part} {entry['name']}: {did_you_mean(str(key), known)}")
+        return kind, args
 
     c, h, w = description["image_shape"]
-    make_quantizer, quantizer_args = lookup("quantizer", QUANTIZERS)
-    make_head, head_args = lookup("head", HEADS)
-    make_net, net_args = lookup("net", NETS)
+    make_quantizer, quantizer_args = lookup("quantizer")
+    make_head, head_args = lookup("head")
+    make_net, net_args = lookup("net")
     quantizer = make_quantizer(**quantizer_args)
     scan = build_scan(description["scan"], quantizer.symbol_shape((c, h, w)))
     head = make_head(quantizer.levels, scan.symbols, **head_args)

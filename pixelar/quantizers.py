@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from pixelar.arguments import Recorded
 from pixelar.errors import PixelarError
 
 __all__ = [
@@ -26,9 +27,8 @@ __all__ = [
 Shape = tuple[int, int, int]
 
 
-class Quantizer(nn.Module, abc.ABC):
-    """A map between 8-bit images and symbols. Keyword arguments are kept as attributes of the same
-    name.
+class Quantizer(Recorded, nn.Module, abc.ABC):
+    """A map between 8-bit images and symbols. Its arguments are recorded, and saved with a model.
 
     `levels` is V, the number of values of a symbol, and `unit` what a symbol is called in reports:
     "dim" where it is a colour value, "token" where it stands for a whole colour.

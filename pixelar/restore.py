@@ -18,20 +18,21 @@ from torch import Tensor
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from pixelar.errors import PixelarError
-from pixelar.heads import HEADS
-from pixelar.model import PixelModel, build_model
-from pixelar.nets import NETS
-from pixelar.quantizers import QUANTIZERS
+from pixelar.model import PARTS, PixelModel, build_model, class_of
 
-__all__ = ["PARTS", "holds_tensors", "restore"]
-
-PARTS: dict[str, dict[str, Any]] = {"quantizer": QUANTIZERS, "head": HEADS, "net": NETS}
+__all__ = ["holds_tensors", "restore"]
 
 # a scan is a table of all dims, and of the square around them, which no weights bound
 LARGEST_SIDE, MOST_DIMS = 2048, 1 << 24
 
 
-def restore(description: object, state: object, file: Path) -> PixelModel:
+def restore(
+    description: object,
+    state: object,
+    file: Path,
+    *,
+    trust: Mapping[str, type] | None = None,
+) -> PixelModel:
     """Returns the model described, in evaluation mode, with all of these weights and no others.
 
     Arguments:
@@ -39,17 +40,18 @@ def restore(description: object, state: object, file: Path) -> PixelModel:
         state: The weights by name. The model computes in float32 whatever they are stored in, and
             in float64 where they are.
         file: Where they come from, for messages.
+        trust: The classes from outside of pixelar that may be built, by name.
     """
     if not holds_tensors(state):
         raise PixelarError(f"{file} holds no tensors by name")
     try:
-        checked = _checked(description)
-        expected = _outline(checked, most=4 * len(state))
+        checked = _checked(description, trust or {})
+        expected = _outline(checked, trust, most=4 * len(state))
         _compare(expected, state)
     except PixelarError as error:
         raise PixelarError(f"{file}: {error}") from error
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not used up
-        model = build_model(checked)
+        model = build_model(checked, trust=trust)
     for name, part in model.named_children():
         part.to(_dtype_of(name, state))
     model.load_state_dict(state)
@@ -69,7 +71,7 @@ def holds_tensors(state: object) -> TypeGuard[dict[str, Tensor]]:
     )
 
 
-def _checked(description: object) -> dict[str, Any]:
+def _checked(description: object, trust: Mapping[str, type]) -> dict[str, Any]:
     """Returns the description if it has the form, the types and an image size that we know."""
     keys = ("image_shape", "scan", *PARTS)
     if not isinstance(description, dict) or set(description) != set(keys):
@@ -84,30 +86,28 @@ def _checked(description: object) -> dict[str, Any]:
         )
     if not isinstance(description["scan"], str):
         raise PixelarError(f"scan must be a name; got {description['scan']!r:.60}")
-    for part, table in PARTS.items():
-        _check_part(part, description[part], table)
+    for part in PARTS:
+        _check_part(part, description[part], trust)
     return description
 
 
-def _check_part(part: str, entry: object, table: Mapping[str, Any]) -> None:
-    """Raises PixelarError unless a part is a name and arguments of the types it is annotated with.
-
-    Names that are not in the table are left to `build_model`, which knows the nearest.
-    """
-    form = {"name": str, "args": dict}
+def _check_part(part: str, entry: object, trust: Mapping[str, type]) -> None:
+    """Raises PixelarError unless a part is a name and arguments of the annotated types."""
+    types = {"name": str, "args": dict, "class": str}
     if not (
         isinstance(entry, dict)
-        and set(entry) == set(form)
-        and all(isinstance(entry[key], kind) for key, kind in form.items())
+        and set(entry) in ({"name", "args"}, set(types))
+        and all(isinstance(entry[key], types[key]) for key in entry)
     ):
         raise PixelarError(f"{part} must be a name and its args; got {entry!r:.60}")
-    name = entry["name"]
-    hints = get_type_hints(table[name].__init__) if name in table else {}
+    name, kind = entry["name"], class_of(part, entry, trust)
+    # annotations of a class from outside may be anything
+    hints = {} if "class" in entry else get_type_hints(kind.__init__)  # type: ignore[misc]
     for key, value in entry["args"].items():
         if key in hints and not _fits(value, hints[key]):
-            kind = getattr(hints[key], "__name__", "") if not get_args(hints[key]) else ""
+            form = getattr(hints[key], "__name__", "") if not get_args(hints[key]) else ""
             raise PixelarError(
-                f"{part} {name}: {key} must be {kind or hints[key]}; got {value!r:.60}"
+                f"{part} {name}: {key} must be {form or hints[key]}; got {value!r:.60}"
             )
 
 
@@ -125,11 +125,14 @@ def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
     return type(value) is hint  # a bool is no int here
 
 
-def _outline(description: dict[str, Any], most: int) -> dict[str, Tensor]:
+def _outline(
+    description: dict[str, Any], trust: Mapping[str, type] | None, most: int
+) -> dict[str, Tensor]:
     """Returns the tensors that a model has, without memory for what they hold.
 
     Arguments:
         description: The model.
+        trust: The classes from outside of pixelar that may be built.
         most: How many parameters are built before giving up: a layer costs time even without
             memory.
     """
@@ -142,7 +145,7 @@ def _outline(description: dict[str, Any], most: int) -> dict[str, Tensor]:
     handle = register_module_parameter_registration_hook(count)
     try:
         with torch.device("meta"):
-            return build_model(description).state_dict()
+            return build_model(description, trust=trust).state_dict()
     except PixelarError:
         raise
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:

@@ -7,7 +7,6 @@ An image set answers for a batch with one indexing operation, so that no Python 
 
 import abc
 import hashlib
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pixelar.arguments import Recorded
 from pixelar.errors import PixelarError, did_you_mean
 
 __all__ = ["SPLITS", "Batch", "ImageData", "ImageSet", "Shape", "Split", "collate", "holdout"]
@@ -110,12 +110,11 @@ def holdout(n: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
     return order[count:].sort().values, order[:count].sort().values
 
 
-class ImageData(abc.ABC):
+class ImageData(Recorded, abc.ABC):
     """A dataset: the shape of its images, the names of its classes, and three splits.
 
     The contract: shape and classes are known at construction, pixels are read at the first use;
-    the splits share no image and are a pure function of the arguments. Constructor arguments are
-    keyword-only, and every one is kept as an attribute of the same name.
+    the splits share no image and are a pure function of the arguments, which are recorded.
 
     Attributes:
         name: Its name in `DATASETS`.
@@ -152,10 +151,9 @@ class ImageData(abc.ABC):
 
     def describe(self) -> dict[str, Any]:
         """Returns in plain values which data this is, constructor arguments included."""
-        arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         return {
             "name": self.name,
             "shape": list(self.shape),
             "preprocessing": self.preprocessing,
-            **arguments,
+            **self.arguments(),
         }

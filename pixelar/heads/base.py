@@ -6,24 +6,27 @@ import abc
 
 from torch import Tensor, nn
 
+from pixelar.arguments import Recorded
 from pixelar.errors import PixelarError
 
 __all__ = ["Head"]
 
 
-class Head(nn.Module, abc.ABC):
+class Head(Recorded, nn.Module, abc.ABC):
     """A distribution over S symbols of V levels each, factorised symbol by symbol.
 
     The contract: `log_prob(params, x) = Σ_s log_pmf(params, x[:s])[x_s]`, and every `log_pmf` is
     normalised, also at extreme parameters. Both broadcast over leading dimensions and compute in
     float32 or better, whatever autocast says. `log_prob` is what training differentiates;
-    `log_pmf`, by which symbols are drawn, need not carry gradients. Keyword arguments of a
-    subclass are kept as attributes of the same name.
+    `log_pmf`, by which symbols are drawn, need not carry gradients. The further arguments of a
+    subclass are recorded, and saved with a model.
 
     Arguments:
         levels: V, the number of values a symbol can take.
         symbols: S, the number of symbols per site.
     """
+
+    supplied = ("levels", "symbols")
 
     num_params: int
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from pixelar.arguments import Recorded
 from pixelar.errors import PixelarError
 from pixelar.scan import Scan
 
@@ -31,7 +32,7 @@ Cache: TypeAlias = Any  # opaque to everyone but the net that made it
 T = TypeVar("T")
 
 
-class Net(nn.Module, abc.ABC):
+class Net(Recorded, nn.Module, abc.ABC):
     """A causal network over the sites of a scan.
 
     The contract, which `pixelar.testing` checks:
@@ -46,7 +47,8 @@ class Net(nn.Module, abc.ABC):
         6. `select` gives the cache of other rows of the batch, so that walks can be copied,
            dropped and put in another order between two steps.
 
-    Keyword arguments of a subclass are kept as attributes of the same name.
+    The further arguments of a subclass are recorded, and saved with a model: numbers, strings, or
+    lists and dictionaries of these.
 
     Attributes:
         checkpointing: Whether training forgets what is inside the blocks that `forward` runs
@@ -58,6 +60,8 @@ class Net(nn.Module, abc.ABC):
         out_features: P, the number of parameters per site that the head asks for.
         classes: The number of class labels the net is conditioned on; 0 for none.
     """
+
+    supplied = ("scan", "levels", "out_features")
 
     embed: nn.Module
     checkpointing = False

@@ -1,0 +1,52 @@
+"""Classes from outside of pixelar that a command may build, which the user names by --trust."""
+
+import importlib
+import os
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+
+from pixelar.errors import PixelarError
+
+__all__ = ["add_trust", "import_here", "trusted"]
+
+
+def add_trust(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="MODULE.CLASS",
+        help="import a net, head or quantizer of your own that the model is made of (repeatable)",
+    )
+
+
+def trusted(names: Sequence[str]) -> dict[str, type]:
+    """Imports classes by their full names, and returns them by their own.
+
+    Raises:
+        PixelarError: If one cannot be imported, or is no class.
+    """
+    import_here()
+    return dict(_import_class(name) for name in names)
+
+
+def import_here() -> None:
+    """Lets modules in the current directory be imported, after those that are installed."""
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+
+
+def _import_class(path: str) -> tuple[str, type]:
+    module, _, name = path.rpartition(".")
+    if not (module and path.replace(".", "").isidentifier()):
+        raise PixelarError(f"--trust: write a class as module.Class; got {path!r:.100}")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise PixelarError(f"--trust {path}: cannot import {module}: {error}") from error
+    except AttributeError:
+        raise PixelarError(f"--trust {path}: module {module} has no {name}") from None
+    if not isinstance(kind, type):
+        raise PixelarError(f"--trust {path}: {name} is not a class")
+    return name, kind
