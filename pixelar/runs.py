@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import yaml
 
-from pixelar.cli.fit import TRAINER_DEFAULTS
+from pixelar.cli.fit_options import TRAINER_DEFAULTS
 from pixelar.errors import PixelarError
 from pixelar.training.checkpoints import newest_checkpoint, read_checkpoint
 from pixelar.training.curves import read_curve

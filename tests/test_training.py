@@ -237,7 +237,7 @@ def test_saving_memory_from_the_command_line(capsys: pytest.CaptureFixture[str])
 def test_too_large_a_step_is_foreseen(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixelar.cli.fit.available_memory", lambda device: 900_000)
+    monkeypatch.setattr("pixelar.cli.fit_forecast.available_memory", lambda device: 900_000)
     assert fit(data__batch_size=64, trainer__max_steps=1) == 0
     out, error = capsys.readouterr()
     assert "0.9 MB are free." in out

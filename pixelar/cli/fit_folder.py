@@ -1,0 +1,71 @@
+"""The folder of a run: where a run begins, what is written into it, and how it ends."""
+
+import sys
+from pathlib import Path
+
+from pixelar.errors import PixelarError
+from pixelar.folders import load_checkpoint, save
+from pixelar.training import newest_checkpoint
+from pixelar.training.curves import draw_curves
+
+__all__ = ["finish", "how_to_go_on", "where_to_begin", "with_a_way_out"]
+
+
+def where_to_begin(folder: Path, resume: bool, *, leads: bool) -> Path | None:
+    """Returns the checkpoint to resume from, or None for a new run; never overwrites an old one.
+
+    Arguments:
+        folder: The run's folder.
+        resume: Whether to resume.
+        leads: Whether this process is the first of several, which speaks and tidies for all.
+    """
+    if not resume:
+        if any((folder / "checkpoints").glob("step-*.ckpt")):
+            raise PixelarError(
+                f"{folder} holds a run already: go on with --resume, or name another --run"
+            )
+        return None
+    checkpoint, complaints = newest_checkpoint(folder / "checkpoints")
+    if checkpoint is None:
+        raise PixelarError(
+            "; ".join([*complaints, f"nothing to resume in {folder}"])
+            + ("" if complaints else "; leave --resume out to start there")
+        )
+    if leads:
+        for complaint in complaints:
+            print(f"pixelar: {complaint}; falling back to {checkpoint.name}", file=sys.stderr)
+        for damaged in (folder / "checkpoints").glob("step-*.ckpt"):
+            if damaged.name > checkpoint.name:  # else it would count as one of the newest two
+                damaged.rename(damaged.with_suffix(".damaged"))
+    return checkpoint
+
+
+def with_a_way_out(error: PixelarError | OSError, folder: Path) -> str:
+    """Returns what went wrong in a run, and how to go on once it is mended."""
+    what = str(error)
+    if isinstance(error, OSError):
+        what = f"cannot write {error.filename or f'in {folder}'}: {error.strerror}"
+    return f"{what}\n{how_to_go_on(folder)}".rstrip()
+
+
+def how_to_go_on(folder: Path) -> str:
+    """Returns the command that resumes a run from its newest checkpoint, or "" if there is none."""
+    saved = sorted((folder / "checkpoints").glob("step-*.ckpt"))
+    if not saved:
+        return ""
+    step = int(saved[-1].stem.removeprefix("step-"))
+    command = f"pixelar fit -c {folder / 'config.yaml'} --run {folder} --resume"
+    return f"The newest checkpoint is of step {step}. To go on:\n  {command}"
+
+
+def finish(folder: Path) -> None:
+    """Makes the last checkpoint's averaged weights a model folder, and draws the curves."""
+    checkpoint, complaints = newest_checkpoint(folder / "checkpoints")
+    if checkpoint is None:
+        raise PixelarError("; ".join(complaints) or f"{folder} has no checkpoint")
+    save(load_checkpoint(checkpoint), folder / "model", weights="ema")
+    draw_curves({folder.name: folder}, folder / "curves.png")
+    print(
+        f"Trained. The model is in {folder / 'model'}. Next:\n"
+        f"  pixelar evaluate {folder / 'model'} -d DATA"
+    )
