@@ -172,8 +172,19 @@ def add_model(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_trust(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="MODULE.CLASS",
+        help="import a net, head or quantizer of your own that the model is made of (repeatable)",
+    )
+
+
 def add_evaluate(command: argparse.ArgumentParser) -> None:
     add_model(command)
+    add_trust(command)
     option = command.add_argument
     option(
         "-d",
@@ -267,6 +278,7 @@ def add_complete(command: argparse.ArgumentParser) -> None:
 
 
 def add_drawing(command: argparse.ArgumentParser, output: str) -> None:
+    add_trust(command)
     option = command.add_argument
     option("--label", type=int, help="class, for a model that is conditioned on classes")
     option("--temperature", type=float, default=1.0, help="default: 1")
@@ -311,6 +323,7 @@ def add_export(command: argparse.ArgumentParser) -> None:
         help="a model folder of ours, or an ImageGPT for transformers (default: pixelar)",
     )
     option("--weights", choices=("ema", "raw"), help="of a .ckpt (default: ema)")
+    add_trust(command)
 
 
 def add_info(command: argparse.ArgumentParser) -> None:
@@ -319,6 +332,7 @@ def add_info(command: argparse.ArgumentParser) -> None:
 
 
 def add_demo(command: argparse.ArgumentParser) -> None:
+    add_trust(command)
     command.add_argument(
         "models",
         nargs="*",

@@ -27,6 +27,7 @@ from pixelar.cli.inputs import (
     read_images,
     region,
 )
+from pixelar.cli.trust import trusted
 from pixelar.completion import choose_method
 from pixelar.completion import complete as complete_images
 from pixelar.data import DATASETS, Folder, ImageData
@@ -49,7 +50,7 @@ __all__ = ["RUN"]
 def evaluate(options: Namespace) -> int:
     """Prints the figure of each set of weights that a model has, and writes the cards."""
     path = find(options.model)
-    models = load_all(path)
+    models = load_all(path, trust=trusted(options.trust))
     options.data = options.data or data_of(path)
     data = data_named(options, next(iter(models.values())).image_shape)
     output = Path(options.output) if options.output else cards_beside(path)
@@ -115,7 +116,8 @@ def _protocol(report: EvaluationReport, data: ImageData) -> list[str]:
 
 def sample(options: Namespace) -> int:
     """Draws images into one picture; without a label, a conditional model draws all in turn."""
-    output, model = picture(options.output), open_model(options.model)
+    output = picture(options.output)
+    model = open_model(options.model, trusted(options.trust))
     if model.classes and options.label is None:
         labels: Tensor | None = torch.arange(options.n) % model.classes
     else:
@@ -146,7 +148,8 @@ STEPS = {
 
 def complete(options: Namespace) -> int:
     """Draws completions: in each row the original, what is kept of it, and n completions."""
-    output, model = picture(options.output), open_model(options.model)
+    output = picture(options.output)
+    model = open_model(options.model, trusted(options.trust))
     known = region(options, model.image_shape)
     images = read_images(options.images, model, fit=options.fit)
     options.method = method = choose_method(model, known, images, options.method)

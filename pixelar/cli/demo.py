@@ -2,10 +2,11 @@
 
 import os
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from pixelar.cli.inputs import open_model
+from pixelar.cli.trust import trusted
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 from pixelar.packaged import packaged
@@ -20,7 +21,7 @@ def demo(options: Namespace) -> NoReturn:
     """Serves the demo until it is interrupted, and ends the process."""
     from pixelar.demo.serve import serve
 
-    models = open_models(options.models)
+    models = open_models(options.models, trusted(options.trust))
 
     def build() -> "gr.Blocks":
         # Gradio needs seconds, which nobody waits for who made a mistake
@@ -39,13 +40,15 @@ def demo(options: Namespace) -> NoReturn:
     os._exit(code)  # an image that is being drawn would be waited for
 
 
-def open_models(names: Sequence[str]) -> dict[str, PixelModel]:
+def open_models(
+    names: Sequence[str], trust: Mapping[str, type] | None = None
+) -> dict[str, PixelModel]:
     """Returns models by the names, folders or files they were asked for; by default all packaged.
 
     Raises:
         PixelarError: If one cannot be loaded, or there is none.
     """
-    models = {name: open_model(name) for name in names or packaged()}
+    models = {name: open_model(name, trust) for name in names or packaged()}
     if not models:
         raise PixelarError(
             "no model comes with this package; name a model folder: pixelar demo FOLDER"

@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from pixelar.cli.inputs import open_model
+from pixelar.cli.trust import trusted
 from pixelar.errors import PixelarError
 from pixelar.folders import Weights, load_checkpoint, save
 from pixelar.importing import export_imagegpt, import_model
@@ -32,18 +33,20 @@ def import_weights(options: Namespace) -> int:
 def export_model(options: Namespace) -> int:
     """Writes a model folder from a training checkpoint, or a model for another program."""
     weights: Weights = options.weights or "ema"
+    trust = trusted(options.trust)
     if options.format == "pixelar":
-        save(load_checkpoint(options.model, weights=weights), options.output, weights=weights)
+        model = load_checkpoint(options.model, weights=weights, trust=trust)
+        save(model, options.output, weights=weights)
         print(f"{options.output}: {weights} weights of {options.model}")
         return 0
     path = find(options.model)
     _check_apart(path, options.output)
     if path.suffix == ".ckpt":
-        model = load_checkpoint(path, weights=weights)
+        model = load_checkpoint(path, weights=weights, trust=trust)
     elif options.weights:
         raise PixelarError(f"--weights chooses between those of a .ckpt; {path} has only its own")
     else:
-        model = open_model(options.model)
+        model = open_model(options.model, trust)
     export_imagegpt(model, options.output)
     print(f"{options.output}: {options.model} as an ImageGPT of transformers")
     return 0

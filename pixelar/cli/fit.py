@@ -28,9 +28,11 @@ from pixelar.cli.fit_forecast import foresee, tell_orders
 from pixelar.cli.fit_options import TRAINER_DEFAULTS
 from pixelar.cli.inputs import open_model
 from pixelar.cli.messages import USAGE, explain
+from pixelar.cli.trust import import_here
 from pixelar.data.module import PixelData
 from pixelar.errors import PixelarError
 from pixelar.files import replacing
+from pixelar.model import foreign_classes
 from pixelar.training import (
     AtomicCheckpointIO,
     Bar,
@@ -42,6 +44,7 @@ from pixelar.training import (
     Training,
     WarmEMA,
 )
+from pixelar.verify import check_description
 
 __all__ = ["fit"]
 
@@ -84,8 +87,12 @@ def fit(arguments: list[str]) -> int:
         _check_processes(trainer)
         folder = Path(config["run"] or Path("runs") / _config_name(arguments))
         checkpoint = where_to_begin(folder, config["resume"], leads=trainer.is_global_zero)
+        own = foreign_classes(cli.model.model)
+        if own:  # whether they can be saved is known before the first step, not after the last
+            check_description(cli.model.model)
+        cli.datamodule.dataset.describe()
         if config["init"] and checkpoint is None:
-            cli.model.start_from(open_model(config["init"]))
+            cli.model.start_from(open_model(config["init"], own))
         try:
             equip(trainer, config, folder)
             if trainer.is_global_zero:
@@ -102,12 +109,13 @@ def fit(arguments: list[str]) -> int:
         except (PixelarError, OSError) as error:
             raise PixelarError(with_a_way_out(error, folder)) from error
     if trainer.is_global_zero:
-        finish(folder)
+        finish(folder, own)
     return 0
 
 
 def build(arguments: list[str]) -> FitCLI:
     """Reads configs and options and builds data, model and trainer, or says what is wrong."""
+    import_here()
     try:
         return FitCLI(
             Training,

@@ -1,6 +1,7 @@
 """The folder of a run: where a run begins, what is written into it, and how it ends."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from pixelar.errors import PixelarError
@@ -58,14 +59,15 @@ def how_to_go_on(folder: Path) -> str:
     return f"The newest checkpoint is of step {step}. To go on:\n  {command}"
 
 
-def finish(folder: Path) -> None:
+def finish(folder: Path, own: Mapping[str, type]) -> None:
     """Makes the last checkpoint's averaged weights a model folder, and draws the curves."""
     checkpoint, complaints = newest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         raise PixelarError("; ".join(complaints) or f"{folder} has no checkpoint")
-    save(load_checkpoint(checkpoint), folder / "model", weights="ema")
+    save(load_checkpoint(checkpoint, trust=own), folder / "model", weights="ema")
     draw_curves({folder.name: folder}, folder / "curves.png")
     print(
         f"Trained. The model is in {folder / 'model'}. Next:\n"
         f"  pixelar evaluate {folder / 'model'} -d DATA"
+        + "".join(f" --trust {kind.__module__}.{name}" for name, kind in own.items())
     )

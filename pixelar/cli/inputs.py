@@ -3,7 +3,7 @@
 import inspect
 import tempfile
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,10 @@ __all__ = [
 REPORTED = 5  # how many unusable files a message names
 
 
-def open_model(name: str) -> PixelModel:
+def open_model(name: str, trust: Mapping[str, type] | None = None) -> PixelModel:
     """Returns a packaged model, or that of a folder or checkpoint, with averaged weights."""
     path = find(name)
-    return load_checkpoint(path) if path.suffix == ".ckpt" else load(path)
+    return (load_checkpoint if path.suffix == ".ckpt" else load)(path, trust=trust)
 
 
 def data_of(path: Path) -> str:

@@ -3,22 +3,11 @@
 import importlib
 import os
 import sys
-from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from pixelar.errors import PixelarError
 
-__all__ = ["add_trust", "import_here", "trusted"]
-
-
-def add_trust(command: ArgumentParser) -> None:
-    command.add_argument(
-        "--trust",
-        action="append",
-        default=[],
-        metavar="MODULE.CLASS",
-        help="import a net, head or quantizer of your own that the model is made of (repeatable)",
-    )
+__all__ = ["import_here", "trusted"]
 
 
 def trusted(names: Sequence[str]) -> dict[str, type]:
@@ -27,7 +16,8 @@ def trusted(names: Sequence[str]) -> dict[str, type]:
     Raises:
         PixelarError: If one cannot be imported, or is no class.
     """
-    import_here()
+    if names:
+        import_here()
     return dict(_import_class(name) for name in names)
 
 
