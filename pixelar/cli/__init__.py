@@ -170,6 +170,7 @@ def add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "model", metavar="MODEL", help="a model by name (pixelar list), a folder, or a .ckpt"
     )
+    add_trust(command)
 
 
 def add_trust(command: argparse.ArgumentParser) -> None:
@@ -184,7 +185,6 @@ def add_trust(command: argparse.ArgumentParser) -> None:
 
 def add_evaluate(command: argparse.ArgumentParser) -> None:
     add_model(command)
-    add_trust(command)
     option = command.add_argument
     option(
         "-d",
@@ -278,7 +278,6 @@ def add_complete(command: argparse.ArgumentParser) -> None:
 
 
 def add_drawing(command: argparse.ArgumentParser, output: str) -> None:
-    add_trust(command)
     option = command.add_argument
     option("--label", type=int, help="class, for a model that is conditioned on classes")
     option("--temperature", type=float, default=1.0, help="default: 1")

@@ -232,7 +232,7 @@ def completions(model: PixelModel, images: Tensor, known: Tensor, drawn: Tensor)
 def info(options: Namespace) -> int:
     """Prints what a model is."""
     path = find(options.model)
-    description = describe(path, load_all(path))
+    description = describe(path, load_all(path, trust=trusted(options.trust)))
     text = json.dumps(description, indent=2) if options.json else render(options.model, description)
     print(text)
     return 0

@@ -150,7 +150,17 @@ class ImageData(Recorded, abc.ABC):
         return self._splits[name]
 
     def describe(self) -> dict[str, Any]:
-        """Returns in plain values which data this is, constructor arguments included."""
+        """Returns in plain values which data this is, constructor arguments included.
+
+        Raises:
+            PixelarError: If an attribute is missing, or an argument cannot be recorded.
+        """
+        missing = [a for a in ("name", "shape", "classes", "preprocessing") if not hasattr(self, a)]
+        if missing:
+            raise PixelarError(
+                f"data set {type(self).__name__} must set {', '.join(missing)}; see "
+                "pixelar.data.ImageData"
+            )
         return {
             "name": self.name,
             "shape": list(self.shape),
