@@ -13,26 +13,21 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from pixelar.errors import PixelarError
-from pixelar.files import read_bytes, read_object, replacing
+from pixelar.files import replacing
 from pixelar.model import PixelModel, describe_model
 from pixelar.packaged import find
+from pixelar.plain import FORMAT, Weights, digest, read_config, read_weights
 from pixelar.restore import restore
 from pixelar.scan import SCANS
 from pixelar.verify import check_same_model
 
 __all__ = ["FORMAT", "Weights", "fingerprint", "load", "load_all", "load_checkpoint", "save"]
-
-FORMAT = 1
-KEYS = ("format", "model", "weights", "sha256", "config_sha256")
-
-Weights: TypeAlias = Literal["ema", "raw"]
 
 
 def save(
@@ -66,7 +61,7 @@ def save(
         "weights": weights,
         "sha256": hashlib.sha256(tensors).hexdigest(),
     }
-    config["config_sha256"] = _digest(config)
+    config["config_sha256"] = digest(config)
     text = json.dumps(config, indent=2)
     check_same_model(model, json.loads(text)["model"], load_tensors(tensors), folder)
     # both are written before either takes its place, so that a full disk leaves the model of before
@@ -122,12 +117,12 @@ def load_all(path: Path, *, trust: Mapping[str, type] | None = None) -> dict[Wei
 
 def fingerprint(model: PixelModel) -> str:
     """Returns the SHA-256 of a model's description and weights, in hexadecimal digits."""
-    digest = hashlib.sha256(json.dumps(describe_model(model), sort_keys=True).encode())
+    total = hashlib.sha256(json.dumps(describe_model(model), sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         values = tensor.detach().cpu().contiguous().flatten()
-        digest.update(values.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        total.update(values.view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def _stored(model: PixelModel, storage: torch.dtype | None) -> dict[str, torch.Tensor]:
@@ -151,60 +146,13 @@ def _stored(model: PixelModel, storage: torch.dtype | None) -> dict[str, torch.T
 
 
 def _load_folder(folder: Path, trust: Mapping[str, type] | None) -> dict[Weights, PixelModel]:
-    config = _read_config(folder)
-    file = folder / "model.safetensors"
-    if not file.is_file():
-        raise PixelarError(f"{folder} has no file model.safetensors: the folder is incomplete")
-    content = read_bytes(file)
-    if hashlib.sha256(content).hexdigest() != config["sha256"]:
-        raise PixelarError(
-            f"{file} is damaged or was exchanged: its SHA-256 is not the one in config.json; "
-            "copy the folder again"
-        )
+    config = read_config(folder)
+    content, file = read_weights(folder, config), folder / "model.safetensors"
     try:
         state = load_tensors(content)
     except Exception as error:  # of any type, where someone wrote the file on purpose
         raise PixelarError(f"{file} is not a safetensors file: {error}") from error
     return {config["weights"]: restore(config["model"], state, file, trust=trust)}
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    """Returns the config of a model folder, of which not a character was changed."""
-    if folder.is_file():
-        raise PixelarError(f"{folder} is a file; a model is a folder or a checkpoint, NAME.ckpt")
-    if not folder.is_dir():
-        raise PixelarError(f"no model at {folder}: there is no such folder")
-    file = folder / "config.json"
-    if not file.is_file():
-        raise PixelarError(f"{folder} is not a model folder: it has no file config.json")
-    config = read_object(file)
-    _check_config(config, file)
-    return config
-
-
-def _check_config(config: dict[str, Any], file: Path) -> None:
-    if "format" in config and config["format"] != FORMAT:
-        raise PixelarError(
-            f"{file} has format {config['format']!r:.60}; this version reads format {FORMAT}"
-        )
-    missing = [key for key in KEYS if key not in config]
-    if missing:
-        raise PixelarError(
-            f"{file} is not the config of a pixelar model: it has no {', '.join(missing)}"
-        )
-    if config["config_sha256"] != _digest(config):
-        raise PixelarError(
-            f"{file} is damaged or was edited: its values do not match its config_sha256; "
-            "copy the folder again"
-        )
-    if config["weights"] not in get_args(Weights):
-        raise PixelarError(f"{file}: weights must be ema or raw; got {config['weights']!r:.60}")
-
-
-def _digest(config: dict[str, Any]) -> str:
-    """Returns the SHA-256 of a config's values but that sum itself, whatever their layout."""
-    values = {key: value for key, value in config.items() if key != "config_sha256"}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _read_checkpoint(file: Path) -> tuple[object, dict[Weights, object]]:

@@ -518,20 +518,20 @@ def test_too_little_memory_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Allocators differ in what they raise, and an error of another kind is not hidden."""
-    from pixelar.cli import commands
+    from pixelar.cli import listing
 
     def use_up(options: object) -> int:
         torch.empty(1 << 60)
         return 0
 
-    monkeypatch.setitem(commands.RUN, "list", use_up)
+    monkeypatch.setitem(listing.RUN, "list", use_up)
     refused("list", "there is not enough memory", capsys)
 
     def fail(options: object) -> int:
         torch.zeros(2) @ torch.zeros(3)
         return 0
 
-    monkeypatch.setitem(commands.RUN, "list", fail)
+    monkeypatch.setitem(listing.RUN, "list", fail)
     with pytest.raises(RuntimeError, match="size"):
         main(["list"])
 

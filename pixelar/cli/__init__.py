@@ -4,6 +4,7 @@ Nothing heavy is imported before a command is known, so that `pixelar --help` an
 """
 
 import argparse
+import importlib
 import io
 import os
 import re
@@ -92,9 +93,9 @@ def run(arguments: list[str]) -> int:
         from pixelar.cli.demo import demo
 
         return demo(options)
-    from pixelar.cli.commands import RUN
-
-    return RUN[name](options)
+    home = importlib.import_module(f"pixelar.cli.{HOMES.get(name, 'commands')}")
+    code: int = home.RUN[name](options)
+    return code
 
 
 class Parser(argparse.ArgumentParser):
@@ -370,3 +371,6 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "info": ("describe a model, and what was measured of it", add_info),
     "list": ("list models, nets, heads, scans, quantizers and data sets", add_nothing),
 }
+
+# modules of commands that need little, and are to answer at once; the others are in `commands`
+HOMES = {"info": "describe", "list": "listing"}

@@ -1,6 +1,5 @@
-"""What the commands do, `fit` aside: parse, build, call, print."""
+"""What the commands do that draw, score and convert: parse, build, call, print."""
 
-import json
 import os
 import sys
 from argparse import Namespace
@@ -13,8 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pixelar.cards import in_full, list_lines
-from pixelar.cli.describe import cards_beside, describe, render
+from pixelar.cards import in_full
+from pixelar.cli.describe import cards_beside
 from pixelar.cli.exchange import export_model, import_weights
 from pixelar.cli.inputs import (
     check_writable,
@@ -30,19 +29,15 @@ from pixelar.cli.inputs import (
 from pixelar.cli.trust import trusted
 from pixelar.completion import choose_method
 from pixelar.completion import complete as complete_images
-from pixelar.data import DATASETS, Folder, ImageData
+from pixelar.data import Folder, ImageData
 from pixelar.evaluation import EvaluationReport
 from pixelar.evaluation import evaluate as evaluate_model
 from pixelar.folders import load_all
-from pixelar.heads import HEADS
 from pixelar.model import PixelModel
-from pixelar.nets import NETS
-from pixelar.packaged import find, packaged, read_card
+from pixelar.packaged import find, read_card
 from pixelar.particles import Posterior, posterior
 from pixelar.pictures import grid, save_picture, show_unknown
-from pixelar.quantizers import QUANTIZERS
 from pixelar.sampling import draw_images
-from pixelar.scan import SCANS
 
 __all__ = ["RUN"]
 
@@ -229,43 +224,12 @@ def completions(model: PixelModel, images: Tensor, known: Tensor, drawn: Tensor)
     return grid(rows.flatten(0, 1), columns=rows.shape[1])
 
 
-def info(options: Namespace) -> int:
-    """Prints what a model is."""
-    path = find(options.model)
-    description = describe(path, load_all(path, trust=trusted(options.trust)))
-    text = json.dumps(description, indent=2) if options.json else render(options.model, description)
-    print(text)
-    return 0
-
-
-def list_names(options: Namespace) -> int:
-    """Prints the models that come with the package, and the names that configs know."""
-    print("models, which every command takes by name:")
-    for line in list_lines(packaged()):
-        print(f"  {line}")
-    tables: dict[str, dict[str, Any]] = {
-        "nets": NETS,
-        "heads": HEADS,
-        "scans": SCANS,
-        "quantizers": QUANTIZERS,
-        "data sets": DATASETS,
-    }
-    for title, table in tables.items():
-        print(f"{title}:")
-        for name, entry in table.items():
-            summary = (entry.__doc__ or "").strip().partition("\n")[0]
-            print(f"  {name:24s}{summary}".rstrip())
-    return 0
-
-
 RUN: dict[str, Callable[[Namespace], int]] = {
     "evaluate": evaluate,
     "sample": sample,
     "complete": complete,
     "import": import_weights,
     "export": export_model,
-    "info": info,
-    "list": list_names,
 }
 
 

@@ -1,16 +1,21 @@
 """What `pixelar info` says of a model, for people and for machines."""
 
 import json
-from collections.abc import Mapping
+import math
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pixelar import plain
 from pixelar.cards import duration, in_full
-from pixelar.folders import fingerprint
-from pixelar.model import PixelModel, describe_model
-from pixelar.packaged import is_packaged, read_card
+from pixelar.cli.listing import names
+from pixelar.cli.trust import trusted
+from pixelar.packaged import find, is_packaged, read_card
 
-__all__ = ["cards_beside", "describe", "render"]
+__all__ = ["RUN", "cards_beside", "describe", "render"]
+
+PARTS = ("quantizer", "head", "net")
 
 
 def cards_beside(path: Path) -> Path:
@@ -26,13 +31,37 @@ def cards_beside(path: Path) -> Path:
     return run / "evaluation"
 
 
-def describe(path: Path, models: Mapping[Any, PixelModel]) -> dict[str, Any]:
-    """Returns what a model is, as plain values.
+def info(options: Namespace) -> int:
+    """Prints what a model is."""
+    description = describe(find(options.model), options.trust)
+    text = json.dumps(description, indent=2) if options.json else render(options.model, description)
+    print(text)
+    return 0
+
+
+def describe(path: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
+    """Returns what the model of a folder or a checkpoint is, as plain values.
 
     Arguments:
-        path: The model folder or the checkpoint.
-        models: The models that it holds, by weights.
+        path: The folder or the checkpoint.
+        trust: The full names of classes from outside of pixelar that the model may use.
     """
+    found = None if trust or path.suffix == ".ckpt" else read_facts(path)
+    facts, own = found or load_facts(path, trust)
+    card = read_card(path)
+    return {
+        **facts,
+        "evaluations": _evaluations(path, own),
+        "card": card if card and card.get("model_sha256") in own else None,
+    }
+
+
+def load_facts(path: Path, trust: Sequence[str] = ()) -> tuple[dict[str, Any], set[str]]:
+    """Returns what a model is, and the fingerprints of its weights, by loading it."""
+    from pixelar.folders import fingerprint, load_all
+    from pixelar.model import describe_model
+
+    models = load_all(path, trust=trusted(trust))
     model = next(iter(models.values()))
     return {
         **describe_model(model),
@@ -41,9 +70,40 @@ def describe(path: Path, models: Mapping[Any, PixelModel]) -> dict[str, Any]:
         "classes": model.classes,
         "parameters": sum(p.numel() for p in model.parameters()),
         "weights": [*models],
-        "evaluations": _evaluations(path, own := {fingerprint(m) for m in models.values()}),
-        "card": card if (card := read_card(path)) and card.get("model_sha256") in own else None,
-    }
+    }, {fingerprint(model) for model in models.values()}
+
+
+def read_facts(folder: Path) -> tuple[dict[str, Any], set[str]] | None:
+    """Returns what `load_facts` does of a model folder, read from it without torch; None for one
+    that is not as `pixelar.save` writes it, so that loading it says why.
+
+    Raises:
+        PixelarError: If the folder is incomplete or damaged.
+    """
+    config = plain.read_config(folder)
+    content, model = plain.read_weights(folder, config), config["model"]
+    try:
+        tensors = plain.parse_tensors(content)
+        known = all(model[part]["name"] in names(f"{part}s") for part in PARTS)
+        channels, height, width = model["image_shape"]
+        quantizer, args = model["quantizer"]["name"], model["quantizer"]["args"]
+        # as the classes of pixelar.quantizers have it
+        unit = "token" if quantizer == "Palette" else "dim"
+        dims = height * width * (1 if unit == "token" else channels)
+        if not known or type(dims) is not int:
+            return None
+        own = plain.fingerprint(model, tensors)
+        counts = {name: math.prod(tensor.shape) for name, tensor in tensors.items()}
+        return {
+            **model,
+            "lossless": quantizer == "Identity" or (quantizer == "BitDepth" and args["bits"] == 8),
+            f"{unit}s": dims,
+            "classes": model["net"]["args"]["classes"],
+            "parameters": sum(n for name, n in counts.items() if name not in plain.BUFFERS),
+            "weights": [config["weights"]],
+        }, {own}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _evaluations(path: Path, own: set[str]) -> list[dict[str, Any]]:
@@ -119,3 +179,6 @@ def _measured(entry: Mapping[str, Any]) -> str:
         f"{figure['mean']:.4f}{error} {figure['unit']}, {data['images']} {data['split']} images of "
         f"{data['name']}, {entry['weights']} weights, {entry['dtype']}{averaged}: {entry['card']}"
     )
+
+
+RUN: dict[str, Callable[[Namespace], int]] = {"info": info}

@@ -1,0 +1,87 @@
+"""What `pixelar list` prints: names and summaries, read from the sources instead of importing them,
+which would load torch.
+"""
+
+import ast
+import functools
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pixelar.cards import list_lines
+from pixelar.packaged import packaged
+
+__all__ = ["RUN", "TABLES", "names"]
+
+PACKAGE = Path(__file__).parents[1]
+
+# by title: the module with a table of what there is, and the table's name
+TABLES = {
+    "nets": ("nets/__init__.py", "NETS"),
+    "heads": ("heads/__init__.py", "HEADS"),
+    "scans": ("scan.py", "SCANS"),
+    "quantizers": ("quantizers.py", "QUANTIZERS"),
+    "data sets": ("data/__init__.py", "DATASETS"),
+}
+
+
+def list_names(options: Namespace) -> int:
+    """Prints the models that come with the package, and the names that configs know."""
+    print("models, which every command takes by name:")
+    for line in list_lines(packaged()):
+        print(f"  {line}")
+    for title in TABLES:
+        print(f"{title}:")
+        for name, summary in summaries(title):
+            print(f"  {name:24s}{summary}".rstrip())
+    return 0
+
+
+def names(title: str) -> dict[str, str]:
+    """Returns the names in a table, each with that of the class or function it stands for."""
+    file, variable = TABLES[title]
+    return _entries(_parse(PACKAGE / file), variable)
+
+
+def summaries(title: str) -> Iterator[tuple[str, str]]:
+    """Yields the names in a table, each with the first line of its docstring."""
+    file, variable = TABLES[title]
+    tree = _parse(PACKAGE / file)
+    homes = {
+        alias.name: PACKAGE.parent.joinpath(*str(node.module).split(".")).with_suffix(".py")
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    for name, defined in _entries(tree, variable).items():
+        yield name, _summary(_parse(homes[defined]) if defined in homes else tree, defined)
+
+
+@functools.cache
+def _parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _entries(tree: ast.Module, variable: str) -> dict[str, str]:
+    """Returns the keys of a dictionary that a module writes out, and the names of its values."""
+    for node in tree.body:
+        if (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and node.target.id == variable
+            and isinstance(node.value, ast.Dict)
+        ):
+            pairs = zip(node.value.keys, node.value.values, strict=True)
+            return {ast.literal_eval(key): value.id for key, value in pairs}  # type: ignore
+    raise AssertionError(f"no table {variable}")
+
+
+def _summary(tree: ast.Module, name: str) -> str:
+    """Returns the first line of the docstring of a class or function of a module."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    raise AssertionError(f"no definition of {name}")
+
+
+RUN: dict[str, Callable[[Namespace], int]] = {"list": list_names}
