@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pixelar.classes import listed
 from pixelar.packaged import read_card
 
 __all__ = ["course", "duration", "fill_in", "headline", "in_full", "list_lines", "render_card"]
@@ -179,6 +180,7 @@ def _figure(card: Card) -> dict[str, str]:
         "preprocessing": protocol["preprocessing"],
         "symbols": f"{_part(quantizer)}, {kept}",
         "conditioning": protocol["conditioning"],
+        **({"classes": listed(names)} if (names := card.get("class_names")) else {}),
         "order": protocol["order"],
         "weights": f"{_WEIGHTS[protocol['weights']]}, stored in {protocol['storage']}",
         "computed in": protocol["dtype"],

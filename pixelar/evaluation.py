@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import pixelar
+from pixelar.classes import match_labels
 from pixelar.data import ImageData, ImageSet, Split
 from pixelar.errors import PixelarError
 from pixelar.files import replacing
@@ -204,15 +205,16 @@ def _describe(model: PixelModel, weights: str) -> dict[str, Any]:
 
 
 def _labels(model: PixelModel, images: ImageSet) -> Tensor | None:
-    """Returns all labels, if the model takes them and they are its own: known before hours pass."""
+    """Returns all labels as the model counts classes, if it takes any: known before hours pass."""
     if not model.classes:
         return None
     if images.labels is None:
         raise PixelarError(
             f"the model is conditioned on {model.classes} classes, but these images have no labels"
         )
-    model.check_labels(images.labels, len(images))
-    return images.labels
+    labels = match_labels(images.labels, images.classes, model.class_names, model.classes)
+    model.check_labels(labels, len(images))
+    return labels
 
 
 def _computing_in(model: PixelModel, dtype: torch.dtype) -> PixelModel:

@@ -1,6 +1,7 @@
 """Model folders: a model as plain values and tensors, which loads without executing anything.
 
-    NAME/  config.json         format, names from our tables, arguments, two SHA-256 sums
+    NAME/  config.json         format, names from our tables, arguments, names of classes, two
+                               SHA-256 sums
            model.safetensors   the weights
 
 Names are looked up in `NETS`, `HEADS`, `SCANS` and `QUANTIZERS`, or among the classes that the
@@ -61,6 +62,8 @@ def save(
         "weights": weights,
         "sha256": hashlib.sha256(tensors).hexdigest(),
     }
+    if model.class_names is not None:
+        config["class_names"] = [*model.class_names]
     config["config_sha256"] = digest(config)
     text = json.dumps(config, indent=2)
     check_same_model(model, json.loads(text)["model"], load_tensors(tensors), folder)
@@ -99,19 +102,23 @@ def load_checkpoint(
 ) -> PixelModel:
     """Returns the model of a training checkpoint, with the averaged weights or the last step's."""
     file = Path(path)
-    description, states = _read_checkpoint(file)
+    about, states = _read_checkpoint(file)
     if weights not in states:
         raise PixelarError(f"{file} has no {weights} weights; it has {', '.join(states)}")
-    return restore(description, states[weights], file, trust=trust)
+    return restore(
+        about["model"], states[weights], file, class_names=about["class_names"], trust=trust
+    )
 
 
 def load_all(path: Path, *, trust: Mapping[str, type] | None = None) -> dict[Weights, PixelModel]:
     """Returns the models, by weights, of a folder (which has one) or of a checkpoint."""
     if path.suffix != ".ckpt":
         return _load_folder(path, trust)
-    description, states = _read_checkpoint(path)
+    about, states = _read_checkpoint(path)
+    names = about["class_names"]
     return {
-        weights: restore(description, state, path, trust=trust) for weights, state in states.items()
+        weights: restore(about["model"], state, path, class_names=names, trust=trust)
+        for weights, state in states.items()
     }
 
 
@@ -152,19 +159,22 @@ def _load_folder(folder: Path, trust: Mapping[str, type] | None) -> dict[Weights
         state = load_tensors(content)
     except Exception as error:  # of any type, where someone wrote the file on purpose
         raise PixelarError(f"{file} is not a safetensors file: {error}") from error
-    return {config["weights"]: restore(config["model"], state, file, trust=trust)}
+    names = config.get("class_names")  # which folders of before do not have
+    model = restore(config["model"], state, file, class_names=names, trust=trust)
+    return {config["weights"]: model}
 
 
-def _read_checkpoint(file: Path) -> tuple[object, dict[Weights, object]]:
-    """Returns the description of a checkpoint's model, and the sets of weights that it holds."""
+def _read_checkpoint(file: Path) -> tuple[dict[str, object], dict[Weights, object]]:
+    """Returns the model and class names that a checkpoint describes, and its sets of weights."""
     from pixelar.training.checkpoints import read_checkpoint
 
     checkpoint = read_checkpoint(file)
     # where Lightning averages weights, the average stands in the place of the last step's weights
+    about = {"model": checkpoint["pixelar"], "class_names": checkpoint.get("class_names")}
     here = _own(checkpoint.get("state_dict"))
     if "current_model_state" not in checkpoint:
-        return checkpoint["pixelar"], {"raw": here}
-    return checkpoint["pixelar"], {"ema": here, "raw": _own(checkpoint["current_model_state"])}
+        return about, {"raw": here}
+    return about, {"ema": here, "raw": _own(checkpoint["current_model_state"])}
 
 
 def _own(state: object) -> object:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pixelar.classes import check_names
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.heads import HEADS, Head
 from pixelar.likelihood import Score, by_parts
@@ -70,6 +71,7 @@ class PixelModel(nn.Module):
             )
         self.net, self.head, self.quantizer = net, head, quantizer
         self.image_shape: Shape = (image_shape[0], image_shape[1], image_shape[2])
+        self._class_names: tuple[str, ...] | None = None
         self._compiled: tuple[Callable[..., Tensor], Score] | None = None
 
     @property
@@ -80,6 +82,15 @@ class PixelModel(nn.Module):
     def classes(self) -> int:
         """The number of classes the model is conditioned on; 0 for none."""
         return self.net.classes
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes by number, or None where they are not known."""
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names: object) -> None:
+        self._class_names = None if names is None else check_names(names, self.classes)
 
     @property
     def device(self) -> torch.device:

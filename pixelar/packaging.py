@@ -219,6 +219,7 @@ def _measured(report: EvaluationReport, model: PixelModel) -> dict[str, Any]:
         "headline": headline(figure, model.quantizer.levels),
         "image_shape": [*model.image_shape],
         "classes": model.classes,
+        **({"class_names": [*model.class_names]} if model.class_names else {}),
         **{key: protocol[key] for key in ("model", "model_sha256", "parameters", "lossless")},
         "figure": figure,
         "protocol": {

@@ -31,6 +31,7 @@ def restore(
     state: object,
     file: Path,
     *,
+    class_names: object = None,
     trust: Mapping[str, type] | None = None,
 ) -> PixelModel:
     """Returns the model described, in evaluation mode, with all of these weights and no others.
@@ -40,6 +41,7 @@ def restore(
         state: The weights by name. The model computes in float32 whatever they are stored in, and
             in float64 where they are.
         file: Where they come from, for messages.
+        class_names: The names of the model's classes by number, if the file has any.
         trust: The classes from outside of pixelar that may be built, by name.
     """
     if not holds_tensors(state):
@@ -55,6 +57,10 @@ def restore(
     for name, part in model.named_children():
         part.to(_dtype_of(name, state))
     model.load_state_dict(state)
+    try:
+        model.class_names = class_names
+    except PixelarError as error:
+        raise PixelarError(f"{file}: {error}") from error
     return model.eval()
 
 

@@ -401,7 +401,7 @@ MISTAKES = [
     ("evaluate grey -d mnist", "mnist: there is no complete copy in data/MNIST/raw"),
     ("evaluate grey -d photos", "takes images of shape (B, 1, 8, 8)"),
     ("evaluate colour -d digits", "takes images of shape (B, 3, 8, 8)"),
-    ("evaluate classes -d digits", "labels must be from 0 to 2; got 0 to 9"),
+    ("evaluate classes -d digits", "3 classes are not known, and the data has 10 (0, 1, 2"),
     ("evaluate classes -d images", "conditioned on 3 classes, but these images have no labels"),
     ("evaluate grey -d digits --batch-size 0", "must be a whole number from 1 to"),
     ("evaluate grey -d digits --limit 0", "must be a whole number from 1 to"),

@@ -280,7 +280,12 @@ def add_complete(command: argparse.ArgumentParser) -> None:
 
 def add_drawing(command: argparse.ArgumentParser, output: str) -> None:
     option = command.add_argument
-    option("--label", type=int, help="class, for a model that is conditioned on classes")
+    option(
+        "--label",
+        metavar="CLASS",
+        help="a class by its name (pixelar info) or its number, for a model that is conditioned on "
+        "classes; where a name looks like a number, the name wins",
+    )
     option("--temperature", type=float, default=1.0, help="default: 1")
     option("--top-k", type=whole(1, 1 << 31), help="keep the k most probable levels")
     option("--top-p", type=float, help="keep the most probable levels up to this mass")

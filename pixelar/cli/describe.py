@@ -9,6 +9,7 @@ from typing import Any
 
 from pixelar import plain
 from pixelar.cards import duration, in_full
+from pixelar.classes import check_names, listed
 from pixelar.cli.listing import names
 from pixelar.cli.trust import trusted
 from pixelar.packaged import find, is_packaged, read_card
@@ -68,6 +69,7 @@ def load_facts(path: Path, trust: Sequence[str] = ()) -> tuple[dict[str, Any], s
         "lossless": model.quantizer.lossless,
         f"{model.quantizer.unit}s": model.scan.dims,
         "classes": model.classes,
+        "class_names": None if model.class_names is None else [*model.class_names],
         "parameters": sum(p.numel() for p in model.parameters()),
         "weights": [*models],
     }, {fingerprint(model) for model in models.values()}
@@ -82,6 +84,7 @@ def read_facts(folder: Path) -> tuple[dict[str, Any], set[str]] | None:
     """
     config = plain.read_config(folder)
     content, model = plain.read_weights(folder, config), config["model"]
+    called = config.get("class_names")
     try:
         tensors = plain.parse_tensors(content)
         known = all(model[part]["name"] in names(f"{part}s") for part in PARTS)
@@ -98,7 +101,8 @@ def read_facts(folder: Path) -> tuple[dict[str, Any], set[str]] | None:
             **model,
             "lossless": quantizer == "Identity" or (quantizer == "BitDepth" and args["bits"] == 8),
             f"{unit}s": dims,
-            "classes": model["net"]["args"]["classes"],
+            "classes": (classes := model["net"]["args"]["classes"]),
+            "class_names": None if called is None else [*check_names(called, classes)],
             "parameters": sum(n for name, n in counts.items() if name not in plain.BUFFERS),
             "weights": [config["weights"]],
         }, {own}
@@ -138,7 +142,7 @@ def render(name: str, description: Mapping[str, Any]) -> str:
         "head": _part(description["head"]),
         "quantizer": f"{_part(description['quantizer'])}, {kept}",
         "images": f"{size} (channels × height × width), {description[unit]:,} {unit}",
-        "classes": description["classes"] or "none",
+        "classes": _classes(description),
         "parameters": f"{description['parameters']:,}",
         "weights": ", ".join(description["weights"]),
     }
@@ -162,6 +166,12 @@ def _from_card(card: Mapping[str, Any]) -> dict[str, str]:
         "again": card["evaluate"],
         "": card["retrain"],
     }
+
+
+def _classes(description: Mapping[str, Any]) -> str:
+    """Returns the number of a model's classes and what they are called."""
+    names = f": {listed(description['class_names'])}" if description["class_names"] else ""
+    return f"{description['classes'] or 'none'}{names}"
 
 
 def _part(entry: Mapping[str, Any]) -> str:

@@ -91,6 +91,7 @@ def fit(arguments: list[str]) -> int:
         if own:  # whether they can be saved is known before the first step, not after the last
             check_description(cli.model.model)
         cli.datamodule.dataset.describe()
+        cli.model.name_classes(cli.datamodule.classes)
         if config["init"] and checkpoint is None:
             cli.model.start_from(open_model(config["init"], own))
         try:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixelar.classes import class_number, listed
 from pixelar.data import DATASETS, Folder, ImageData
 from pixelar.data.base import SPLITS
 from pixelar.data.images import read_image
@@ -114,18 +115,29 @@ def region(options: Namespace, shape: Shape) -> Tensor:
     raise PixelarError(f"--keep: {did_you_mean(options.keep, [*REGIONS, 'rows:N'])}")
 
 
-def labels_for(model: PixelModel, label: int | None, count: int) -> Tensor | None:
-    """Returns one label for all images, checked, or None for a model without classes."""
+def labels_for(model: PixelModel, label: str | None, count: int) -> Tensor | None:
+    """Returns one label for all images, or None for a model without classes.
+
+    Arguments:
+        model: The model.
+        label: The class by its name or its number, as --label gives it.
+        count: The number of images.
+    """
     if label is None and not model.classes:
         return None
     if not model.classes:
         raise PixelarError("--label is given, but the model is not conditioned on classes")
-    choices = f"--label must be from 0 to {model.classes - 1}"
     if label is None:
-        raise PixelarError(f"the model is conditioned on classes: {choices}; got none")
-    if not 0 <= label < model.classes:
-        raise PixelarError(f"{choices}; got {label}")
-    return torch.full((count,), label)
+        named = f" or one of {listed(model.class_names)}" if model.class_names else ""
+        raise PixelarError(
+            f"the model is conditioned on classes: --label must be from 0 to {model.classes - 1}"
+            f"{named}; got none"
+        )
+    try:
+        number = class_number(label, model.class_names, model.classes)
+    except PixelarError as error:
+        raise PixelarError(f"--label {error}") from error
+    return torch.full((count,), number)
 
 
 def drawing(options: Namespace) -> dict[str, Any]:

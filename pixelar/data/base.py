@@ -8,7 +8,7 @@ An image set answers for a batch with one indexing operation, so that no Python 
 import abc
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import torch
@@ -40,6 +40,7 @@ class ImageSet(Dataset[Batch]):
         images: 8-bit images with shape (N, C, H, W).
         labels: Class numbers with shape (N,), or None where the data has no labels.
         names: A name for each image, unique within the dataset.
+        classes: The names of the classes by number, or None where they are not known.
 
     Example:
         >>> data = ImageSet(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), None, ["a", "b", "c"])
@@ -51,6 +52,7 @@ class ImageSet(Dataset[Batch]):
     images: Tensor
     labels: Tensor | None
     names: Sequence[str]
+    classes: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         assert self.images.dtype == torch.uint8 and self.images.ndim == 4
@@ -73,7 +75,7 @@ class ImageSet(Dataset[Batch]):
         """Returns the images at `indices`, in that order."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
         names = [self.names[i] for i in chosen.tolist()]
-        return ImageSet(*self.__getitems__(chosen), names)
+        return ImageSet(*self.__getitems__(chosen), names, self.classes)
 
     def first(self, limit: int) -> "ImageSet":
         """Returns the first `limit` images, or all where there are fewer."""
@@ -136,7 +138,10 @@ class ImageData(Recorded, abc.ABC):
     def prepare(self) -> None:
         """Loads the images now, rather than when a split is first asked for."""
         if self._splits is None:
-            self._splits = self.load()
+            self._splits = {
+                split: replace(images, classes=None if images.labels is None else self.classes)
+                for split, images in self.load().items()
+            }
 
     def split(self, name: Split) -> ImageSet:
         """Returns the images of a split, which has at least one."""

@@ -1,7 +1,7 @@
 """One training step: minus the mean log-likelihood, in bits per dimension."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import lightning as L
@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from pixelar.classes import check_same_classes, listed
 from pixelar.errors import PixelarError
 from pixelar.heads import Head
 from pixelar.metrics import BitsPerDim
@@ -90,17 +91,39 @@ class Training(L.LightningModule):
         """The figure's name: bits per dim, or per token where symbols stand for whole colours."""
         return f"bits_per_{self.model.quantizer.unit}"
 
+    def name_classes(self, names: Sequence[str] | None) -> None:
+        """Gives the model's classes the names of the data's, which must be as many.
+
+        Arguments:
+            names: The names of the data's classes, or None where it has no labels.
+        """
+        classes = self.model.classes
+        if not classes:
+            return  # a model without classes ignores labels
+        if names is None:
+            raise PixelarError(
+                f"model.net.classes is {classes}, but the images have no labels; set it to 0"
+            )
+        if len(names) != classes:
+            raise PixelarError(
+                f"model.net.classes is {classes}, but the data has {len(names)} classes "
+                f"({listed(names)}); set it to {len(names)}, or to 0 for a model without classes"
+            )
+        self.model.class_names = tuple(map(str, names))
+
     def start_from(self, model: PixelModel) -> None:
-        """Takes over the weights of a trained model of the same description."""
+        """Takes over the weights of a trained model of the same description and classes."""
         differences = list(compare(describe_model(model), describe_model(self.model)))
         if differences:
             raise PixelarError(f"--init names another kind of model: {'; '.join(differences)}")
+        check_same_classes(model.class_names, self.model.class_names, "--init: the model")
         self.model.load_state_dict(model.state_dict())
         self._started = True
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
             data = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.name_classes(data.classes)
             if not self._started:
                 self.model.quantizer.fit(data.dataset.split("train").images)
             if self.compiling:
@@ -190,20 +213,18 @@ class Training(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["pixelar"] = describe_model(self.model)
+        if self.model.class_names is not None:
+            checkpoint["class_names"] = [*self.model.class_names]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         differences = list(compare(checkpoint["pixelar"], describe_model(self.model)))
         if differences:
             raise PixelarError(f"the checkpoint is of another model: {'; '.join(differences)}")
+        check_same_classes(checkpoint.get("class_names"), self.model.class_names, "the checkpoint")
         self._started = True
 
     def _labels(self, labels: Tensor | None) -> Tensor | None:
         """Returns the labels if the net is conditioned on them; it may ignore those of the data."""
-        if self.model.classes and labels is None:
-            raise PixelarError(
-                f"model.net.classes is {self.model.classes}, but the images have no labels; "
-                "set it to 0"
-            )
         return labels if self.model.classes else None
 
     def _corrupt(self, x: Tensor) -> Tensor:
