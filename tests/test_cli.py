@@ -449,7 +449,7 @@ MISTAKES = [
     ("complete grey images/0.png --keep rows 3", "unrecognized arguments: 3"),
     ("complete grey images/0.png --keep botom", "did you mean 'bottom'"),
     ("complete grey images/0.png --keep rgb.png", "give a file by --mask rgb.png"),
-    ("complete grey images/0.png --mask rgb.png", "rgb.png is 30×20, not 8×8"),
+    ("complete grey images/0.png --mask rgb.png", "rgb.png has 30×20 pixels and images/0.png 8×8"),
     ("complete grey images/0.png --mask config.ini", "config.ini cannot be read: no such file"),
     ("complete grey images/0.png --keep top --mask mask.png", "not allowed with"),
     ("complete grey images/0.png --keep left --method prefix", "come first in the model's order"),

@@ -145,8 +145,8 @@ def complete(options: Namespace) -> int:
     """Draws completions: in each row the original, what is kept of it, and n completions."""
     output = picture(options.output)
     model = open_model(options.model, trusted(options.trust))
-    known = region(options, model.image_shape)
     images = read_images(options.images, model, fit=options.fit)
+    known = region(options, model.image_shape)
     options.method = method = choose_method(model, known, images, options.method)
     draw = complete_by_particles if method == "particles" else complete_in_order
     drawn = draw(model, images, known, options)

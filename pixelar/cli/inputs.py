@@ -13,9 +13,10 @@ from torch import Tensor
 from pixelar.classes import class_number, listed
 from pixelar.data import DATASETS, Folder, ImageData
 from pixelar.data.base import SPLITS
-from pixelar.data.images import read_image
+from pixelar.data.images import open_image, read_image
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.folders import load, load_checkpoint
+from pixelar.masks import check_partial, check_shape, read_mask
 from pixelar.model import PixelModel
 from pixelar.packaged import find, read_card
 from pixelar.regions import REGIONS, known_region
@@ -97,10 +98,23 @@ def read_images(files: Sequence[str], model: PixelModel, *, fit: bool) -> Tensor
 
 
 def region(options: Namespace, shape: Shape) -> Tensor:
-    """Returns which pixels are known, with shape (1, H, W), from --mask or --keep."""
+    """Returns which pixels are known, with shape (1, H, W), from --mask or --keep.
+
+    Some pixels are known and some are not; else PixelarError is raised.
+    """
     _, height, width = shape
-    if options.mask is not None:
-        return read_image(Path(options.mask), (1, height, width), resize=options.fit) >= 128
+    if options.mask is None:
+        known = _kept(options, height, width)
+        check_partial(known, f"--keep {options.keep}")
+        return known
+    mask, name = open_image(Path(options.mask)), f"the mask {options.mask}"
+    for file in options.images:
+        check_shape(mask.size, open_image(Path(file)).size, (name, file))
+    return read_mask(mask, (height, width), name)
+
+
+def _kept(options: Namespace, height: int, width: int) -> Tensor:
+    """Returns which pixels are known, with shape (1, H, W), from --keep."""
     word, _, number = options.keep.partition(":")
     if word in REGIONS and not number:
         return known_region(word, height, width)

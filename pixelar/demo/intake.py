@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pixelar.data.images import decode_image, eight_bit, fit, to_tensor
 from pixelar.errors import PixelarError
+from pixelar.masks import check_shape, covered
 from pixelar.model import PixelModel
 
 __all__ = ["FORMATS", "LIMITS", "MOST_PIXELS", "open_picture", "painted", "read_picture"]
@@ -83,14 +84,11 @@ def painted(value: Mapping[str, Any] | None, model: PixelModel) -> Tensor:
     region = np.zeros((height, width), bool)
     layers = [layer for layer in (value or {}).get("layers") or () if layer is not None]
     picture = (value or {}).get("background")
-    size = (picture if picture is not None else layers[0]).size if layers else (1, 1)
     for layer in layers:
         _check_size(layer.size)
-        _check_match(layer.size, size)
-        alpha = np.asarray(layer.convert("RGBA"))[..., 3] > 0
-        rows, columns = _crop(layer.size, (width, height))
-        by_row = np.stack([alpha[part].any(0) for part in _parts(*rows, height)])
-        region |= np.stack([by_row[:, part].any(1) for part in _parts(*columns, width)], 1)
+        over = layers[0] if picture is None else picture
+        check_shape(layer.size, over.size, ("the paint", "the picture"))
+        region |= covered(np.asarray(layer.convert("RGBA"))[..., 3] > 0, (height, width))
     return torch.from_numpy(region)[None]
 
 
@@ -107,33 +105,3 @@ def _check_size(size: tuple[int, int]) -> None:
             f"the picture has {size[0]}×{size[1]} pixels; it must have at least one, and no more "
             f"than {MOST_PIXELS:,}"
         )
-
-
-def _check_match(layer: tuple[int, int], picture: tuple[int, int]) -> None:
-    """Raises PixelarError unless a layer has the picture's aspect, but for rounding."""
-    difference = abs(layer[0] * picture[1] - layer[1] * picture[0])
-    if difference > max(*layer, *picture):
-        raise PixelarError(
-            f"the paint has {layer[0]}×{layer[1]} pixels and the picture {picture[0]}×"
-            f"{picture[1]}: they must have the same shape, so that one lies on the other"
-        )
-
-
-def _crop(
-    size: tuple[int, int], wanted: tuple[int, int]
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Returns the first and last row and column of the largest part, in the middle of a picture of
-    a size (W, H), that has the wanted aspect.
-    """
-    scale = min(size[0] / wanted[0], size[1] / wanted[1])  # of the picture's pixels to the model's
-    left, top = (size[0] - scale * wanted[0]) / 2, (size[1] - scale * wanted[1]) / 2
-    return (top, size[1] - top), (left, size[0] - left)
-
-
-def _parts(start: float, stop: float, count: int) -> list[slice]:
-    """Returns which whole pixels each of `count` equal parts of a range touches."""
-    edges = np.linspace(start, stop, count + 1)
-    slack = 1e-6  # what rounding adds to an edge is no pixel
-    first = np.floor(edges[:-1] + slack).astype(int)
-    last = np.maximum(first + 1, np.ceil(edges[1:] - slack).astype(int))
-    return [slice(a, b) for a, b in zip(first, last, strict=True)]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pixelar.demo.intake import painted, read_picture
 from pixelar.errors import PixelarError
+from pixelar.masks import check_shape
 from pixelar.model import PixelModel
 
 __all__ = [
@@ -95,11 +96,7 @@ def _parts(canvas: Canvas) -> tuple[Image.Image, list[Image.Image]]:
     if background is None:
         return Image.new("RGBA", layers[0].size, "white"), layers
     for layer in layers:
-        if layer.size != background.size:
-            raise PixelarError(
-                f"the strokes have {layer.width}×{layer.height} pixels and the picture "
-                f"{background.width}×{background.height}: they must have the same size"
-            )
+        check_shape(layer.size, background.size, ("the layer of strokes", "the picture"))
     return background.convert("RGBA"), layers
 
 

@@ -1,0 +1,154 @@
+"""Masks: which pixels of a picture are known, from what image editors write.
+
+mask ── upright ──► known or not, by alpha or by grey ──► the picture's own crop
+                                 ──► a pixel is to be drawn if any that it covers is
+
+Where a mask has an alpha channel that is not opaque everywhere, what is transparent (erased) is to
+be drawn. Else white is known and black is to be drawn; 1 and 0 are read as white and black. Half of
+the scale is the border in both cases.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pixelar.errors import PixelarError
+
+__all__ = ["check_partial", "check_shape", "covered", "known_pixels", "read_mask"]
+
+HALF = 128
+COLOURED = 32  # how far the channels of a grey pixel may differ, of 255: more than JPEG makes them
+GREYS = (64, 192)  # levels that are neither dark nor light
+MOST_GREYS = 1 / 3  # the share of such pixels in a mask with blurred edges
+MEANING = (
+    "a mask is white (255, or 1 of 0 and 1) where the picture is known and black (0) where it is "
+    "to be drawn, or else transparent where it is to be drawn"
+)
+
+
+def read_mask(mask: Image.Image, size: tuple[int, int], name: str) -> Tensor:
+    """Returns which of a model's pixels are known, bool with shape (1, H, W).
+
+    Arguments:
+        mask: The mask, upright, in mode L, RGB or RGBA, as `pixelar.data.images.open_image` gives
+            it, at the picture's own size.
+        size: H and W of the model's images; a mask of another size is cropped as the picture is.
+        name: What messages call the mask.
+
+    Raises:
+        PixelarError: If it is not clear what the mask means, or if it leaves nothing to draw, or
+            nothing known.
+    """
+    known = torch.from_numpy(~covered(~known_pixels(mask, name), size))[None]
+    check_partial(known, name)
+    return known
+
+
+def known_pixels(mask: Image.Image, name: str) -> np.ndarray:
+    """Returns which pixels of a mask mean that the picture is known, bool with shape (H, W).
+
+    Arguments:
+        mask: The mask in mode L, RGB or RGBA.
+        name: What messages call it.
+
+    Raises:
+        PixelarError: If the mask has colours, is grey as a photograph is, or is dark or light
+            throughout without being of one value.
+    """
+    if mask.mode == "RGBA":
+        alpha = np.asarray(mask.getchannel("A"))
+        if alpha.min(initial=255) < 255:
+            return alpha >= HALF
+        mask = mask.convert("RGB")
+    if mask.mode == "RGB" and np.ptp(np.asarray(mask), axis=-1).max(initial=0) > COLOURED:
+        raise PixelarError(f"{name} has colours: {MEANING}")
+    grey = np.asarray(mask.convert("L"))
+    levels = np.unique(grey)
+    if levels.tolist() == [0, 1]:
+        return grey == 1
+    known = grey >= HALF
+    if len(levels) > 1 and known.all() == known.any():
+        side = "light" if known.all() else "dark"
+        raise PixelarError(
+            f"{name} is {side} throughout, with values from {levels[0]} to {levels[-1]}: {MEANING}"
+        )
+    between = (grey >= GREYS[0]) & (grey < GREYS[1])
+    if len(levels) > 2 and between.mean() > MOST_GREYS:
+        raise PixelarError(f"{between.mean():.0%} of {name} is grey, as in a photograph: {MEANING}")
+    return known
+
+
+def covered(marked: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns which pixels of a smaller picture cover a marked one, bool with shape size (H, W).
+
+    However small the picture becomes, no mark is lost. The crop is the centred one of
+    `pixelar.data.images.fit`, so that the result lies on what that makes of the picture.
+
+    Arguments:
+        marked: Which pixels are marked, bool with the picture's shape.
+        size: H and W of the result.
+
+    Example:
+        >>> scratch = np.array([[False, False, True, False, False, False]])
+        >>> covered(scratch, (1, 2))
+        array([[ True, False]])
+    """
+    rows, columns = _crop(marked.shape, size)
+    by_row = np.stack([marked[part].any(0) for part in _parts(*rows, size[0])])
+    return np.stack([by_row[:, part].any(1) for part in _parts(*columns, size[1])], 1)
+
+
+def check_shape(mask: tuple[int, int], picture: tuple[int, int], names: tuple[str, str]) -> None:
+    """Raises PixelarError unless a mask has the picture's size (W, H).
+
+    Arguments:
+        mask: The mask's width and height as shown upright.
+        picture: Those of the picture.
+        names: What the message calls the two.
+    """
+    if mask != picture:
+        raise PixelarError(
+            f"{names[0]} has {mask[0]}×{mask[1]} pixels and {names[1]} {picture[0]}×{picture[1]}: "
+            "they must have the same size, so that one lies on the other"
+        )
+
+
+def check_partial(known: Tensor, name: str) -> None:
+    """Raises PixelarError where all pixels of a model's image are known, or none are.
+
+    Arguments:
+        known: Which pixels are known, bool with shape (1, H, W).
+        name: What the message calls the mask or region.
+    """
+    if bool(known.all()):
+        raise PixelarError(
+            f"{name} leaves nothing to draw: every pixel that the model sees is known; {MEANING}"
+        )
+    if not bool(known.any()):
+        raise PixelarError(
+            f"{name} leaves nothing known: every pixel that the model sees is to be drawn; to draw "
+            f"images from nothing, use pixelar sample (in the demo, the tab Sample); {MEANING}"
+        )
+
+
+def _crop(
+    shape: tuple[int, ...], wanted: tuple[int, int]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Returns the first and last row and column of the largest part, in the middle of a picture of
+    a shape (H, W), that has the wanted aspect.
+    """
+    scale = min(
+        shape[0] / wanted[0], shape[1] / wanted[1]
+    )  # of the picture's pixels to the model's
+    top, left = (shape[0] - scale * wanted[0]) / 2, (shape[1] - scale * wanted[1]) / 2
+    return (top, shape[0] - top), (left, shape[1] - left)
+
+
+def _parts(start: float, stop: float, count: int) -> list[slice]:
+    """Returns which whole pixels each of `count` equal parts of a range touches."""
+    edges = np.linspace(start, stop, count + 1)
+    slack = 1e-6  # what rounding adds to an edge is no pixel
+    first = np.floor(edges[:-1] + slack).astype(int)
+    last = np.maximum(first + 1, np.ceil(edges[1:] - slack).astype(int))
+    return [slice(a, b) for a, b in zip(first, last, strict=True)]
