@@ -19,6 +19,7 @@ __all__ = [
     "seen_by",
     "sequential_log_prob",
     "surprise_map",
+    "surprise_unit",
 ]
 
 
@@ -170,6 +171,14 @@ def sequential_log_prob(model: PixelModel, x: Tensor, labels: Tensor | None = No
         for _ in unroll(model, torch.zeros_like(x), score, labels):
             pass
     return total
+
+
+def surprise_unit(model: PixelModel) -> str:
+    """Returns the unit of a model's surprise maps: bits/token of a palette, else bits per pixel.
+
+    A palette's pixel is one token. Elsewhere the bits of a pixel are those of all its C values.
+    """
+    return "bits/token" if model.quantizer.unit == "token" else "bits per pixel"
 
 
 @torch.no_grad()

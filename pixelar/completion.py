@@ -82,7 +82,8 @@ def complete(
         particles: The canvases of each image's population, for that method.
         walk: How all but particles walk; "auto" takes the quickest. The images are the same, but
             for float32's rounding where two levels are almost equally far from being drawn.
-        options: As in `Drawing`.
+        options: As in `Drawing`; `temperature`, `top_k` and `top_p` act symbol by symbol. With any
+            of them no method draws from the model's exact conditional distribution.
 
     Returns:
         uint8 images with shape (B, C, H, W); known pixels are those of `images`, as the model sees

@@ -13,13 +13,27 @@ from torch import Tensor
 
 from pixelar.errors import PixelarError
 
-__all__ = ["Draw", "Drawing", "Sites", "check_options", "invert", "temper", "uniforms"]
+__all__ = [
+    "Draw",
+    "Drawing",
+    "Sites",
+    "check_options",
+    "invert",
+    "is_tempered",
+    "temper",
+    "uniforms",
+]
 
 Sites: TypeAlias = int | Tensor  # one site, or the numbers (n,) of several
 
 
 class Drawing(TypedDict, total=False):
     """How symbols are drawn.
+
+    `temperature`, `top_k` and `top_p` act symbol by symbol: each changes p(symbol | those before)
+    where it is drawn. A whole image is then drawn from the product of what they leave, which is
+    not p(image) at that temperature, nor the most probable images up to a mass; and temperature 0
+    gives the most probable symbol each time, not the most probable image.
 
     Attributes:
         temperature: Divides the log-probabilities; 0 takes the most probable level. Default: 1.
@@ -85,6 +99,13 @@ def check_options(temperature: float, top_k: int | None, top_p: float | None) ->
         raise PixelarError(f"top_k must be at least 1; got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
         raise PixelarError(f"top_p must be above 0 and at most 1; got {top_p}")
+
+
+def is_tempered(
+    temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> bool:
+    """Returns whether symbols are drawn from another distribution than the model's own."""
+    return temperature != 1 or top_k is not None or (top_p is not None and top_p < 1)
 
 
 def temper(

@@ -105,11 +105,11 @@ def check_shape(mask: tuple[int, int], picture: tuple[int, int], names: tuple[st
     Arguments:
         mask: The mask's width and height as shown upright.
         picture: Those of the picture.
-        names: What the message calls the two.
+        names: The words before each size, as ("the mask has", "the picture").
     """
     if mask != picture:
         raise PixelarError(
-            f"{names[0]} has {mask[0]}×{mask[1]} pixels and {names[1]} {picture[0]}×{picture[1]}: "
+            f"{names[0]} {mask[0]}×{mask[1]} pixels and {names[1]} {picture[0]}×{picture[1]}: "
             "they must have the same size, so that one lies on the other"
         )
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pixelar.drawing import Draw, Drawing, Sites, check_options, invert, uniforms
+from pixelar.drawing import Draw, Drawing, Sites, check_options, invert, is_tempered, uniforms
 from pixelar.errors import PixelarError
 from pixelar.known import known_symbols
 from pixelar.memory import require_memory
@@ -45,9 +45,10 @@ class Posterior:
         images: The canvases, uint8 with shape (B, M, K, C, H, W).
         log_weights: Their normalised log-weights with shape (B, M, K).
         log_known: The estimate of log p(known) in nats with shape (B,): the log of an unbiased
-            estimate, pooled over the populations.
+            estimate, pooled over the populations. nan with a temperature, top_k or top_p: the
+            weights then are no estimate of the model's p(known).
         spread: Its standard error, from how far the populations differ, with shape (B,); nan for
-            a single population.
+            a single population, and where `log_known` is.
         ess: The effective sample size after each site, 1 … K, with shape (B, M, T); nan where the
             walk has not been yet.
         resampled: Whether the population was resampled after each site, with shape (B, M, T).
@@ -99,9 +100,10 @@ def posterior(
         populations: M, the independent populations of each image; they tell the spread.
         resample_below: A population is resampled when its effective sample size falls below this
             share of K: 0 for never, 1 for at every known pixel.
-        options: As in `Drawing`. At another temperature than 1, or with top-k or top-p, what is
-            unknown is drawn from the narrowed model while the weights stay those of the model
-            itself, and `log_known` no longer estimates the model's p(known).
+        options: As in `Drawing`. At another temperature than 1, or with top_k or top_p, what is
+            unknown is drawn, symbol by symbol, from the narrowed model while the weights stay those
+            of the model itself; the result is no exact conditional distribution, and `log_known`
+            is nan.
 
     Raises:
         PixelarError: Before the work begins, if the caches would not fit into memory; or if the
@@ -159,6 +161,7 @@ def follow(
         require_memory(model, len(images), populations, particles)
         mask = known_symbols(model, known, given)
         swarm = _Swarm(model, given, populations, particles, seed)
+        swarm.tempered = is_tempered(temperature, top_k, top_p)
         canvas, keep = swarm.copies_of(given), swarm.copies_of(model.scan.gather(mask))  # (R, T, S)
         draw = Draw(
             swarm.copies_of(model.scan.gather(given)), keep, swarm.noise, temperature, top_k, top_p
@@ -208,6 +211,7 @@ class _Swarm:
         self.log_known = torch.zeros(count, dtype=torch.float64, device=device)
         self.ess = torch.full((count, sites), math.nan, dtype=torch.float64)
         self.resampled = torch.zeros(count, sites, dtype=torch.bool)
+        self.tempered = False  # whether the weights are those of another model than draws
         rows = [mix(seed, p, k) for p in range(count) for k in range(particles)]
         self.noise = uniforms((sites, model.scan.symbols), rows).to(device)  # (R, T, S)
         # of each population: where resampling begins to count at every site, and what draw() takes
@@ -255,6 +259,8 @@ class _Swarm:
         shape = (-1, self.populations, self.particles)
         images = self.model.quantizer.decode(canvas).cpu().unflatten(0, shape)
         each = (self.log_known + self._log_mean_weight()).cpu().view(-1, self.populations)
+        if self.tempered:
+            each = torch.full_like(each, math.nan)
         log_known = each.logsumexp(1) - math.log(self.populations)
         share = (each - log_known[:, None]).exp()  # of each population, with mean 1
         error = share.std(1) if self.populations > 1 else torch.full_like(log_known, math.nan)

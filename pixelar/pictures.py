@@ -84,20 +84,21 @@ def save_curves(
         figure.savefig(temporary, format="png")
 
 
-def save_surprise(images: Tensor, bits: Tensor, path: Path) -> None:
+def save_surprise(images: Tensor, bits: Tensor, path: Path, unit: str = "bits per pixel") -> None:
     """Draws images above what their pixels cost a model, on one scale, into a PNG file.
 
     Arguments:
         images: uint8 images with shape (B, C, H, W), 8 at most.
         bits: The bits that each pixel costs with shape (B, H, W), as from `surprise_map`.
         path: The file.
+        unit: The label of the color scale, as from `surprise_unit`: bits/token of a palette.
     """
-    figure = surprise_figure(images, bits)
+    figure = surprise_figure(images, bits, unit)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
-def surprise_figure(images: Tensor, bits: Tensor) -> "Figure":
+def surprise_figure(images: Tensor, bits: Tensor, unit: str = "bits per pixel") -> "Figure":
     """Returns the figure that `save_surprise` writes."""
     from matplotlib.figure import Figure
 
@@ -113,5 +114,5 @@ def surprise_figure(images: Tensor, bits: Tensor) -> "Figure":
         drawn = below.imshow(values.numpy(), interpolation="nearest", **scale)
     for axes in rows.flat:
         axes.set_axis_off()
-    figure.colorbar(drawn, ax=rows[1].tolist(), label="bits per pixel")
+    figure.colorbar(drawn, ax=rows[1].tolist(), label=unit)
     return figure

@@ -31,7 +31,7 @@ def sample(
             it; "fixed_point": all sites at once, or as many ahead as pays with the net's cache,
             again and again until nothing changes; "auto": the quickest. All draw the same images,
             but for float32's rounding where two levels are almost equally far from being drawn.
-        options: As in `Drawing`.
+        options: As in `Drawing`; `temperature`, `top_k` and `top_p` act symbol by symbol.
 
     Returns:
         uint8 images with shape (n, C, H, W).

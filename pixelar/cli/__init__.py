@@ -251,7 +251,12 @@ def add_complete(command: argparse.ArgumentParser) -> None:
         help="what is known: top, bottom, left, right, frame (all but the centre), alternate "
         "(every other row), dots (one pixel in nine), or rows:N",
     )
-    known.add_argument("--mask", metavar="FILE", help="a picture whose white pixels are known")
+    known.add_argument(
+        "--mask",
+        metavar="FILE",
+        help="a picture of the image's size: white (or 1) is known, black (or 0) is drawn; with an "
+        "alpha channel, what is transparent is drawn",
+    )
     command.add_argument(
         "--method",
         choices=("auto", "prefix", "known_first", "particles", "clamp"),
@@ -286,9 +291,17 @@ def add_drawing(command: argparse.ArgumentParser, output: str) -> None:
         help="a class by its name (pixelar info) or its number, for a model that is conditioned on "
         "classes; where a name looks like a number, the name wins",
     )
-    option("--temperature", type=float, default=1.0, help="default: 1")
-    option("--top-k", type=whole(1, 1 << 31), help="keep the k most probable levels")
-    option("--top-p", type=float, help="keep the most probable levels up to this mass")
+    option(
+        "--temperature",
+        type=float,
+        default=1.0,
+        help="sharpens (below 1) or flattens (above) the distribution of each symbol when it is "
+        "drawn, not that of whole images (default: 1)",
+    )
+    option("--top-k", type=whole(1, 1 << 31), help="keep the k most probable levels of each symbol")
+    option(
+        "--top-p", type=float, help="keep the most probable levels of each symbol up to this mass"
+    )
     option("--seed", type=int, help="the same images again (default: new ones)")
     option("-o", "--output", default=output, metavar="FILE", help=f"default: {output}")
 
@@ -367,7 +380,10 @@ def add_nothing(command: argparse.ArgumentParser) -> None:
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "fit": ("train a model: pixelar fit -c configs/NAME.yaml", add_nothing),
-    "evaluate": ("exact bits/dim of a model on a data set, with its protocol", add_evaluate),
+    "evaluate": (
+        "exact bits/dim (or bits/token) of a model on a data set, with its protocol",
+        add_evaluate,
+    ),
     "sample": ("draw images", add_sample),
     "complete": ("draw the missing part of images", add_complete),
     "demo": ("complete, understand and sample pictures in a web page", add_demo),

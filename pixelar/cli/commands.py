@@ -200,7 +200,10 @@ def complete_by_particles(
 
 
 def report_populations(found: Posterior, names: Sequence[str]) -> str:
-    """Returns a line per image: how likely the known pixels are, and how well they were matched."""
+    """Returns a line per image: how likely the known pixels are, and how well they were matched.
+
+    Of tempered populations, which do not estimate how likely they are, only the latter.
+    """
     lines = []
     for name, log_known, spread, ess, survivors in zip(
         names, found.log_known, found.spread, found.ess, found.survivors, strict=True
@@ -208,9 +211,9 @@ def report_populations(found: Posterior, names: Sequence[str]) -> str:
         error = f" ± {float(spread):.2f}" if len(survivors) > 1 else ""
         size = found.images.shape[2]
         lowest = min(ess[~ess.isnan()].tolist(), default=size)
+        likely = "" if log_known.isnan() else f"log p(known) ≈ {float(log_known):.2f}{error} nats; "
         lines.append(
-            f"{Path(name).name}: log p(known) ≈ {float(log_known):.2f}{error} nats; "
-            f"effective sample size at least {lowest:.1f} of {size}; "
+            f"{Path(name).name}: {likely}effective sample size at least {lowest:.1f} of {size}; "
             f"{int(survivors.min())} to {int(survivors.max())} distinct canvases"
         )
     return "\n".join(lines)

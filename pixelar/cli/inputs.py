@@ -109,7 +109,7 @@ def region(options: Namespace, shape: Shape) -> Tensor:
         return known
     mask, name = open_image(Path(options.mask)), f"the mask {options.mask}"
     for file in options.images:
-        check_shape(mask.size, open_image(Path(file)).size, (name, file))
+        check_shape(mask.size, open_image(Path(file)).size, (f"{name} has", file))
     return read_mask(mask, (height, width), name)
 
 

@@ -83,7 +83,7 @@ def summary(task: Task, frame: Frame, seconds: float) -> str:
     if frame.found is None:
         return " · ".join(parts)
     found, size = frame.found, task.particles
-    if not task.narrowed:
+    if not found.log_known.isnan().any():
         parts.append(f"log p(known) ≈ {_log_known(found.log_known)}")
     ess = found.ess[~found.ess.isnan()]
     parts.append(f"effective sample size {ess.mean():.0f} of {size} (lowest {ess.min():.0f})")

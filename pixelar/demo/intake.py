@@ -87,7 +87,7 @@ def painted(value: Mapping[str, Any] | None, model: PixelModel) -> Tensor:
     for layer in layers:
         _check_size(layer.size)
         over = layers[0] if picture is None else picture
-        check_shape(layer.size, over.size, ("the paint", "the picture"))
+        check_shape(layer.size, over.size, ("the paint has", "the picture"))
         region |= covered(np.asarray(layer.convert("RGBA"))[..., 3] > 0, (height, width))
     return torch.from_numpy(region)[None]
 

@@ -96,7 +96,7 @@ def _parts(canvas: Canvas) -> tuple[Image.Image, list[Image.Image]]:
     if background is None:
         return Image.new("RGBA", layers[0].size, "white"), layers
     for layer in layers:
-        check_shape(layer.size, background.size, ("the layer of strokes", "the picture"))
+        check_shape(layer.size, background.size, ("the strokes have", "the picture"))
     return background.convert("RGBA"), layers
 
 

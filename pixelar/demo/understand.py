@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixelar.analysis import seen_by, surprise_map
+from pixelar.analysis import seen_by, surprise_map, surprise_unit
 from pixelar.demo.labels import LIKELIEST, class_probabilities, read_label
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel, evaluating
@@ -27,6 +27,7 @@ class Reading:
         bits: The bits of each pixel with shape (H, W).
         per_dim: Their sum for each dimension or token of the picture.
         unit: "bits/dim" or "bits/token".
+        map_unit: "bits per pixel" or "bits/token", of `bits`.
         label: The class that the picture was read as; None for a model without classes.
         classes: The probabilities of all classes; None where there are none.
     """
@@ -35,6 +36,7 @@ class Reading:
     bits: Tensor
     per_dim: float
     unit: str
+    map_unit: str
     label: int | None
     classes: Tensor | None
 
@@ -93,6 +95,7 @@ def read(model: PixelModel, picture: Tensor, label: str) -> Reading:
         bits=bits,
         per_dim=float(bits.sum()) / model.scan.dims,
         unit=f"bits/{model.quantizer.unit}",
+        map_unit=surprise_unit(model),
         label=chosen,
         classes=classes,
     )

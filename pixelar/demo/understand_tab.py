@@ -252,7 +252,7 @@ def charts(found: Reading, bars: tuple[list[float], list[int]] | None) -> str:
     both = plots.rows(found.bits.sum(1).tolist())
     if bars is not None:
         both += plots.histogram(*bars, found.per_dim, found.unit)
-    scale = plots.legend(float(found.bits.max()), "bits per pixel")
+    scale = plots.legend(float(found.bits.max()), found.map_unit)
     return f'{scale}<div class="plots">{both}</div>'
 
 

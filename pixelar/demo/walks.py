@@ -73,11 +73,6 @@ class Task:
         walked = ordered(self.model, self.known, self.images, chosen)
         object.__setattr__(self, "model", walked)
 
-    @property
-    def narrowed(self) -> bool:
-        """Whether the model's own distribution is not the one that is drawn from."""
-        return self.temperature != 1 or self.top_p < 1
-
 
 @dataclass(frozen=True)
 class Frame:
