@@ -174,6 +174,25 @@ def add_model(command: argparse.ArgumentParser) -> None:
     add_trust(command)
 
 
+def device(text: str) -> str:
+    """Reads the name of a device, for argparse; whether there is one is known later."""
+    if not re.fullmatch("auto|cpu|mps|cuda(:[0-9]{1,3})?", text):
+        raise argparse.ArgumentTypeError(
+            f"must be auto, cpu, cuda, cuda:N or mps; got {text!r:.60}"
+        )
+    return text
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device",
+        type=device,
+        default="auto",
+        metavar="DEVICE",
+        help="auto, cpu, cuda, cuda:1 or mps (default: auto, the best that can run the model)",
+    )
+
+
 def add_trust(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--trust",
@@ -186,6 +205,7 @@ def add_trust(command: argparse.ArgumentParser) -> None:
 
 def add_evaluate(command: argparse.ArgumentParser) -> None:
     add_model(command)
+    add_device(command)
     option = command.add_argument
     option(
         "-d",
@@ -284,6 +304,7 @@ def add_complete(command: argparse.ArgumentParser) -> None:
 
 
 def add_drawing(command: argparse.ArgumentParser, output: str) -> None:
+    add_device(command)
     option = command.add_argument
     option(
         "--label",
@@ -350,6 +371,7 @@ def add_info(command: argparse.ArgumentParser) -> None:
 
 
 def add_demo(command: argparse.ArgumentParser) -> None:
+    add_device(command)
     add_trust(command)
     command.add_argument(
         "models",

@@ -23,6 +23,7 @@ from pixelar.cli.inputs import (
     labels_for,
     open_model,
     picture,
+    placed,
     read_images,
     region,
 )
@@ -52,13 +53,14 @@ def evaluate(options: Namespace) -> int:
     check_writable(output)
     with processes() as rank:
         prepare(data, rank, in_turn=options.download and dist.is_initialized())
-        for weights, model in models.items():
+        dtype = getattr(torch, options.dtype)
+        for number, (weights, model) in enumerate(models.items()):
             report = evaluate_model(
-                model,
+                placed(model, options, dtype, quiet=bool(rank or number)),
                 data,
                 split=options.split or "test",
                 batch_size=options.batch_size,
-                dtype=getattr(torch, options.dtype),
+                dtype=dtype,
                 weights=weights,
                 limit=options.limit,
                 orders=options.orders,
@@ -118,7 +120,7 @@ def sample(options: Namespace) -> int:
     else:
         labels = labels_for(model, options.label, options.n)
     drawn = draw_images(
-        model,
+        placed(model, options),
         options.n,
         labels,
         method=options.method,
@@ -149,7 +151,7 @@ def complete(options: Namespace) -> int:
     known = region(options, model.image_shape)
     options.method = method = choose_method(model, known, images, options.method)
     draw = complete_by_particles if method == "particles" else complete_in_order
-    drawn = draw(model, images, known, options)
+    drawn = draw(placed(model, options), images, known, options)
     if method in NOTES:
         print(f"pixelar: {NOTES[method].format(options.particles)}", file=sys.stderr)
     save_picture(completions(model, images, known, drawn), output)
@@ -222,7 +224,7 @@ def report_populations(found: Posterior, names: Sequence[str]) -> str:
 def completions(model: PixelModel, images: Tensor, known: Tensor, drawn: Tensor) -> Tensor:
     """Returns a picture with a row per image: the image, what is kept of it, its completions."""
     own = drawn.view(len(images), -1, *drawn.shape[1:]).expand(-1, -1, 3, -1, -1)  # (B, n, …)
-    kept = show_unknown(model.quantizer.decode(model.encode(images)), known)
+    kept = show_unknown(model.quantizer.decode(model.encode(images)).cpu(), known)
     rows = torch.cat((images.expand(-1, 3, -1, -1)[:, None], kept[:, None], own), 1)
     return grid(rows.flatten(0, 1), columns=rows.shape[1])
 

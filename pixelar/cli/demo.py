@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from pixelar.cli.inputs import open_model
+from pixelar.cli.inputs import open_model, placed
 from pixelar.cli.trust import trusted
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
@@ -21,7 +21,12 @@ def demo(options: Namespace) -> NoReturn:
     """Serves the demo until it is interrupted, and ends the process."""
     from pixelar.demo.serve import serve
 
-    models = open_models(options.models, trusted(options.trust))
+    models = {
+        name: placed(model, options, quiet=number > 0)
+        for number, (name, model) in enumerate(
+            open_models(options.models, trusted(options.trust)).items()
+        )
+    }
 
     def build() -> "gr.Blocks":
         # Gradio needs seconds, which nobody waits for who made a mistake

@@ -1,6 +1,7 @@
 """What the words on the command line stand for: models, data, images, regions, labels, outputs."""
 
 import inspect
+import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from pixelar.classes import class_number, listed
 from pixelar.data import DATASETS, Folder, ImageData
 from pixelar.data.base import SPLITS
 from pixelar.data.images import open_image, read_image
+from pixelar.device import place
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.folders import load, load_checkpoint
 from pixelar.masks import check_partial, check_shape, read_mask
@@ -30,6 +32,7 @@ __all__ = [
     "labels_for",
     "open_model",
     "picture",
+    "placed",
     "read_images",
     "region",
 ]
@@ -41,6 +44,20 @@ def open_model(name: str, trust: Mapping[str, type] | None = None) -> PixelModel
     """Returns a packaged model, or that of a folder or checkpoint, with averaged weights."""
     path = find(name)
     return (load_checkpoint if path.suffix == ".ckpt" else load)(path, trust=trust)
+
+
+def placed(
+    model: PixelModel,
+    options: Namespace,
+    dtype: torch.dtype = torch.float32,
+    *,
+    quiet: bool = False,
+) -> PixelModel:
+    """Returns a model on the device of --device, and prints which that is."""
+    moved, said = place(model, options.device, dtype=dtype)
+    if not quiet:
+        print(f"pixelar: {said}", file=sys.stderr)
+    return moved
 
 
 def data_of(path: Path) -> str:
