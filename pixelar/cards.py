@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pixelar.classes import listed
+from pixelar.errors import plural
 from pixelar.packaged import read_card
 
-__all__ = ["course", "duration", "fill_in", "headline", "in_full", "list_lines", "render_card"]
+__all__ = ["course", "duration", "fill_in", "headline", "images_in_words", "in_full", "list_lines"]
+__all__ += ["render_card"]
 
 Card = Mapping[str, Any]
 
@@ -31,6 +33,22 @@ def in_full(figure: Mapping[str, Any]) -> str:
     return (
         f"{bits} = {figure['nats_mean']:.2f} ± {figure['nats_standard_error']:.2f} nats per image"
     )
+
+
+def images_in_words(data: Mapping[str, Any]) -> str:
+    """Returns how many images of which split were scored, given the "data" of a report's card.
+
+    Example:
+        >>> images_in_words({"images": 1, "split": "test", "limit": None})
+        '1 test image'
+        >>> images_in_words({"images": 40, "split": "all", "limit": None})
+        'all 40 images'
+    """
+    count, split = data["images"], data["split"]
+    noun = "image" if split in ("all", None) else f"{split} image"
+    if data.get("limit") is not None and data["limit"] <= count:
+        return f"the first {plural(count, noun)}" if count > 1 else f"the first {noun}"
+    return f"all {plural(count, noun)}" if split == "all" and count > 1 else plural(count, noun)
 
 
 def list_lines(folders: Mapping[str, Path]) -> list[str]:

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["Advice", "PixelarError", "did_you_mean"]
+__all__ = ["Advice", "PixelarError", "did_you_mean", "plural"]
 
 
 class PixelarError(ValueError):
@@ -21,3 +21,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.4)
     guess = f"; did you mean {folded[near[0]]!r}?" if near else "."
     return f"unknown {name!r}{guess} Known: {', '.join(known)}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Returns a number of things in words, as "1 image" or "1,024 images"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -5,14 +5,10 @@ images, so that a number in a paper can be taken apart again.
 """
 
 import copy
-import csv
-import json
 import math
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -20,58 +16,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 import pixelar
-from pixelar.classes import match_labels
+from pixelar.classes import match_labels, missing_classes
 from pixelar.data import ImageData, ImageSet, Split
+from pixelar.data.record import DataRecord
 from pixelar.errors import PixelarError
-from pixelar.files import replacing
 from pixelar.folders import fingerprint
 from pixelar.memory import choose_batch_size
 from pixelar.metrics import BitsPerDim
 from pixelar.model import PixelModel, describe_model, evaluating
 from pixelar.orders import Orders, in_order, log_mean_prob, orders_of
+from pixelar.reports import EvaluationReport
 from pixelar.scan import Scan
 
 __all__ = ["EvaluationReport", "bits_per_dim", "evaluate"]
-
-
-@dataclass(frozen=True)
-class EvaluationReport:
-    """What an evaluation found.
-
-    Attributes:
-        mean: Bits per dimension, or per token of a palette, averaged over all images.
-        standard_error: The standard error of the mean over images; nan for a single image.
-        unit: "bits/dim" or "bits/token"; the two are not comparable.
-        per_image: The figure of every image with shape (N,), float64.
-        names: The images' names.
-        card: The protocol, as plain values.
-    """
-
-    mean: float
-    standard_error: float
-    unit: str
-    per_image: Tensor
-    names: Sequence[str]
-    card: dict[str, Any]
-
-    def __str__(self) -> str:
-        error = f" ± {self.standard_error:.4f}" if len(self.per_image) > 1 else ""
-        return f"{self.mean:.4f}{error} {self.unit}"
-
-    def save(self, folder: str | Path) -> None:
-        """Writes the protocol card, `card.json`, and the table of images, `per_image.csv`."""
-        text = json.dumps(self.card, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-        # file names need not be text: what is not is escaped, as JSON does it too
-        encoding: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
-        with replacing(Path(folder) / "card.json") as temporary:
-            temporary.write_text(text + "\n", **encoding)
-        with (
-            replacing(Path(folder) / "per_image.csv") as temporary,
-            temporary.open("w", newline="", **encoding) as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(["image", self.unit])
-            writer.writerows(zip(self.names, self.per_image.tolist(), strict=True))
 
 
 def bits_per_dim(
@@ -109,22 +66,25 @@ def evaluate(
     model: PixelModel,
     data: ImageData | ImageSet,
     *,
-    split: Split = "test",
+    split: Split | Literal["all"] = "test",
     batch_size: int | None = None,
     dtype: torch.dtype = torch.float32,
     weights: str = "as given",
     limit: int | None = None,
     orders: Orders = "one",
+    record: DataRecord | None = None,
     progress: bool = False,
 ) -> EvaluationReport:
     """Evaluates a model on a split.
+
+    Classes are matched by their names where both sides have them.
 
     Under `torch.distributed`, each process takes its share, and all of them get the report.
 
     Arguments:
         model: The model, which stays as it is.
         data: A dataset, of which `split` is taken, or images.
-        split: "train", "val" or "test".
+        split: "train", "val", "test", or "all" for the images of all three.
         batch_size: How many images are evaluated at once, on which the figure does not depend; None
             for as many as are quickest and fit into memory.
         dtype: What net and head compute in, float32 or float64.
@@ -132,11 +92,14 @@ def evaluate(
         limit: Takes only the first images; the card says so.
         orders: "one", or those over which the probabilities of an image are averaged, for a net
             that takes any: "symmetries" of the scan, or a number of random ones; see `orders_of`.
+        record: What the model was trained on (`pixelar.data.record.read_record`), so that training
+            images among these are counted on the card.
         progress: Whether to show a progress bar.
     """
     computing = _computing_in(model, dtype)
     scans, order = orders_of(computing, orders)
-    images = data.split(split) if isinstance(data, ImageData) else data
+    images = _images(data, split)
+    as_in_run = record.same_split(images, split) if record else None
     images = images if limit is None else images.first(limit)
     batch_size = _batch_size(computing, batch_size)
     per_image, world = _table(computing, images, scans, batch_size, progress=progress)
@@ -159,7 +122,11 @@ def evaluate(
             "images": len(images),
             f"{model.quantizer.unit}s_per_image": model.scan.dims,
             "fingerprint": images.fingerprint(),
+            "training_images": record.count_trained(images.images) if record else None,
+            "training_images_known": record.complete if record else False,
+            "split_as_in_run": as_in_run,
         },
+        "classes": _classes(model, images),
         **_describe(model, weights),
         "orders": orders,
         "order": order,
@@ -168,6 +135,24 @@ def evaluate(
         "processes": world,
     }
     return EvaluationReport(mean, error, unit, per_image, images.names, card)
+
+
+def _images(data: ImageData | ImageSet, split: Split | Literal["all"]) -> ImageSet:
+    if not isinstance(data, ImageData):
+        return data
+    return data.everything() if split == "all" else data.split(split)
+
+
+def _classes(model: PixelModel, images: ImageSet) -> dict[str, Any] | None:
+    """Returns what a card says of the classes that a model was given, as plain values."""
+    if not model.classes:
+        return None
+    names, given = model.class_names, images.classes
+    return {
+        "names": None if names is None else [*names],
+        "matched_by": "number" if names is None or given is None else "name",
+        "missing": missing_classes(given, names),
+    }
 
 
 def _table(

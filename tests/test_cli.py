@@ -200,7 +200,7 @@ def test_evaluate_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert card["data"]["images"] == 5  # all, as nothing names a split
     assert f"raw weights: {float(bits.mean()):.4f} ±" in capsys.readouterr().out
     assert main(words("evaluate grey -d images --split val -o cards/b")) == 0
-    assert "1 val images" in capsys.readouterr().out  # as training would have held out
+    assert "(1 val image of" in capsys.readouterr().out  # as training would have held out
 
 
 def test_other_figures_get_other_cards() -> None:
@@ -258,11 +258,11 @@ def test_info_is_readable_and_knows_what_was_measured(capsys: pytest.CaptureFixt
     assert main(words("evaluate grey -d images")) == 0
     capsys.readouterr()
     assert main(words("info grey")) == 0
-    assert "bits/dim, 5 test images of folder, raw weights" in capsys.readouterr().out
+    assert "bits/dim, all 5 images of folder, raw weights" in capsys.readouterr().out
     assert main(words("info grey --json")) == 0
     described = json.loads(capsys.readouterr().out)
-    assert described["evaluations"][0]["data"] == {"name": "folder", "split": "test", "images": 5}
-    assert "bits/dim, 5 test images" in render("grey", described)
+    assert described["evaluations"][0]["data"] == {"name": "folder", "split": "all", "images": 5}
+    assert "bits/dim, all 5 images" in render("grey", described)
 
 
 # --- sample, complete -------------------------------------------------------------------------

@@ -210,14 +210,19 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
     option(
         "-d",
         "--data",
-        help="a data set (pixelar list) or a folder of images (default: what a model's card names)",
+        help="a data set (pixelar list) or a folder of images (default: the data of the run that "
+        "trained the model, or what the model's card names)",
     )
-    option("--root", default="data", help="where MNIST and the like are kept (default: data)")
+    option(
+        "--root",
+        help="where MNIST and the like are kept (default: data, or where the run had them)",
+    )
     option("--download", action="store_true", help="fetch the data set if it is missing")
     option(
         "--split",
-        choices=("train", "val", "test"),
-        help="default: test, or all images of a folder without folders for splits",
+        choices=("train", "val", "test", "all"),
+        help="default: test, as in the run where the data is the run's; otherwise all images of a "
+        "folder without folders for splits",
     )
     option("--limit", type=whole(1, 1 << 31), metavar="N", help="only the first N images")
     option("--fit", action="store_true", help="resize and crop a folder's images to the model's")
@@ -415,5 +420,5 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "list": ("list models, nets, heads, scans, quantizers and data sets", add_nothing),
 }
 
-# modules of commands that need little, and are to answer at once; the others are in `commands`
-HOMES = {"info": "describe", "list": "listing"}
+# modules of commands that have one of their own; the others are in `commands`
+HOMES = {"evaluate": "evaluate", "info": "describe", "list": "listing"}

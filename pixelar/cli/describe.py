@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pixelar import plain
-from pixelar.cards import duration, in_full
+from pixelar.cards import duration, images_in_words, in_full
 from pixelar.classes import check_names, listed
 from pixelar.cli.listing import names
 from pixelar.cli.trust import trusted
 from pixelar.packaged import find, is_packaged, read_card
 
-__all__ = ["RUN", "cards_beside", "describe", "render"]
+__all__ = ["RUN", "cards_beside", "describe", "render", "run_of"]
 
 PARTS = ("quantizer", "head", "net")
 
@@ -26,10 +26,14 @@ def cards_beside(path: Path) -> Path:
     """
     if is_packaged(path):
         return Path("evaluations") / path.name
+    return run_of(path) / "evaluation"
+
+
+def run_of(path: Path) -> Path:
+    """Returns the folder with what belongs to a model: its own, or that of a checkpoint's run."""
     if path.suffix != ".ckpt":
-        return path / "evaluation"
-    run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-    return run / "evaluation"
+        return path
+    return path.parent.parent if path.parent.name == "checkpoints" else path.parent
 
 
 def info(options: Namespace) -> int:
@@ -186,7 +190,7 @@ def _measured(entry: Mapping[str, Any]) -> str:
     kind = orders if orders == "symmetries" else f"{orders} random orders"
     averaged = "" if orders == "one" else f", {kind} averaged"
     return (
-        f"{figure['mean']:.4f}{error} {figure['unit']}, {data['images']} {data['split']} images of "
+        f"{figure['mean']:.4f}{error} {figure['unit']}, {images_in_words(data)} of "
         f"{data['name']}, {entry['weights']} weights, {entry['dtype']}{averaged}: {entry['card']}"
     )
 

@@ -5,8 +5,10 @@ from ours.
 from argparse import Namespace
 from pathlib import Path
 
+from pixelar.cli.describe import run_of
 from pixelar.cli.inputs import open_model
 from pixelar.cli.trust import trusted
+from pixelar.data.record import copy_record
 from pixelar.errors import PixelarError
 from pixelar.folders import Weights, load_checkpoint, save
 from pixelar.importing import export_imagegpt, import_model
@@ -37,6 +39,7 @@ def export_model(options: Namespace) -> int:
     if options.format == "pixelar":
         model = load_checkpoint(options.model, weights=weights, trust=trust)
         save(model, options.output, weights=weights)
+        copy_record(run_of(Path(options.model)), Path(options.output))
         print(f"{options.output}: {weights} weights of {options.model}")
         return 0
     path = find(options.model)

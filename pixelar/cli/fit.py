@@ -4,6 +4,8 @@ runs/NAME/  config.yaml          what was asked for, defaults filled in
             checkpoints/         the newest two, to resume from
             csv/ tensorboard/    the curves, one version per start
             samples/             a grid at every validation
+            data.json            how the data was prepared and split; trained_on.bin: digests of
+                                 the training images, see pixelar.data.record
             model/               the trained model, once it is finished
 """
 
@@ -23,7 +25,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from pixelar.cli.fit_folder import finish, how_to_go_on, where_to_begin, with_a_way_out
+from pixelar.cli.fit_folder import finish, how_to_go_on, keep_record, where_to_begin, with_a_way_out
 from pixelar.cli.fit_forecast import foresee, tell_orders
 from pixelar.cli.fit_options import TRAINER_DEFAULTS
 from pixelar.cli.inputs import open_model
@@ -99,6 +101,8 @@ def fit(arguments: list[str]) -> int:
             if trainer.is_global_zero:
                 save_config(cli, folder)
                 cli.datamodule.prepare_data()  # data that are missing are told at once
+                data = cli.datamodule.dataset
+                keep_record(folder, data, resumes=checkpoint is not None, init=config["init"])
                 foresee(trainer, cli.model, cli.datamodule)
                 tell_orders(cli.model)
             trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)

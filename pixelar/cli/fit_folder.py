@@ -4,12 +4,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pixelar.cli.describe import run_of
+from pixelar.data import ImageData
+from pixelar.data.record import copy_record, read_record, record_of
 from pixelar.errors import PixelarError
 from pixelar.folders import load_checkpoint, save
+from pixelar.packaged import find
 from pixelar.training import newest_checkpoint
 from pixelar.training.curves import draw_curves
 
-__all__ = ["finish", "how_to_go_on", "where_to_begin", "with_a_way_out"]
+__all__ = ["finish", "how_to_go_on", "keep_record", "where_to_begin", "with_a_way_out"]
 
 
 def where_to_begin(folder: Path, resume: bool, *, leads: bool) -> Path | None:
@@ -59,12 +63,22 @@ def how_to_go_on(folder: Path) -> str:
     return f"The newest checkpoint is of step {step}. To go on:\n  {command}"
 
 
+def keep_record(folder: Path, data: ImageData, *, resumes: bool, init: str | None) -> None:
+    """Writes into a run's folder what its data is, and which images it is trained on: those of
+    this start, and of what it goes on from, the run itself or another model.
+    """
+    begin = folder if resumes else run_of(find(init)) if init else None
+    before = None if begin is None else read_record(begin)
+    record_of(data).joined(before).save(folder)
+
+
 def finish(folder: Path, own: Mapping[str, type]) -> None:
     """Makes the last checkpoint's averaged weights a model folder, and draws the curves."""
     checkpoint, complaints = newest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         raise PixelarError("; ".join(complaints) or f"{folder} has no checkpoint")
     save(load_checkpoint(checkpoint, trust=own), folder / "model", weights="ema")
+    copy_record(folder, folder / "model")
     draw_curves({folder.name: folder}, folder / "curves.png")
     print(
         f"Trained. The model is in {folder / 'model'}. Next:\n"

@@ -81,7 +81,7 @@ def data_named(options: Namespace, shape: Shape) -> ImageData:
             raise PixelarError(f"data: there is no folder {name}, and {did_you_mean(name, known)}")
         return _folder(Path(name), options, shape)
     kind: Any = DATASETS[name]
-    offered = {"root": options.root, "download": options.download, "size": shape[1]}
+    offered = {"root": options.root or "data", "download": options.download, "size": shape[1]}
     taken = inspect.signature(kind).parameters
     return kind(**{key: value for key, value in offered.items() if key in taken})
 

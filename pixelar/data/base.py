@@ -154,6 +154,25 @@ class ImageData(Recorded, abc.ABC):
             raise PixelarError(f"{self.name} has no images to use as {name} (it has {counts})")
         return self._splits[name]
 
+    def part(self, name: Split) -> ImageSet:
+        """Returns the images of a split, which may have none."""
+        self.prepare()
+        assert self._splits is not None
+        return self._splits[name]
+
+    def everything(self) -> ImageSet:
+        """Returns the images of all splits, one after the other."""
+        parts = [part for part in map(self.part, SPLITS) if len(part)]
+        if len(parts) < 2:
+            return parts[0] if parts else self.split("test")  # which says that there are none
+        labels = [part.labels for part in parts if part.labels is not None]
+        return ImageSet(
+            torch.cat([part.images for part in parts]),
+            torch.cat(labels) if labels else None,
+            [name for part in parts for name in part.names],
+            parts[0].classes,
+        )
+
     def describe(self) -> dict[str, Any]:
         """Returns in plain values which data this is, constructor arguments included.
 

@@ -142,6 +142,13 @@ class Folder(ImageData):
             )
         return {f: parts[0] for f, parts in parents.items() if parts}
 
+    def listing(self) -> dict[Split, list[str]]:
+        """Returns the names of each split's files below the root, known before they are read."""
+        return {
+            split: [file.relative_to(self.root).as_posix() for file in files]
+            for split, files in self._files.items()
+        }
+
     def load(self) -> dict[Split, ImageSet]:
         files = [file for split in SPLITS for file in self._files[split]]
         shape = (len(files), *self.shape)

@@ -1,0 +1,202 @@
+"""`pixelar evaluate`: which images are scored, the score, and what belongs to it."""
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+
+from pixelar.cards import images_in_words, in_full
+from pixelar.classes import listed
+from pixelar.cli.describe import cards_beside, run_of
+from pixelar.cli.inputs import check_writable, data_named, data_of, placed
+from pixelar.cli.trust import trusted
+from pixelar.data import Folder, ImageData, Split
+from pixelar.data.base import SPLITS
+from pixelar.data.record import DataRecord, read_record
+from pixelar.errors import plural
+from pixelar.evaluation import evaluate as evaluate_model
+from pixelar.folders import load_all
+from pixelar.packaged import find, read_card
+from pixelar.reports import EvaluationReport
+from pixelar.scan import Shape
+
+__all__ = ["RUN"]
+
+
+def evaluate(options: Namespace) -> int:
+    """Prints the score of each set of weights that a model has, and writes the reports."""
+    path = find(options.model)
+    models = load_all(path, trust=trusted(options.trust))
+    chosen = choose_data(options, path, next(iter(models.values())).image_shape)
+    output = Path(options.output) if options.output else cards_beside(path)
+    check_writable(output)
+    with processes() as rank:
+        prepare(chosen.data, rank, in_turn=options.download and dist.is_initialized())
+        if rank == 0:
+            for line in chosen.notes():
+                print(f"pixelar: {line}", file=sys.stderr)
+        dtype = getattr(torch, options.dtype)
+        for number, (weights, model) in enumerate(models.items()):
+            report = evaluate_model(
+                placed(model, options, dtype, quiet=bool(rank or number)),
+                chosen.data,
+                split=chosen.split,
+                batch_size=options.batch_size,
+                dtype=dtype,
+                weights=weights,
+                limit=options.limit,
+                orders=options.orders,
+                record=chosen.record,
+                progress=sys.stderr.isatty(),
+            )
+            if rank == 0:
+                stem = [path.stem] if path.suffix == ".ckpt" else []
+                publish(report, output / "-".join([*stem, *_protocol(report, chosen.data)]))
+                compare(report, read_card(path))
+    return 0
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The images to score.
+
+    Attributes:
+        data: The data set.
+        split: Which part of it.
+        record: What the model was trained on, where that is known.
+        own: Whether the data is the run's own: as it was said, or "".
+    """
+
+    data: ImageData
+    split: Split | Literal["all"]
+    record: DataRecord | None
+    own: str = ""
+
+    def notes(self) -> Iterator[str]:
+        """Yields what is to be known of the data before it is scored."""
+        if self.own and self.record is not None:
+            yield self.own
+            now = {split: len(self.data.part(split)) for split in SPLITS}
+            changed = [s for s in SPLITS if not self.record.same_split(self.data.part(s), s)]
+            if changed and sum(now.values()) != self.record.images:
+                yield (
+                    f"the data has changed since the run: {plural(self.record.images, 'image')} "
+                    f"then, {sum(now.values()):,} now, so the split is another one"
+                )
+            elif changed:
+                yield f"the data has changed since the run: other images in {', '.join(changed)}"
+
+
+def choose_data(options: Namespace, path: Path, shape: Shape) -> Chosen:
+    """Returns the data to score: the run's own with its split, or what -d names.
+
+    Arguments:
+        options: The options of the command.
+        path: The model folder or the checkpoint.
+        shape: The shape (C, H, W) of the model's images.
+    """
+    record = read_record(run_of(path))
+    split: Split | Literal["all"] = options.split or "test"
+    if record is not None and options.data is None:
+        data = record.open(options.root, download=options.download)
+        own = f"without -d, the data is the run's own, {_source(data)}, split as in the run"
+        return Chosen(data, split, record, own)
+    if record is not None and options.data == record.name != "folder":
+        data = record.open(options.root, download=options.download)
+        return Chosen(data, split, record, f"{options.data} is split as in the run")
+    root = Path(options.data or "")
+    if record is not None and options.data and root.is_dir() and record.is_of(root):
+        data = record.open(options.data)
+        own = f"{options.data} is the folder of the run: it is prepared and split as in the run"
+        return Chosen(data, split, record, own)
+    options.data = options.data or data_of(path)
+    data = data_named(options, shape)
+    whole = isinstance(data, Folder) and data.test_fraction == 1
+    return Chosen(data, options.split or ("all" if whole else "test"), record)
+
+
+def _source(data: ImageData) -> str:
+    """Returns which data set it is, a folder by its path."""
+    return str(data.root) if isinstance(data, Folder) else data.name
+
+
+def compare(report: EvaluationReport, card: Mapping[str, Any] | None) -> None:
+    """Prints the score on a model's card next to the same score measured now."""
+    if card is None:
+        return
+    own, protocol = report.card, card["protocol"]
+    measured = own["data"]["fingerprint"], own["order"], own["model_sha256"]
+    if (protocol["images_sha256"], protocol["order"], card["model_sha256"]) == measured:
+        print(f"  its card says: {in_full(card['figure'])}")
+
+
+def publish(report: EvaluationReport, folder: Path) -> None:
+    """Prints a score, and only then writes what belongs to it: a full disk does not cost it."""
+    card = report.card
+    quantizer = card["model"]["quantizer"]["name"]
+    reduced = "" if card["lossless"] else f", as reduced by {quantizer}"
+    images = f"{images_in_words(card['data'])} of {card['data']['name']}{reduced}"
+    print(f"{card['weights']} weights: {report}  ({images})")
+    for line in _details(card):
+        print(f"  {line}")
+    report.save(folder)
+    print(f"  protocol: {folder / 'card.json'}")
+
+
+def _details(card: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what qualifies a score: orders, training images, classes."""
+    if card["orders"] != "one":
+        yield f"orders: {card['order']}"
+    data, classes = card["data"], card["classes"]
+    trained = data["training_images"]
+    if trained is not None:
+        least = "" if data["training_images_known"] else "at least "
+        number = f"{least}{trained:,} of {data['images']:,}" if trained or least else "none"
+        yield f"training images among them, by their pixels: {number}"
+    if classes and classes["missing"]:
+        yield f"classes of the model that the data does not have: {listed(classes['missing'])}"
+
+
+def _protocol(report: EvaluationReport, data: ImageData) -> list[str]:
+    """Returns in a few words what was measured, so that other scores get other folders."""
+    card = report.card
+    words = [data.name, card["data"]["split"], card["weights"]]
+    if isinstance(data, Folder):  # all folders have one name, so their content is named
+        words[0] = f"{Path(data.root).resolve().name}-{card['data']['fingerprint'][:8]}"
+    if card["data"]["limit"] is not None:
+        words.append(f"first{card['data']['limit']}")
+    if card["orders"] != "one":
+        words.append("symmetries" if card["orders"] == "symmetries" else f"{card['orders']}orders")
+    return words if card["dtype"] == "float32" else [*words, card["dtype"]]
+
+
+@contextmanager
+def processes() -> Iterator[int]:
+    """Joins the other processes, where torchrun or the like started several; gives the rank."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield 0
+        return
+    dist.init_process_group("gloo")
+    try:
+        yield dist.get_rank()
+    finally:
+        dist.destroy_process_group()
+
+
+def prepare(data: ImageData, rank: int, *, in_turn: bool) -> None:
+    """Loads the data; in turn, so that the other processes find what the first downloaded."""
+    if in_turn and rank:
+        dist.barrier()
+    data.prepare()
+    if in_turn and not rank:
+        dist.barrier()
+
+
+RUN: dict[str, Callable[[Namespace], int]] = {"evaluate": evaluate}
