@@ -1,0 +1,18 @@
+.PHONY: install check test faults bench
+
+install:  ## .venv with all that the tests need
+	./scripts/install.sh test
+
+check: install  ## lint, layout and types: a minute
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+test: install  ## everything
+	./scripts/test.sh
+
+faults: install  ## what users once met: some minutes
+	OMP_NUM_THREADS=1 .venv/bin/pytest -m faults
+
+bench: install  ## speed, against other code in the same run
+	.venv/bin/python scripts/benchmark.py
