@@ -430,13 +430,31 @@ MISTAKES = [
     ("sample grey -n 0", "argument -n: must be a whole number from 1 to 10000; got '0'"),
     ("sample grey -n -3", "must be a whole number from 1 to 10000; got '-3'"),
     ("sample grey -n 99999999999999999999", "must be a whole number from 1 to 10000"),
-    ("sample grey --temperature -1", "temperature must be 0 or more, and finite; got -1.0"),
-    ("sample grey --temperature nan", "temperature must be 0 or more, and finite; got nan"),
-    ("sample grey --temperature hot", "invalid float value: 'hot'"),
+    (
+        "sample grey --temperature -1",
+        "--temperature: must be a finite number, at least 0; got '-1'",
+    ),
+    (
+        "sample grey --temperature nan",
+        "--temperature: must be a finite number, at least 0; got 'nan'",
+    ),
+    (
+        "sample grey --temperature hot",
+        "--temperature: must be a finite number, at least 0; got 'hot'",
+    ),
     ("sample grey --top-k 0", "--top-k: must be a whole number from 1"),
-    ("sample grey --top-p 0", "top_p must be above 0 and at most 1; got 0.0"),
-    ("sample grey --top-p 1.5", "top_p must be above 0 and at most 1; got 1.5"),
-    ("sample grey --top-p nan", "top_p must be above 0 and at most 1; got nan"),
+    (
+        "sample grey --top-p 0",
+        "--top-p: must be a finite number, more than 0 and at most 1; got '0'",
+    ),
+    (
+        "sample grey --top-p 1.5",
+        "--top-p: must be a finite number, more than 0 and at most 1; got '1.5'",
+    ),
+    (
+        "sample grey --top-p nan",
+        "--top-p: must be a finite number, more than 0 and at most 1; got 'nan'",
+    ),
     ("sample grey --label 1", "--label is given, but the model is not conditioned on classes"),
     ("sample classes --label 3", "--label must be from 0 to 2; got 3"),
     ("sample classes --label -1", "--label must be from 0 to 2; got -1"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from pixelar.cli.fit import FitCLI, build
+from pixelar.cli.fit_build import FitCLI, build
 from pixelar.model import PixelModel, build_model, describe_model
 from pixelar.training import module
 

@@ -183,7 +183,7 @@ def test_loaders_take_the_share_of_their_process() -> None:
 
 
 def test_batch_sizes_are_checked() -> None:
-    with pytest.raises(PixelarError, match="eval_batch_size are at least 1; got 4 and 0"):
+    with pytest.raises(PixelarError, match=r"data\.eval_batch_size must be at least 1; got 0"):
         PixelData(Digits(), batch_size=4, eval_batch_size=0)
 
 

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 import pixelar
 from pixelar.cards import fill_in, render_card
 from pixelar.cli import main
-from pixelar.cli.fit import build
+from pixelar.cli.fit_build import build
 from pixelar.data import DATASETS, Digits, Folder, ImageSet
 from pixelar.errors import PixelarError
 from pixelar.folders import fingerprint

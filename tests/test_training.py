@@ -533,7 +533,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "ema": ({}, ["--ema", "2"], "ema must be at least 0 and below 1; got 2.0"),
     "samples": ({}, ["--samples", "-1"], "samples must be at least 0; got -1"),
     "no checkpoints": ({}, ["--checkpoint_every", "0"], "checkpoint_every must be at least 1"),
-    "no steps": ({}, ["--trainer.max_steps", "0"], "give the trainer max_steps of at least 1"),
+    "no steps": ({}, ["--trainer.max_steps", "0"], "trainer.max_steps must be at least 1; got 0"),
     "corruption": ({}, ["--model.corruption", "1"], "model.corruption must be at least 0"),
     "orders": ({"model__orders": "random"}, [], "and the order of GatedPixelCNN is fixed; use"),
     "device": ({}, ["--trainer.accelerator", "abacus"], "invalid accelerator name"),
@@ -555,7 +555,7 @@ def test_mistakes_are_answered_in_a_sentence(name: str, capsys: pytest.CaptureFi
 
 def test_fit_alone_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit"]) == 2
-    assert "fit needs a config: pixelar fit -c configs/NAME.yaml" in capsys.readouterr().err
+    assert "fit needs a config: pixelar fit -c NAME" in capsys.readouterr().err
 
 
 def test_descriptions_are_compared_key_by_key() -> None:

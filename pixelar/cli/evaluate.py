@@ -6,11 +6,13 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from pixelar.cards import images_in_words, in_full
 from pixelar.classes import listed
@@ -20,7 +22,7 @@ from pixelar.cli.trust import trusted
 from pixelar.data import Folder, ImageData, Split
 from pixelar.data.base import SPLITS
 from pixelar.data.record import DataRecord, read_record
-from pixelar.errors import plural
+from pixelar.errors import PixelarError, plural
 from pixelar.evaluation import evaluate as evaluate_model
 from pixelar.folders import load_all
 from pixelar.packaged import find, read_card
@@ -179,15 +181,32 @@ def _protocol(report: EvaluationReport, data: ImageData) -> list[str]:
 
 @contextmanager
 def processes() -> Iterator[int]:
-    """Joins the other processes, where torchrun or the like started several; gives the rank."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    """Joins the other processes, where torchrun or the like started several; gives the rank.
+
+    Raises:
+        PixelarError: If the others are not there within two minutes, or cannot be.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
         yield 0
         return
-    dist.init_process_group("gloo")
+    others = f"the other processes of {world} (WORLD_SIZE)"
+    leftover = "Where none was started: unset WORLD_SIZE RANK MASTER_ADDR MASTER_PORT"
+    try:
+        store, rank, _ = next(rendezvous("env://", timeout=PATIENCE))
+        store.set(f"pixelar-{rank}", "here")
+        store.wait([f"pixelar-{other}" for other in range(world)], PATIENCE)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise PixelarError(f"cannot join {others}: {reason:.200}. {leftover}") from error
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
     try:
         yield dist.get_rank()
     finally:
         dist.destroy_process_group()
+
+
+PATIENCE = timedelta(minutes=2)  # for processes that were started together
 
 
 def prepare(data: ImageData, rank: int, *, in_turn: bool) -> None:

@@ -15,35 +15,29 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from pixelar.cli.fit_build import FitCLI, build, name_option
 from pixelar.cli.fit_folder import finish, how_to_go_on, keep_record, where_to_begin, with_a_way_out
 from pixelar.cli.fit_forecast import foresee, tell_orders
-from pixelar.cli.fit_options import TRAINER_DEFAULTS
+from pixelar.cli.fit_options import locate_configs
 from pixelar.cli.inputs import open_model
-from pixelar.cli.messages import USAGE, explain
-from pixelar.cli.trust import import_here
-from pixelar.data.module import PixelData
+from pixelar.cli.messages import USAGE
 from pixelar.errors import PixelarError
 from pixelar.files import replacing
 from pixelar.model import foreign_classes
 from pixelar.training import (
     AtomicCheckpointIO,
-    Bar,
     Checkpoints,
     Curves,
     SampleGrid,
     StepSeed,
     StopOnNonFinite,
-    Training,
     WarmEMA,
 )
 from pixelar.verify import check_description
@@ -51,43 +45,16 @@ from pixelar.verify import check_description
 __all__ = ["fit"]
 
 
-class FitCLI(LightningCLI):
-    """Lightning's command line with a run's options, and the shape passed from data to model."""
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--run", type=str | None, default=None, help="folder of this run; default: runs/CONFIG"
-        )
-        parser.add_argument(
-            "--resume", action="store_true", help="go on from the newest checkpoint of the run"
-        )
-        parser.add_argument(
-            "--init",
-            type=str | None,
-            default=None,
-            help="begin with the weights of a model: its name, folder or checkpoint",
-        )
-        parser.add_argument(
-            "--ema", type=float, default=0.999, help="decay of the weights' moving average"
-        )
-        parser.add_argument(
-            "--checkpoint_every", type=int, default=500, help="steps between checkpoints"
-        )
-        parser.add_argument(
-            "--samples", type=int, default=16, help="images in the grid drawn at each validation"
-        )
-        parser.link_arguments("data.shape", "model.shape", apply_on="instantiate")
-
-
 def fit(arguments: list[str]) -> int:
     """Trains what the arguments and their config files describe; returns the exit code."""
     if not arguments:
         raise PixelarError(USAGE)
     with quiet_libraries():
+        arguments, name = locate_configs(arguments)
         cli = build(arguments)
         config, trainer = cli.config, cli.trainer
         _check_processes(trainer)
-        folder = Path(config["run"] or Path("runs") / _config_name(arguments))
+        folder = Path(config["run"] or Path("runs") / name)
         checkpoint = where_to_begin(folder, config["resume"], leads=trainer.is_global_zero)
         own = foreign_classes(cli.model.model)
         if own:  # whether they can be saved is known before the first step, not after the last
@@ -111,31 +78,14 @@ def fit(arguments: list[str]) -> int:
                 hint = how_to_go_on(folder) or "There is no checkpoint yet."
                 print(f"\nStopped. {hint}", file=sys.stderr)
             return 130
+        except MisconfigurationException as error:  # of options that only the data contradict
+            reason = PixelarError(name_option(str(error), vars(config["trainer"])))
+            raise PixelarError(with_a_way_out(reason, folder)) from error
         except (PixelarError, OSError) as error:
             raise PixelarError(with_a_way_out(error, folder)) from error
     if trainer.is_global_zero:
         finish(folder, own)
     return 0
-
-
-def build(arguments: list[str]) -> FitCLI:
-    """Reads configs and options and builds data, model and trainer, or says what is wrong."""
-    import_here()
-    try:
-        return FitCLI(
-            Training,
-            PixelData,
-            run=False,
-            args=[*arguments],
-            seed_everything_default=0,
-            save_config_callback=None,
-            trainer_defaults=TRAINER_DEFAULTS,
-            parser_kwargs={"exit_on_error": False, "allow_abbrev": False, "prog": "pixelar fit"},
-        )
-    except ArgumentError as error:
-        raise PixelarError(explain(str(error))) from error
-    except (MisconfigurationException, ValueError) as error:  # Lightning, on the trainer's options
-        raise PixelarError(str(error)) from error
 
 
 def _check_processes(trainer: L.Trainer) -> None:
@@ -149,13 +99,6 @@ def _check_processes(trainer: L.Trainer) -> None:
         )
 
 
-def _config_name(arguments: list[str]) -> str:
-    """Returns the name of the last config file, without its ending."""
-    names = [value for option, value in pairwise(arguments) if option in ("-c", "--config")]
-    names += [a.split("=", 1)[1] for a in arguments if a.startswith("--config=")]
-    return Path(names[-1]).stem if names else "unnamed"
-
-
 def save_config(cli: FitCLI, folder: Path) -> None:
     """Writes what was asked for; whether to resume is asked anew at each start."""
     config = cli.config.clone()
@@ -167,9 +110,6 @@ def save_config(cli: FitCLI, folder: Path) -> None:
 def equip(trainer: L.Trainer, config: Any, folder: Path) -> None:  # noqa: ANN401
     """Gives the trainer its callbacks, loggers and the way checkpoints are written."""
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    if trainer.progress_bar_callback:  # Lightning takes rich's where that is installed
-        callbacks.remove(trainer.progress_bar_callback)
-        callbacks.append(Bar())
     callbacks += [
         StepSeed(int(config["seed_everything"])),
         StopOnNonFinite(),
@@ -181,6 +121,7 @@ def equip(trainer: L.Trainer, config: Any, folder: Path) -> None:  # noqa: ANN40
     trainer.loggers = [
         CSVLogger(folder, name="csv", flush_logs_every_n_steps=1),
         TensorBoardLogger(folder, name="tensorboard"),
+        *trainer.loggers,  # of the user's own
     ]
     trainer.strategy.checkpoint_io = AtomicCheckpointIO()
 

@@ -1,6 +1,31 @@
-"""What a run takes where neither its config nor the command line says; needs no torch."""
+"""The options of a run itself, and what its trainer takes by default; needs no torch."""
 
-__all__ = ["TRAINER_DEFAULTS"]
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from pixelar.config_names import find_config
+
+__all__ = ["OPTIONS", "TRAINER_DEFAULTS", "Option", "locate_configs"]
+
+
+class Option(NamedTuple):
+    """An option of a run: its type, what it is where nothing says, and what it does."""
+
+    kind: type
+    default: Any
+    help: str
+
+
+# those of the command itself, next to the ones of the three classes that it builds
+OPTIONS = {
+    "run": Option(str, None, "folder of this run (default: runs/CONFIG)"),
+    "resume": Option(bool, False, "go on from the newest checkpoint of the run"),
+    "init": Option(str, None, "begin with the weights of a model: its name, folder or checkpoint"),
+    "ema": Option(float, 0.999, "decay of the weights' moving average"),
+    "checkpoint_every": Option(int, 500, "steps between checkpoints"),
+    "samples": Option(int, 16, "images in the grid drawn at each validation"),
+    "seed_everything": Option(int, 0, "seed of the weights, of dropout and of noise"),
+}
 
 TRAINER_DEFAULTS = {
     "max_epochs": 1,  # one long epoch, counted in batches: see pixelar.data.sampling
@@ -15,3 +40,31 @@ TRAINER_DEFAULTS = {
     "logger": False,
     "enable_checkpointing": False,
 }
+
+
+def locate_configs(arguments: list[str]) -> tuple[list[str], str]:
+    """Returns the arguments with files in place of configs' names, and the name for a run.
+
+    A run is called as its last config: `digits-imagegpt` by that name or by the path of a file,
+    and as the model where the config is that of a packaged one, `digits-imagegpt/train`.
+
+    Raises:
+        PixelarError: If there is neither a file nor a config of a name.
+    """
+    located, name = [*arguments], "unnamed"
+    for k, (option, value) in enumerate(pairwise([*arguments, ""])):
+        joined, separator, inline = option.partition("=")
+        if option in ("-c", "--config") and k + 1 < len(arguments):
+            name, located[k + 1] = _locate(value)
+        elif joined in ("-c", "--config") and separator:
+            name, file = _locate(inline)
+            located[k] = f"{joined}={file}"
+    return located, name
+
+
+def _locate(given: str) -> tuple[str, str]:
+    if any(sign in given for sign in ("{", "\n", ": ")):  # written out, which jsonargparse reads
+        return "unnamed", given
+    file = find_config(given)
+    packaged = file.parent.parent.name == "models" and file.stem.startswith("train")
+    return file.parent.name if packaged else file.stem, str(file)

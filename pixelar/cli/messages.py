@@ -1,6 +1,7 @@
 """What is wrong with a config or an option, as one sentence with the nearest known name."""
 
 import difflib
+import importlib
 import inspect
 import re
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 import lightning as L
 
+from pixelar.cli.fit_options import OPTIONS
 from pixelar.data import DATASETS
 from pixelar.data.module import PixelData
 from pixelar.errors import did_you_mean
@@ -16,12 +18,9 @@ from pixelar.nets import NETS
 from pixelar.quantizers import QUANTIZERS
 from pixelar.training import Training
 
-__all__ = ["OPTIONS", "USAGE", "explain"]
+__all__ = ["USAGE", "explain"]
 
-USAGE = "fit needs a config: pixelar fit -c configs/NAME.yaml (all options: pixelar fit --help)"
-
-# the options of a run itself, beside those of the three classes
-OPTIONS = ("run", "resume", "ema", "checkpoint_every", "samples", "seed_everything", "config")
+USAGE = "fit needs a config: pixelar fit -c NAME (names: pixelar list; options: pixelar fit --help)"
 
 OWNERS: dict[str, Callable] = {"model": Training, "data": PixelData, "trainer": L.Trainer}
 
@@ -67,8 +66,11 @@ def _unknown_key(key: str, match: re.Match, message: str) -> str:
             return f"{key}: {' or '.join(named)} takes no {name!r}"
     elif key in OWNERS:
         known = _settable(OWNERS[key])
+    elif given := re.search(r"class_path '([\w.]+)'", message):  # a logger, a callback
+        module, _, name_of_class = given[1].rpartition(".")
+        known = _settable(getattr(importlib.import_module(module), name_of_class))
     else:
-        known = [*OWNERS, *OPTIONS]
+        known = [*OWNERS, *OPTIONS, "config"]
     return (f"{key}: " if key else "") + did_you_mean(name, known)
 
 
@@ -77,7 +79,9 @@ def _unknown_option(key: str, match: re.Match, message: str) -> str:
     if not name.startswith("--"):
         return f"unexpected {name!r}; a config is given as -c {name}"
     keys = [f"--{owner}.{p}" for owner, cls in OWNERS.items() for p in _settable(cls)]
-    near = difflib.get_close_matches(name, [*keys, *(f"--{o}" for o in OPTIONS)], n=1, cutoff=0.4)
+    keys += [f"--{option}" for option in (*OPTIONS, "config")]
+    near = [key for key in keys if key.endswith(f".{name.removeprefix('--')}")]
+    near += difflib.get_close_matches(name, keys, n=1, cutoff=0.6)
     return f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else "")
 
 
@@ -85,7 +89,9 @@ def _wrong_choice(key: str, match: re.Match, message: str) -> str:
     choices = dict.fromkeys(
         _plain(c) for c in re.findall(r"- Expected an? (.+?)(?= - | Given)", message)
     )
-    return f"{key}: expected {' or '.join(choices)}; got {match[1]}"
+    nested = re.fullmatch(r"NestedArg\(key='([\w.]+)', val=(.*)\)", match[1])
+    path, value = (f"{key}.{nested[1]}", nested[2]) if nested else (key, match[1])
+    return f"{path}: expected {' or '.join(choices)}; got {value}"
 
 
 def _wrong_value(key: str, match: re.Match, message: str) -> str:
@@ -93,8 +99,15 @@ def _wrong_value(key: str, match: re.Match, message: str) -> str:
     return f"{path}: expected {_plain(match[2])}; got {match[3]}"
 
 
+def _incomplete(key: str, match: re.Match, message: str) -> str:
+    names = match[2].split(", ")
+    return f"{key}: {match[1].split('.')[-1]} needs {' and '.join(names)} (--{key}.{names[0]} …)"
+
+
 def _missing(key: str, match: re.Match, message: str) -> str:
-    return f"missing {match[1]}; give a config that has it: pixelar fit -c configs/NAME.yaml"
+    return (
+        f"missing {match[1]}; give a config that has it: pixelar fit -c NAME (names: pixelar list)"
+    )
 
 
 def _settable(cls: Callable) -> list[str]:
@@ -113,6 +126,14 @@ def _plain(rule: str) -> str:
 
 # in this order: the more telling part of a message comes before the general one around it
 RULES: list[tuple[str, Callable[[str, re.Match, str], str]]] = [
+    (
+        r"class_path '([\w.]+)': the following arguments are required: ([\w, ]+?)(?= - |$)",
+        _incomplete,
+    ),
+    (
+        r"class_path '([\w.]+)': Requirement '(\w+)",
+        lambda _, m, __: f"{m[1].split('.')[-1]} needs the package {m[2]}: pip install {m[2]}",
+    ),
     (r"Expected a dot import path string: (\S+)", _unknown_class),
     (r"has no attribute ('\w+')", _unknown_class),
     (r"(?:No module named|Not possible to import|Unable to import) ('?[\w.]+'?)", _unknown_class),

@@ -10,6 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 from pixelar.data.base import ImageData, ImageSet, Shape, Split, collate
 from pixelar.data.sampling import ShardSampler, StepSampler
 from pixelar.errors import PixelarError
+from pixelar.limits import check_limits
 from pixelar.memory import choose_batch_size
 from pixelar.model import PixelModel
 
@@ -47,11 +48,8 @@ class PixelData(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
-            raise PixelarError(
-                "batch_size and eval_batch_size are at least 1; "
-                f"got {batch_size} and {eval_batch_size}"
-            )
+        numbers = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "workers": workers}
+        check_limits({f"data.{name}": number for name, number in numbers.items()})
         self.dataset, self.batch_size, self.workers, self.seed = dataset, batch_size, workers, seed
         self.eval_batch_size = eval_batch_size
         self._start = 0

@@ -12,6 +12,7 @@ from torch import Tensor
 from pixelar.classes import check_same_classes, listed
 from pixelar.errors import PixelarError
 from pixelar.heads import Head
+from pixelar.limits import check_limits
 from pixelar.metrics import BitsPerDim
 from pixelar.model import PixelModel, describe_model
 from pixelar.nets import Net
@@ -68,8 +69,14 @@ class Training(L.LightningModule):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        if not 0 <= corruption < 1:
-            raise PixelarError(f"model.corruption must be at least 0 and below 1; got {corruption}")
+        numbers = {
+            "lr": lr,
+            "warmup_steps": warmup_steps,
+            "betas": betas,
+            "weight_decay": weight_decay,
+            "corruption": corruption,
+        }
+        check_limits({f"model.{name}": number for name, number in numbers.items()})
         self.model = assemble(net, head, quantizer, scan, shape)
         self.model.net.checkpointing = checkpointing
         net_name = type(self.model.net).__name__

@@ -1,0 +1,169 @@
+"""A run as its config and options describe it, checked, then built: data, model and trainer."""
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from pixelar.cli.fit_options import OPTIONS, TRAINER_DEFAULTS, locate_configs
+from pixelar.cli.messages import explain
+from pixelar.cli.trust import import_here
+from pixelar.data.module import PixelData
+from pixelar.errors import PixelarError
+from pixelar.limits import check_duration, check_limits
+from pixelar.training import Bar, Training
+
+__all__ = ["FitCLI", "build", "name_option"]
+
+
+class FitCLI(LightningCLI):
+    """Lightning's command line with a run's options, and the shape passed from data to model."""
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        for name, (kind, default, about) in OPTIONS.items():
+            if kind is bool:
+                parser.add_argument(f"--{name}", action="store_true", help=about)
+            else:
+                given = kind | None if default is None else kind
+                given = bool | int if name == "seed_everything" else given  # true draws a seed
+                parser.add_argument(f"--{name}", type=given, default=default, help=about)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.link_arguments("data.shape", "model.shape", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Reads all options, and refuses what cannot be before anything is built of them."""
+        super().parse_arguments(parser, args)
+        check_limits(vars(self.config.as_flat()))
+        check_trainer(self.config["trainer"])
+        if self.config["model"]["compile"]:
+            check_compiler()
+
+    def instantiate_trainer(self, **named: Any) -> L.Trainer:  # noqa: ANN401
+        """Builds the trainer with the user's callbacks and loggers, which a run adds its own to."""
+        trainer = self.config_init["trainer"]
+        given = trainer["callbacks"] or []
+        callbacks = [*given] if isinstance(given, list) else [given]
+        if any(isinstance(callback, Checkpoint) for callback in callbacks):
+            named["enable_checkpointing"] = True  # without one, Lightning would add another
+        shown = trainer["enable_progress_bar"] is not False  # None is Lightning's yes
+        if shown and not any(isinstance(callback, ProgressBar) for callback in callbacks):
+            callbacks.append(Bar())
+        if trainer["logger"] is True:  # a logger, whichever: a run has two
+            named["logger"] = False
+        try:
+            return super().instantiate_trainer(callbacks=callbacks, **named)
+        except (MisconfigurationException, ImportError, RuntimeError, ValueError) as error:
+            raise PixelarError(name_option(str(error), vars(trainer))) from error
+
+
+def build(arguments: list[str]) -> FitCLI:
+    """Reads configs and options and builds data, model and trainer, or says what is wrong."""
+    import_here()
+    try:
+        return FitCLI(
+            Training,
+            PixelData,
+            run=False,
+            args=["--help" if a == "--help-all" else a for a in locate_configs(arguments)[0]],
+            save_config_callback=None,
+            trainer_defaults=TRAINER_DEFAULTS,
+            auto_configure_optimizers=False,
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False, "prog": "pixelar fit"},
+        )
+    except ArgumentError as error:
+        raise PixelarError(explain(str(error))) from error
+    except PixelarError:
+        raise
+    except ValueError as error:  # of a class that a config names
+        raise PixelarError(explain(str(error))) from error
+
+
+def name_option(message: str, options: Mapping[str, Any]) -> str:
+    """Returns what Lightning says of the trainer, after the option that it mentions first."""
+    found = re.search(rf"\b({'|'.join(options)})\b", message)
+    return f"trainer{f'.{found[1]}' if found else ''}: {' '.join(message.split())}"
+
+
+def check_trainer(trainer: Mapping[str, Any]) -> None:
+    """Raises PixelarError for options of the trainer that no run can have, numbers apart."""
+    for name in ("max_time", "val_check_interval"):
+        check_duration(f"trainer.{name}", trainer[name])
+    interval = trainer["val_check_interval"]
+    if isinstance(interval, float) and trainer["check_val_every_n_epoch"] is None:
+        raise PixelarError(
+            f"trainer.val_check_interval must be a whole number of batches; got {interval}. For a "
+            "share of the whole run, set trainer.check_val_every_n_epoch to 1"
+        )
+    if trainer["use_distributed_sampler"]:
+        raise PixelarError(
+            "trainer.use_distributed_sampler must be false: the data divide batches among "
+            "processes themselves"
+        )
+    check_devices(trainer)
+
+
+def check_devices(trainer: Mapping[str, Any]) -> None:
+    """Raises PixelarError unless there are as many devices as the trainer asks for.
+
+    Arguments:
+        trainer: The trainer's options; `devices` is "auto", a number, a list of numbers, or -1 for
+            all GPUs.
+    """
+    accelerator, devices, nodes = (trainer[k] for k in ("accelerator", "devices", "num_nodes"))
+    if nodes > 1 and not {"MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID"} & os.environ.keys():
+        raise PixelarError(
+            f"trainer.num_nodes is {nodes}, but nothing says where the other machines are: start "
+            "with torchrun or srun, or set MASTER_ADDR, MASTER_PORT, WORLD_SIZE and NODE_RANK"
+        )
+    gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
+    if accelerator in ("gpu", "cuda", "mps") and not gpus:
+        raise PixelarError(
+            f"trainer.accelerator is {accelerator}, but torch finds no GPU here; use cpu or auto"
+        )
+    if devices == "auto" or accelerator not in ("auto", "cpu", "gpu", "cuda", "mps"):
+        return
+    on_gpus = gpus and accelerator != "cpu"
+    most = gpus if on_gpus else os.cpu_count() or 1
+    rule = (
+        f"a number from 1 to {most}, -1 for all, or a list of GPUs from 0 to {most - 1}"
+        if on_gpus
+        else f"a number of processes from 1 to {most}, as no GPU is used"
+    )
+    numbers = [part for part in str(devices).strip("[]").split(",") if part.strip()]
+    listed = isinstance(devices, list) or len(numbers) > 1
+    try:
+        chosen = [int(number) for number in numbers]
+    except ValueError:
+        chosen = []
+    if listed:
+        right = on_gpus and 0 < len(chosen) == len({*chosen} & {*range(most)})
+    else:
+        right = len(chosen) == 1 and (1 <= chosen[0] <= most or (on_gpus and chosen[0] == -1))
+    if not right:
+        raise PixelarError(f"trainer.devices must be auto, or {rule}; got {devices}")
+
+
+def check_compiler() -> None:
+    """Raises PixelarError unless torch.compile works here, which takes a compiler.
+
+    What is compiled holds a number of its own, as results of earlier starts are kept on disk.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    number = time.time()
+    try:
+        torch.compile(lambda x: x.sin() + number)(torch.ones(8, device=device))
+    except Exception as error:  # of torch's own kinds, by what is missing
+        reason = str(error).strip().partition("\n")[0]
+        raise PixelarError(
+            "model.compile needs a compiler that works (g++ or clang++, and the headers of "
+            f"Python); leave it false. torch says: {reason:.200}"
+        ) from error
