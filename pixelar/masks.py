@@ -41,7 +41,7 @@ def read_mask(mask: Image.Image, size: tuple[int, int], name: str) -> Tensor:
             nothing known.
     """
     known = torch.from_numpy(~covered(~known_pixels(mask, name), size))[None]
-    check_partial(known, name)
+    check_partial(known, name, f"; {MEANING}")
     return known
 
 
@@ -114,21 +114,22 @@ def check_shape(mask: tuple[int, int], picture: tuple[int, int], names: tuple[st
         )
 
 
-def check_partial(known: Tensor, name: str) -> None:
+def check_partial(known: Tensor, name: str, hint: str = "") -> None:
     """Raises PixelarError where all pixels of a model's image are known, or none are.
 
     Arguments:
         known: Which pixels are known, bool with shape (1, H, W).
         name: What the message calls the mask or region.
+        hint: What the message ends with.
     """
     if bool(known.all()):
         raise PixelarError(
-            f"{name} leaves nothing to draw: every pixel that the model sees is known; {MEANING}"
+            f"{name} leaves nothing to draw: every pixel that the model sees is known{hint}"
         )
     if not bool(known.any()):
         raise PixelarError(
             f"{name} leaves nothing known: every pixel that the model sees is to be drawn; to draw "
-            f"images from nothing, use pixelar sample (in the demo, the tab Sample); {MEANING}"
+            f"images from nothing, use pixelar sample{hint}"
         )
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from gradio import processing_utils
 from PIL import Image
 
+from pixelar.demo.private import IN_USE
+
 __all__ = ["save_once"]
 
 
@@ -29,13 +31,21 @@ def save_once(img: Image.Image, cache_dir: str, name: str = "image", format: str
     """
     content = processing_utils.encode_pil_to_bytes(img, format)
     folder = Path(cache_dir) / processing_utils.hash_bytes(content)
-    folder.mkdir(parents=True, exist_ok=True)
     path = (folder / f"{name}.{format}").resolve()
     try:
         os.utime(path)  # it is new again, and not the next to be removed
     except FileNotFoundError:
-        number, unfinished = tempfile.mkstemp(dir=folder)
+        number, unfinished = tempfile.mkstemp(prefix=IN_USE, dir=_made(Path(cache_dir)))
         with open(number, "wb") as file:
             file.write(content)
-        os.replace(unfinished, path)
+        try:
+            os.replace(unfinished, _made(folder) / path.name)
+        except FileNotFoundError:  # the folder was there, without a file, and was swept just now
+            os.replace(unfinished, _made(folder) / path.name)
     return str(path)
+
+
+def _made(folder: Path) -> Path:
+    """Returns a folder, made if it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -45,6 +45,8 @@ def preview(canvas: Canvas, region: str, model: PixelModel) -> tuple[Image.Image
     caption = f"{width}×{height} pixels, {levels(model)}. {share:.0%} of them will be redrawn."
     if region == PAINTED and not bool(paint.any()):
         caption = "Nothing is painted yet: choose the brush and paint over what should change."
+    elif not bool(known.any()):
+        caption = "Nothing of the picture is kept: the tab Sample draws pictures from nothing."
     return show(seen, ~known, side=SEEN), caption
 
 

@@ -1,6 +1,5 @@
 """The tab that completes pictures: what is on it, and what its parts do."""
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,15 +7,16 @@ from typing import Any
 import gradio as gr
 import torch
 from gradio.components.image_editor import EditorValue
-from PIL import Image, ImageChops
+from PIL import Image
 
 from pixelar.completion import Method
 from pixelar.demo import parts
 from pixelar.demo.complete import complete_picture, preview, sheet, write_files
 from pixelar.demo.editor import Editor
-from pixelar.demo.examples import blank, examples
+from pixelar.demo.examples import blank, counterpart, examples
 from pixelar.demo.intake import LIMITS, open_picture
 from pixelar.demo.labels import LIKELIEST, label_choice, label_of, label_update
+from pixelar.demo.private import work_folder
 from pixelar.demo.regions import CHOICES, PAINTED, known_pixels
 from pixelar.demo.seen import CANVAS, INKS, MARKER, Canvas, read_canvas, without_marks
 from pixelar.demo.show import faint
@@ -38,6 +38,7 @@ ABOUT_CANVAS = (
     "Empty the canvas with its bin to paste a picture."
 )
 EMPTY = "No picture yet: upload one, paste one, draw one or take an example."
+NOTHING_KEPT = "nothing of the picture is kept: the tab Sample draws pictures from nothing"
 MOST = 8
 LARGEST_SIDE = 1024  # pixels
 # One change of the canvas comes as several events, each of which may find it half done (the editor
@@ -69,7 +70,7 @@ class CompleteTab:
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 self._lay_out_inputs()
-            with gr.Column(scale=6, min_width=320):
+            with gr.Column(scale=6, min_width=320, elem_classes=parts.RUN):
                 self._lay_out_outputs()
         self._connect_view()
         self._connect_work()
@@ -122,8 +123,8 @@ class CompleteTab:
             "Completions", "complete-result", faint(sheet(blank_frame(self.models[first], 4)))
         )
         self.bar = gr.HTML(elem_classes="done")
-        self.status = gr.Markdown(elem_id="complete-status")
-        self.note = gr.Markdown(elem_id="complete-note")
+        self.status = gr.Markdown(elem_id="complete-status", elem_classes=parts.RESULT)
+        self.note = gr.Markdown(elem_id="complete-note", elem_classes="stopped")
         self.files = parts.downloads()
         self.command = gr.Code(
             label="The same from the command line, given picture.png and mask.png of the ZIP",
@@ -133,6 +134,7 @@ class CompleteTab:
             wrap_lines=True,
             show_line_numbers=False,
             elem_id="complete-command",
+            elem_classes=parts.RESULT,
         )
 
     def _connect_view(self) -> None:
@@ -172,7 +174,9 @@ class CompleteTab:
             queue=False,
             **parts.PRIVATE,
         ).then(**view)
-        self.name.change(
+        # What the editor kept of its canvas has the colours of the screen, a level off. Asked for
+        # once, it drops that, and gives the picture itself where nothing was painted.
+        self.name.change(None, self.canvas, None, js="() => {}", **parts.PRIVATE).then(
             self.switch,
             [self.name, self.canvas],
             [self.shelf, self.label, self.canvas],
@@ -237,21 +241,15 @@ class CompleteTab:
 
     def switch(self, name: str, canvas: Canvas) -> tuple[Any, ...]:
         """Shows another model's examples, also in the place of one that was left as it was."""
-        shown, number = self.pictures[name], self._example_on(canvas)
-        swap = gr.skip() if number is None else fresh(shown[min(number, len(shown) - 1)][0])
-        return parts.thumbnails(shown), label_update(self.models[name], LIKELIEST), swap
-
-    def _example_on(self, canvas: Canvas) -> int | None:
-        """Returns the number of the example that a canvas shows, None if it was painted on."""
-        value = canvas or {}
-        background, layers = value.get("background"), value.get("layers") or ()
-        if background is None or any(layer.getchannel("A").getbbox() for layer in layers):
-            return None
-        for pictures in self.pictures.values():
-            for number, (picture, _) in enumerate(pictures):
-                if ImageChops.difference(background.convert("RGB"), picture).getbbox() is None:
-                    return number
-        return None
+        value, swap = canvas or {}, None
+        painted = any(layer.getchannel("A").getbbox() for layer in value.get("layers") or ())
+        if value.get("background") is not None and not painted:
+            swap = counterpart(value["background"], self.pictures, name)
+        return (
+            parts.thumbnails(self.pictures[name]),
+            label_update(self.models[name], LIKELIEST),
+            gr.skip() if swap is None else fresh(swap),
+        )
 
     def complete(
         self,
@@ -274,10 +272,12 @@ class CompleteTab:
         a new one. Returns the completions as one picture, an empty text when all is done, how they
         were made, the command that gives the same, and two files: the picture, and a ZIP of all.
         """
-        with told(), tempfile.TemporaryDirectory() as folder:
+        with told(), work_folder() as folder:
             net, count = self.models[model], int(completions)
             picture, paint = read_canvas(canvas, net)
             images, known = picture.repeat(count, 1, 1, 1), known_pixels(region, paint)
+            if not bool(known.any()):
+                raise PixelarError(NOTHING_KEPT)
             # before anything is computed, so that there is something to see at once
             yield sheet(first_frame(net, images, known)), parts.progress(0), "", "", None, None
             chosen = label_of(net, label, picture)
@@ -294,7 +294,7 @@ class CompleteTab:
             )
             for frame, text, words in complete_picture(task, model, chosen):
                 if words:
-                    files = write_files(Path(folder), task, frame, words)
+                    files = write_files(folder, task, frame, words)
                     yield sheet(frame), "", text, words, *map(str, files)
                 else:
                     yield sheet(frame), parts.progress(frame.done), *[gr.skip()] * 4

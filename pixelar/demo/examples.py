@@ -1,19 +1,21 @@
 """Pictures to begin with, which come with the package or are drawn here: nothing is fetched."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 from pixelar.demo.seen import CANVAS
 from pixelar.demo.show import to_picture
 from pixelar.model import PixelModel
 from pixelar.packaged import packaged
 
-__all__ = ["MOST_EXAMPLES", "blank", "examples", "tiles"]
+__all__ = ["MOST_EXAMPLES", "blank", "counterpart", "examples", "tiles"]
 
 MOST_EXAMPLES = 6
 DIGITS = (2, 3, 5, 7, 4, 8)  # one example of each
+ROUNDING = 2  # of 255, by which a browser's canvas may change colours that were painted over once
 GAP = 4  # pixels around each image of samples.png
 
 
@@ -43,6 +45,35 @@ def examples(name: str, model: PixelModel) -> list[tuple[Image.Image, str]]:
 def blank(model: PixelModel) -> Image.Image:
     """Returns an empty page in the colour that a model's pictures have there."""
     return Image.new("RGB", (CANVAS, CANVAS), "white" if model.image_shape[0] == 3 else "black")
+
+
+def counterpart(
+    picture: Image.Image, shelves: Mapping[str, Sequence[tuple[Image.Image, str]]], name: str
+) -> Image.Image | None:
+    """Returns the example of a model that takes the place of one of any model.
+
+    Arguments:
+        picture: What is shown now.
+        shelves: The examples of each model by its name; a blank page comes last, if there is one.
+        name: The model that was chosen.
+
+    Returns:
+        The example; None if the picture is no example, and so someone's own.
+    """
+    shelf = shelves[name]
+    for others in shelves.values():
+        for number, (example, title) in enumerate(others):
+            if _same(picture, example):
+                same = [each for each, its in shelf if its == title == "blank"]
+                return same[0] if same else shelf[min(number, len(shelf) - 1)][0]
+    return None
+
+
+def _same(picture: Image.Image, example: Image.Image) -> bool:
+    if picture.size != example.size:
+        return False
+    difference = ImageChops.difference(picture.convert("RGB"), example.convert("RGB"))
+    return max(high for _, high in difference.getextrema()) <= ROUNDING
 
 
 def tiles(file: Path, size: tuple[int, int]) -> list[Image.Image]:

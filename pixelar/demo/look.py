@@ -106,6 +106,9 @@ footer button { color: var(--body-text-color) !important; text-decoration: under
 #sample-status:not(:has(p)) { display: none; }
 @media (max-width: 600px) { #complete-canvas { height: 400px !important; } }
 .done:not(:has(progress)) { display: none; }
+/* a run on its way, or stopped there, has no results yet; one that was stopped has no bar */
+.of-a-run:has(.done progress) .of-a-result { display: none !important; }
+.of-a-run:has(.stopped p) .done { display: none; }
 .done progress { width: 100%; height: 6px; appearance: none; border: 0; border-radius: 3px;
   overflow: hidden; background: var(--border-color-primary); }
 .done progress::-webkit-progress-bar { background: var(--border-color-primary); }

@@ -13,6 +13,8 @@ from pixelar.model import PixelModel
 __all__ = [
     "MODEL",
     "PRIVATE",
+    "RESULT",
+    "RUN",
     "begin",
     "buttons",
     "downloads",
@@ -30,6 +32,13 @@ MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """How events are that serve the page alone."""
+
+RESULT = "of-a-result"
+"""The class of boxes that hold something only where a run has ended; the style sheet hides them in
+a column of class `RUN` while another run is on its way, and after it was stopped."""
+
+RUN = "of-a-run"
+STOPPED = "Stopped. What was drawn until then is shown."
 
 THUMBNAIL = 112  # pixels
 
@@ -49,7 +58,7 @@ def buttons(text: str, name: str) -> tuple[gr.Button, gr.Button]:
 
 def downloads() -> tuple[gr.DownloadButton, gr.DownloadButton]:
     """Returns what offers a picture of all results, and all of them; hidden until there are any."""
-    with gr.Row(elem_classes="buttons"):
+    with gr.Row(elem_classes=["buttons", RESULT]):
         picture = gr.DownloadButton("Picture (PNG)", visible=False, size="sm", min_width=90)
         everything = gr.DownloadButton("All files (ZIP)", visible=False, size="sm", min_width=90)
     return picture, everything
@@ -67,8 +76,11 @@ def begin(go: gr.Button, note: gr.Markdown) -> None:
 
 
 def end(stop: gr.Button, run: Dependency, note: gr.Markdown) -> None:
-    """Lets a button stop a run, and says so where no frame that comes late can write."""
-    stop.click(None, None, note, js="() => 'Stopped.'", cancels=[run], **PRIVATE)
+    """Lets a button stop a run, and says so where no frame that comes late can write.
+
+    What was drawn stays to be seen; the style sheet hides the bar where there is a note.
+    """
+    stop.click(None, None, note, js=f"() => '{STOPPED}'", cancels=[run], **PRIVATE)
 
 
 def drawing_options() -> tuple[gr.Slider, gr.Slider, gr.Textbox]:

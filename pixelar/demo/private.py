@@ -2,7 +2,8 @@
 
 It lies in the system's folder for temporary files, is readable by nobody else, and goes when the
 demo ends. A demo that was killed cannot remove its own, so the next one does: a living demo holds
-a lock in its folder. While it runs, old files go, and the oldest when there are too many.
+a lock in its folder. While it runs, old files go, and the oldest when there are too many; what work
+under way writes goes when that ends, however long it takes.
 """
 
 import os
@@ -22,10 +23,11 @@ try:
 except ImportError:  # Windows, where the folder of a killed demo stays until the system clears it
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["MOST_FILES", "private_folder", "sweep", "sweeping"]
+__all__ = ["IN_USE", "MOST_FILES", "private_folder", "sweep", "sweeping", "work_folder"]
 
 PREFIX = "pixelar-demo-"
 LOCK = "lock"
+IN_USE = "in-use-"  # begins the name of what is not swept, since it is removed by who made it
 LARGEST = 256_000_000  # bytes of all files
 MOST_FILES = 3000
 OLDEST = 3600  # seconds
@@ -50,6 +52,16 @@ def private_folder() -> Iterator[Path]:
     finally:
         lock.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """Gives a folder for the files of one piece of work, and removes it when that ends.
+
+    It lies in the folder for temporary files, and is never swept before.
+    """
+    with tempfile.TemporaryDirectory(prefix=IN_USE, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def remove_abandoned(parent: Path) -> None:
@@ -104,8 +116,12 @@ def sweep(
     largest: int = LARGEST,
     most: int = MOST_FILES,
     oldest: float = OLDEST,
+    fresh: float = FRESH,
 ) -> None:
     """Removes files that are too old and then, oldest first, until the rest is small and few.
+
+    What is in use stays and does not count: files and folders whose names begin with `IN_USE`, and
+    all that lies in such folders.
 
     Arguments:
         folder: The folder, of which subfolders without files go as well.
@@ -113,19 +129,24 @@ def sweep(
         largest: The bytes that the others may have together.
         most: How many others there may be.
         oldest: Their greatest age in seconds.
+        fresh: The age in seconds from which folders without files go.
     """
     now, total, count = time.time(), 0, 0
     for age, path, size, is_folder in sorted(_entries(folder, now)):
-        if path in kept:
+        if path in kept or _in_use(path, folder):
             continue
         total, count = total + size, count + (not is_folder)
         try:
-            if is_folder and age > FRESH:
+            if is_folder and age > fresh:
                 path.rmdir()
             elif not is_folder and (age > oldest or total > largest or count > most):
                 path.unlink()
         except OSError:  # not empty, or gone already
             continue
+
+
+def _in_use(path: Path, folder: Path) -> bool:
+    return any(part.startswith(IN_USE) for part in path.relative_to(folder).parts)
 
 
 def _entries(folder: Path, now: float) -> list[tuple[float, Path, int, bool]]:

@@ -1,6 +1,5 @@
 """The tab that draws pictures from nothing."""
 
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from pixelar.demo import parts
 from pixelar.demo.labels import TURNS, label_choice, label_update, read_label
+from pixelar.demo.private import work_folder
 from pixelar.demo.show import GAP, faint, show, to_picture
 from pixelar.demo.told import told
 from pixelar.demo.walks import Frame, Task, blank_frame, first_frame, frames, paced, read_seed
@@ -42,14 +42,14 @@ class SampleTab:
                 go, stop = parts.buttons("Sample", "sample")
                 with gr.Accordion("Options", open=False):
                     self.options = parts.drawing_options()
-            with gr.Column(scale=8, min_width=320):
+            with gr.Column(scale=8, min_width=320, elem_classes=parts.RUN):
                 first = next(iter(models.values()))
                 result = parts.picture(
                     "Samples", "sample-result", faint(sheet(blank_frame(first, FIRST)))
                 )
                 bar = gr.HTML(elem_classes="done")
-                status = gr.Markdown(elem_id="sample-status")
-                note = gr.Markdown(elem_id="sample-note")
+                status = gr.Markdown(elem_id="sample-status", elem_classes=parts.RESULT)
+                note = gr.Markdown(elem_id="sample-note", elem_classes="stopped")
                 files = parts.downloads()
         parts.begin(go, note)
         run = go.click(
@@ -83,7 +83,7 @@ class SampleTab:
         seed is a new one. Returns the samples as one picture, an empty text when all is done, how
         they were made, and two files: the picture, and a ZIP of all samples.
         """
-        with told(), tempfile.TemporaryDirectory() as folder:
+        with told(), work_folder() as folder:
             net, count, begin = self.models[model], int(samples), time.monotonic()
             task = Task(
                 model=net,
@@ -101,7 +101,7 @@ class SampleTab:
             for frame in paced(frames(task)):
                 if frame.done >= 1:
                     seconds = time.monotonic() - begin
-                    files = write_files(Path(folder), frame)
+                    files = write_files(folder, frame)
                     yield sheet(frame), "", summary(task, seconds), *map(str, files)
                 else:
                     yield sheet(frame), parts.progress(frame.done), *[gr.skip()] * 3

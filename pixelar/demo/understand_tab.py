@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pixelar.demo import parts, plots
-from pixelar.demo.examples import examples
+from pixelar.demo.examples import counterpart, examples
 from pixelar.demo.intake import LIMITS
 from pixelar.demo.labels import LIKELIEST, label_choice, label_of, label_update
 from pixelar.demo.picture import PictureBox
@@ -131,7 +131,8 @@ class UnderstandTab:
                 self.pixel, [*what, *place], pixel, **hidden
             )
         self.shelf.select(self.take, self.name, [self.picture, self.shelf], **private)
-        self.name.change(self.switch, self.name, [self.shelf, self.label, *place], **private).then(
+        shown = [self.shelf, self.label, self.picture, *place]
+        self.name.change(self.switch, [self.name, self.picture], shown, **private).then(
             self.understand, what, reading, **hidden
         ).then(self.pixel, [*what, *place], pixel, **hidden)
 
@@ -201,12 +202,16 @@ class UnderstandTab:
         """Takes an example."""
         return self.pictures[name][event.index][0], gr.update(selected_index=None)
 
-    def switch(self, name: str) -> tuple[Any, ...]:
-        """Shows another model's examples, and the pixel in its middle."""
+    def switch(self, name: str, picture: Image.Image | None) -> tuple[Any, ...]:
+        """Shows another model's examples, also in the place of one of the last model's, and the
+        pixel in its middle.
+        """
         model = self.models[name]
         _, height, width = model.image_shape
         thumbnails = parts.thumbnails(self.pictures[name])
-        return thumbnails, label_update(model, LIKELIEST), height // 2, width // 2
+        swap = None if picture is None else counterpart(picture, self.pictures, name)
+        shown = gr.skip() if swap is None else swap
+        return thumbnails, label_update(model, LIKELIEST), shown, height // 2, width // 2
 
     def _settled(self, picture: Image.Image | None, model: PixelModel) -> torch.Tensor:
         if picture is None:
