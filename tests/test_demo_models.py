@@ -53,7 +53,7 @@ def test_a_model_shows_its_own_example(user: User, name: str) -> None:
 
     def is_shown(pixels: np.ndarray) -> bool:
         return bool(
-            (np.abs(pixels[:half] - example[:half]) <= 2).all() and hatched(pixels)[half:].all()
+            (np.abs(pixels[:half] - example[:half]) <= 1).all() and hatched(pixels)[half:].all()
         )
 
     user.tab("Complete")

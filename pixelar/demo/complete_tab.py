@@ -80,6 +80,7 @@ class CompleteTab:
         self.canvas = Editor(
             fresh(self.pictures[first][0][0]),
             type="pil",
+            format="png",  # Gradio's own, WebP, changes colours, and so what the model sees
             label="Picture",
             sources=("upload", "clipboard"),
             transforms=(),
@@ -174,8 +175,8 @@ class CompleteTab:
             queue=False,
             **parts.PRIVATE,
         ).then(**view)
-        # What the editor kept of its canvas has the colours of the screen, a level off. Asked for
-        # once, it drops that, and gives the picture itself where nothing was painted.
+        # What the editor kept of its canvas may be half done. Asked for once, it drops that, and
+        # gives the picture itself where nothing was painted.
         self.name.change(None, self.canvas, None, js="() => {}", **parts.PRIVATE).then(
             self.switch,
             [self.name, self.canvas],
