@@ -162,11 +162,7 @@ class CompleteTab:
             self.choose, [self.canvas, self.region], self.canvas, queue=False, **parts.PRIVATE
         ).then(**view)
         self.shelf.select(
-            self.take,
-            self.name,
-            [self.canvas, self.shelf],
-            queue=False,
-            **parts.PRIVATE,
+            self.take, self.name, [self.canvas, self.shelf], queue=False, **parts.PRIVATE
         ).then(**view)
         self.upload.upload(
             self.bring,
