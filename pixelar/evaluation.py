@@ -21,8 +21,9 @@ from pixelar.data import ImageData, ImageSet, Split
 from pixelar.data.record import DataRecord
 from pixelar.errors import PixelarError
 from pixelar.folders import fingerprint
+from pixelar.likelihood import mean as mean_of
+from pixelar.likelihood import standard_error
 from pixelar.memory import choose_batch_size
-from pixelar.metrics import BitsPerDim
 from pixelar.model import PixelModel, describe_model, evaluating
 from pixelar.orders import Orders, in_order, log_mean_prob, orders_of
 from pixelar.reports import EvaluationReport
@@ -103,10 +104,8 @@ def evaluate(
     images = images if limit is None else images.first(limit)
     batch_size = _batch_size(computing, batch_size)
     per_image, world = _table(computing, images, scans, batch_size, progress=progress)
-    metric = BitsPerDim(model.scan.dims)
-    metric.sync_on_compute = False  # the table is whole already
-    metric.update(per_image * (model.scan.dims * math.log(2)))
-    mean, error = float(metric.compute()), float(metric.standard_error())
+    sums = per_image.sum(), per_image.square().sum(), torch.tensor(len(per_image))
+    mean, error = float(mean_of(sums[0], sums[2])), float(standard_error(*sums))
     unit = f"bits/{model.quantizer.unit}"
     card = {
         "figure": {

@@ -22,9 +22,9 @@ from safetensors.torch import save as save_tensors
 from pixelar.errors import PixelarError
 from pixelar.files import replacing
 from pixelar.model import PixelModel, describe_model
-from pixelar.packaged import find
+from pixelar.packaged import find, is_packaged
 from pixelar.plain import FORMAT, Weights, digest, read_config, read_weights
-from pixelar.restore import restore
+from pixelar.restore import build_restored, restore
 from pixelar.scan import SCANS
 from pixelar.verify import check_same_model
 
@@ -160,7 +160,11 @@ def _load_folder(folder: Path, trust: Mapping[str, type] | None) -> dict[Weights
     except Exception as error:  # of any type, where someone wrote the file on purpose
         raise PixelarError(f"{file} is not a safetensors file: {error}") from error
     names = config.get("class_names")  # which folders of before do not have
-    model = restore(config["model"], state, file, class_names=names, trust=trust)
+    if is_packaged(folder):
+        model = build_restored(config["model"], state)
+        model.class_names = names
+    else:
+        model = restore(config["model"], state, file, class_names=names, trust=trust)
     return {config["weights"]: model}
 
 

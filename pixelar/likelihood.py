@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["Score", "by_parts", "images_at_once"]
+__all__ = ["Score", "by_parts", "images_at_once", "mean", "standard_error"]
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -62,3 +62,16 @@ def by_parts(score: Score, features: Tensor, symbols: Tensor, size: int) -> Tens
     if twice:
         return torch.cat([checkpoint(score, *part, use_reentrant=False) for part in parts])
     return torch.cat([score(*part) for part in parts])
+
+
+def mean(total: Tensor, images: Tensor) -> Tensor:
+    """Returns the mean of the scores of images, given their sum, in float64, and their number."""
+    return total / images
+
+
+def standard_error(total: Tensor, squares: Tensor, images: Tensor) -> Tensor:
+    """Returns the standard error of that mean, given the sum of squares as well; nan for fewer than
+    two images.
+    """
+    variance = (squares - total.square() / images).clamp_min(0) / (images - 1)
+    return (variance / images).sqrt()

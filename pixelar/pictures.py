@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from pixelar.errors import PixelarError
 from pixelar.files import replacing
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["grid", "save_curves", "save_picture", "save_surprise", "show_unknown"]
 
 MOST_SURPRISES = 8
+PADDING = 4  # white pixels around each image of a grid
 
 
 def grid(images: Tensor, *, columns: int | None = None, side: int = 64) -> Tensor:
@@ -38,10 +38,18 @@ def grid(images: Tensor, *, columns: int | None = None, side: int = 64) -> Tenso
             f"a picture is made of at least one image with 1 or 3 channels; got {len(images)} with "
             f"{images.shape[1]}"
         )
-    columns = columns or math.ceil(math.sqrt(len(images)))
+    columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
     factor = max(1, math.ceil(side / min(images.shape[2:])))
     large = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    return make_grid(large.expand(-1, 3, -1, -1), columns, padding=4, pad_value=255)
+    if len(images) == 1:
+        return large[0].expand(3, -1, -1)
+    rows = math.ceil(len(images) / columns)
+    height, width = large.shape[2] + PADDING, large.shape[3] + PADDING
+    canvas = large.new_full((3, rows * height + PADDING, columns * width + PADDING), 255)
+    for k, image in enumerate(large.expand(-1, 3, -1, -1)):
+        top, left = PADDING + k // columns * height, PADDING + k % columns * width
+        canvas[:, top : top + large.shape[2], left : left + large.shape[3]] = image
+    return canvas
 
 
 def show_unknown(images: Tensor, known: Tensor) -> Tensor:

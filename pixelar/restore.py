@@ -52,15 +52,29 @@ def restore(
         _compare(expected, state)
     except PixelarError as error:
         raise PixelarError(f"{file}: {error}") from error
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not used up
-        model = build_model(checked, trust=trust)
-    for name, part in model.named_children():
-        part.to(_dtype_of(name, state))
-    model.load_state_dict(state)
+    model = build_restored(checked, state, trust)
     try:
         model.class_names = class_names
     except PixelarError as error:
         raise PixelarError(f"{file}: {error}") from error
+    return model
+
+
+def build_restored(
+    description: dict[str, Any],
+    state: Mapping[str, Tensor],
+    trust: Mapping[str, type] | None = None,
+) -> PixelModel:
+    """Returns the model of a description that can be believed, as `restore` does.
+
+    The checks of `restore` build the model without memory first, for which torch loads its
+    compiler, which takes longer than all the rest: models that come with pixelar do without.
+    """
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not used up
+        model = build_model(description, trust=trust)
+    for name, part in model.named_children():
+        part.to(_dtype_of(name, state))
+    model.load_state_dict(state)
     return model.eval()
 
 

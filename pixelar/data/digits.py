@@ -5,9 +5,14 @@ References:
     https://archive.ics.uci.edu/dataset/80
 """
 
+import importlib.util
+from pathlib import Path
+
+import numpy as np
 import torch
 
 from pixelar.data.base import ImageData, ImageSet, Split, holdout
+from pixelar.errors import PixelarError
 
 __all__ = ["Digits"]
 
@@ -36,12 +41,10 @@ class Digits(ImageData):
         self.test_images, self.val_images, self.seed = test_images, val_images, seed
 
     def load(self) -> dict[Split, ImageSet]:
-        from sklearn.datasets import load_digits  # here, as it takes a second to import
-
-        source = load_digits()
-        pixels = torch.from_numpy(source.images).mul(255 / 16).round().to(torch.uint8)
-        labels = torch.from_numpy(source.target).long()
-        digits = ImageSet(pixels[:, None], labels, [f"digits/{i}" for i in range(len(pixels))])
+        values = torch.from_numpy(np.loadtxt(_file(), delimiter=","))  # (N, 65), the label last
+        pixels = values[:, :-1].mul(255 / 16).round().to(torch.uint8).view(-1, *self.shape)
+        labels = values[:, -1].long()
+        digits = ImageSet(pixels, labels, [f"digits/{i}" for i in range(len(pixels))])
         rest, test = holdout(len(digits), self.test_images, self.seed)
         train, val = holdout(len(rest), self.val_images, self.seed)
         return {
@@ -49,3 +52,13 @@ class Digits(ImageData):
             "val": digits.subset(rest[val]),
             "test": digits.subset(test),
         }
+
+
+def _file() -> Path:
+    """Returns the file of scikit-learn that holds the digits, found without importing it, which
+    takes longer than torch.
+    """
+    found = importlib.util.find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise PixelarError("data digits: comes with scikit-learn: pip install scikit-learn")
+    return Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"

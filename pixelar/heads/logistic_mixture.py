@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pixelar.errors import PixelarError
+from pixelar.graphs import holds_values, outside_graphs, writes_program
 from pixelar.heads.base import Head, at_least_float32
 from pixelar.kernels import numba_is_there
 
@@ -33,6 +34,7 @@ __all__ = ["LogisticMixture"]
 
 # at V = 256, from 1/9 of a bin's width to 1,000 times the whole range
 LOG_SCALE_RANGE = (-7.0, 7.0)
+BEYOND = 1e30  # of an edge where there is none, on the scale [-1, 1]
 AT_ONCE = 2**15  # numbers of all components and channels, for a few such tensors to fit the cache
 
 
@@ -63,18 +65,16 @@ class LogisticMixture(Head):
         lead = torch.broadcast_shapes(params.shape[:-1], x.shape[:-1])
         by_site = at_least_float32(params).expand(*lead, -1).reshape(-1, self.num_params)
         symbols = x.expand(*lead, -1).reshape(-1, self.symbols)
-        # parts that fit the cache are quicker than what a compiler makes of the whole on a CPU
         if by_site.device.type == "cpu":
-            return eagerly(by_site, symbols, self).view(lead)
-        found: Tensor = SiteLogProb.apply(by_site, symbols, self, False)
-        return found.view(lead)
+            return by_parts(by_site, symbols, self).view(lead)
+        return by_hand(by_site, symbols, self).view(lead)
 
     @torch.no_grad()
     def log_pmf(self, params: Tensor, prefix: Tensor) -> Tensor:
         lead, s = params.shape[:-1], prefix.shape[-1]
         by_site = at_least_float32(params).reshape(-1, self.num_params)
         symbols = prefix.expand(*lead, s).reshape(len(by_site), s)
-        find = pmf_by_kernel if has_kernel(by_site, self) else pmf_by_torch
+        find = pmf_by_kernel if has_kernel(by_site, symbols, self) else pmf_by_torch
         return find(by_site, symbols, self).view(*lead, self.levels)
 
     @property
@@ -101,9 +101,11 @@ class LogisticMixture(Head):
         return x.to(like.dtype) * (2 / (self.levels - 1)) - 1
 
 
-def has_kernel(params: Tensor, head: LogisticMixture) -> bool:
-    """Returns whether there is machine code for parameters."""
-    if params.device.type != "cpu" or params.dtype != torch.float32 or not numba_is_there():
+def has_kernel(params: Tensor, symbols: Tensor, head: LogisticMixture) -> bool:
+    """Returns whether there is machine code for parameters and symbols."""
+    if params.device.type != "cpu" or params.dtype != torch.float32:
+        return False
+    if not holds_values(params, symbols) or not numba_is_there():
         return False
     from pixelar.kernels.logistic_mixture import MOST_SYMBOLS
 
@@ -172,7 +174,7 @@ class Bins:
 
     Attributes:
         sharpness: s = 1/τ.
-        upper, lower: The edges p and -q in units of the scale, infinite where there is none.
+        upper, lower: The edges p and -q in units of the scale, huge where there is none.
         t: tanh(½δs), by which 1 - e^{-δs} = 2t / (1 + t) and 1 / (e^{δs} - 1) = (1 - t) / 2t: to
             full precision, and quicker in vectors than expm1. One where an edge is missing.
     """
@@ -208,8 +210,10 @@ class Bins:
 
 
 def beyond(edge: Tensor, half: float, like: Tensor) -> Tensor:
-    """Returns infinity where `edge` is true and `half` elsewhere."""
-    return torch.full_like(edge, half, dtype=like.dtype).masked_fill_(edge, torch.inf)
+    """Returns a number beyond all others where `edge` is true and `half` elsewhere. It is finite,
+    as infinity times a gradient of zero would be none.
+    """
+    return torch.full_like(edge, half, dtype=like.dtype).masked_fill_(edge, BEYOND)
 
 
 class SiteLogProb(torch.autograd.Function):
@@ -221,47 +225,79 @@ class SiteLogProb(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401
-        params: Tensor,
-        symbols: Tensor,
-        head: LogisticMixture,
-        by_kernel: bool,
-    ) -> Tensor:
-        with_gradient = ctx.needs_input_grad[0]
+        params: Tensor, symbols: Tensor, head: LogisticMixture, with_gradient: bool
+    ) -> tuple[Tensor, Tensor]:
+        if has_kernel(params, symbols, head):
+            return log_prob_by_kernel(params, symbols, head, with_gradient)
         found = params.new_empty(len(params))
         gradient = params.new_empty(len(params) if with_gradient else 0, params.shape[1])
-        if by_kernel:
-            given = params.contiguous(), symbols.long().contiguous()
-            if type(params) is Tensor:  # and not one that only tells what memory it takes
-                from pixelar.kernels.logistic_mixture import log_prob
-
-                sizes, limits = (head.components, head.levels), map(np.float32, LOG_SCALE_RANGE)
-                log_prob(*arrays(*given), *sizes, *limits, *arrays(found, gradient))
-        for part in [] if by_kernel else parts(params, head):
+        for part in parts(params, head):
             # sites last in memory, so that every operation runs along them
             turned, x = params[part].T.contiguous(), symbols[part].T.contiguous()
             found[part], by_params = one_part(turned, x, head, with_gradient)
             if with_gradient:
                 gradient[part] = by_params.T
+        return found, gradient
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
+        gradient = output[1]
+        ctx.mark_non_differentiable(gradient)
         ctx.save_for_backward(gradient)
-        return found
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         (gradient,) = ctx.saved_tensors
         return gradient * grad[:, None], None, None, None
 
+    @staticmethod
+    def vmap(
+        info: Any,  # noqa: ANN401
+        in_dims: tuple[int | None, ...],
+        params: Tensor,
+        symbols: Tensor,
+        head: LogisticMixture,
+        with_gradient: bool,
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        """Takes what is mapped over as more sites, as sites know nothing of each other."""
+        flat = [
+            (tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0))
+            .flatten(0, 1)
+            for tensor, dim in zip((params, symbols), in_dims, strict=False)
+        ]  # fmt: skip
+        found, gradient = SiteLogProb.apply(*flat, head, with_gradient)
+        sizes = info.batch_size, -1
+        return (found.unflatten(0, sizes), gradient.unflatten(0, sizes)), (0, 0)
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def eagerly(
-    params: Tensor, symbols: Tensor, head: LogisticMixture, by_kernel: bool | None = None
-) -> Tensor:
-    """Applies `SiteLogProb` outside of any compiled graph, by machine code where there is some."""
-    if by_kernel is None:
-        by_kernel = has_kernel(params, head)
-    found: Tensor = SiteLogProb.apply(params, symbols, head, by_kernel)
+
+def by_hand(params: Tensor, symbols: Tensor, head: LogisticMixture) -> Tensor:
+    """Returns log-probabilities (N,) of symbols (N, S) given parameters (N, P), whose gradient is
+    made by hand, or by whoever reads the program that is being written.
+    """
+    if writes_program():
+        return one_part(params.T, symbols.T, head, False)[0]
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(params)
+    with_gradient = wrapped or (torch.is_grad_enabled() and params.requires_grad)
+    found: Tensor = SiteLogProb.apply(params, symbols, head, with_gradient)[0]
     return found
+
+
+# parts that fit the cache are quicker than what a compiler makes of the whole on a CPU
+by_parts = outside_graphs(by_hand)
+
+
+def log_prob_by_kernel(
+    params: Tensor, symbols: Tensor, head: LogisticMixture, with_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """Returns log-probabilities (N,) and their gradient (N, P), by machine code."""
+    from pixelar.kernels.logistic_mixture import log_prob
+
+    found = params.new_empty(len(params))
+    gradient = params.new_empty(len(params) if with_gradient else 0, params.shape[1])
+    sizes, limits = (head.components, head.levels), map(np.float32, LOG_SCALE_RANGE)
+    log_prob(*arrays(params, symbols.long()), *sizes, *limits, *arrays(found, gradient))
+    return found, gradient
 
 
 def one_part(

@@ -38,6 +38,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelar.errors import PixelarError
+from pixelar.graphs import outside_graphs
 from pixelar.layers.convlstm import GATES, Gates, cell
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.incremental import ColumnsLeft, RowsAbove
@@ -85,7 +86,7 @@ class DiagonalLayer(nn.Module):
         return self.expand(x, *self.sweep(x, labels))
 
     # compiled, the loop would be unrolled: minutes for a layer, and no quicker then
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @outside_graphs
     def sweep(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the hidden states from the left and from the right, each (B, D, H, W)."""
         batch, _, height, width = x.shape

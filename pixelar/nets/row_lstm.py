@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelar.errors import PixelarError
+from pixelar.graphs import outside_graphs
 from pixelar.layers.convlstm import GATES, Gates, cell
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.incremental import ColumnsLeft, RowsAbove
@@ -75,7 +76,7 @@ class RowLayer(nn.Module):
         return self.expand(x, self.sweep(x, labels)[0])
 
     # compiled, the loop would be unrolled: minutes for a layer, and no quicker then
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @outside_graphs
     def sweep(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the hidden states (B, D, H, W), and the last row's cell states (B, W, D)."""
         taps = self.state.kernel_size[0]

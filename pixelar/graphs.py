@@ -1,0 +1,70 @@
+"""Where tensors have values, and where a program is only being written down.
+
+While a model is exported, compiled or traced, and while its memory is forecast, its tensors have no
+values, or values that the next call will not have. Machine code reads and writes the memory of
+tensors, so it is for the other cases only; see `holds_values`.
+"""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["holds_values", "outside_graphs", "writes_program"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+WITHOUT_DISPATCH = Tensor.__torch_dispatch__
+
+
+def writes_program() -> bool:
+    """Returns whether what runs is being written down as a program of torch's operations: by
+    torch.export, torch.compile, torch.jit.trace or make_fx.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    fx = sys.modules.get("torch.fx.experimental.proxy_tensor")  # which make_fx is in
+    return fx is not None and fx.get_proxy_mode() is not None
+
+
+def holds_values(*tensors: Tensor) -> bool:
+    """Returns whether tensors are plain memory that machine code may read in place of torch.
+
+    It is false where torch only watches, as `writes_program` says, where a mode sees each operation
+    (counts of operations or bytes), within torch.func, and for subclasses with operations of their
+    own, among them fake tensors. Subclasses that only add to a tensor are plain.
+    """
+    if writes_program() or torch._C._len_torch_dispatch_stack():
+        return False
+    return all(
+        type(tensor).__torch_dispatch__ is WITHOUT_DISPATCH
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        for tensor in tensors
+    )
+
+
+def outside_graphs(function: Callable[P, T]) -> Callable[P, T]:
+    """Keeps a function out of what `torch.compile` makes, as `torch.compiler.disable` does; a
+    program that is exported contains it.
+
+    `torch.compiler.disable` loads torch._dynamo, which takes longer than torch itself: here it is
+    used once something else has loaded that.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        if torch.compiler.is_exporting() or "torch._dynamo" not in sys.modules:
+            return function(*args, **kwargs)
+        return _disabled(function)(*args, **kwargs)
+
+    return call
+
+
+@functools.cache
+def _disabled(function: Callable[P, T]) -> Callable[P, T]:
+    found: Callable[P, T] = torch.compiler.disable(function)
+    return found
