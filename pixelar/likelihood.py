@@ -54,6 +54,8 @@ def by_parts(score: Score, features: Tensor, symbols: Tensor, size: int) -> Tens
         symbols: Symbols with shape (B, T, S).
         size: The bytes that the parameters of an image take.
     """
+    if torch.compiler.is_exporting():  # the program is for batches of any size
+        return score(features, symbols)
     twice = torch.is_grad_enabled() and features.requires_grad
     images = images_at_once(len(features), size, features.device.type, twice=twice)
     if images >= len(features):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pixelar.errors import PixelarError
-from pixelar.model import PixelModel
-from pixelar.peaks import without_values
+from pixelar.model import PixelModel, evaluating
+from pixelar.peaks import LiveBytes
 
 __all__ = [
     "available_memory",
@@ -85,14 +85,16 @@ def choose_batch_size(model: PixelModel, *, processes: int = 1) -> int:
 
 @torch.no_grad()
 def memory_of_image(model: PixelModel) -> int:
-    """Returns the most bytes that the likelihood of one image takes beside the weights."""
-    with without_values(model, model.device) as (made, live):
-        made.eval()
-        weights = live.peak = live.now
-        x = torch.zeros(1, *made.scan.shape, dtype=torch.long, device=model.device)
-        params = made.net(x, x.new_zeros(1) if made.classes else None)
-        made.head.log_prob(params, made.scan.gather(x))
-        return live.peak - weights
+    """Returns the most bytes that the likelihood of one image takes beside the weights.
+
+    One image is scored for it: tensors without values would need torch's compiler, which takes
+    longer to load.
+    """
+    with evaluating(model), LiveBytes() as live:
+        x = torch.zeros(1, *model.scan.shape, dtype=torch.long, device=model.device)
+        params = model.net(x, x.new_zeros(1) if model.classes else None)
+        model.head.log_prob(params, model.scan.gather(x))
+        return live.peak
 
 
 def bytes_of(cache: Any) -> int:  # noqa: ANN401

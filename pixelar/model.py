@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pixelar.classes import check_names
 from pixelar.errors import PixelarError, did_you_mean
+from pixelar.graphs import writes_program
 from pixelar.heads import HEADS, Head
 from pixelar.likelihood import Score, by_parts
 from pixelar.nets import NETS, Net
@@ -110,7 +111,7 @@ class PixelModel(nn.Module):
             labels: Classes with shape (B,), for a model that is conditioned on them.
             seen: What the net sees in place of x, such as x with noise.
         """
-        labels = self.check_labels(labels, len(x))
+        labels = self.check_labels(labels, x.shape[0])
         features, score = self._compiled or (self.net.features, self.score)
         size = 4 * self.scan.sites * self.head.num_params
         h = features(x if seen is None else seen, labels)
@@ -171,6 +172,8 @@ class PixelModel(nn.Module):
                 f"{batch} images need labels of shape ({batch},); got {tuple(labels.shape)}"
             )
         labels = labels.to(self.device)
+        if writes_program():  # of which the labels are no part
+            return labels
         if labels.numel() and not (0 <= int(labels.min()) and int(labels.max()) < self.classes):
             raise PixelarError(
                 f"labels must be from 0 to {self.classes - 1}; "

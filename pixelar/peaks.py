@@ -64,6 +64,13 @@ class LiveBytes(TorchDispatchMode):
     def _forget(self, size: int) -> None:
         self.now -= size
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Returns that nothing here need be kept from torch's compiler, which would be loaded for
+        it.
+        """
+        return False
+
     def __torch_dispatch__(
         self,
         func: Callable[..., Any],

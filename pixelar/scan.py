@@ -78,7 +78,7 @@ class Scan(nn.Module):
         """Returns values in scan order (B, T, S) as images with shape (B, C, H, W)."""
         flat = torch.empty_like(values.flatten(1))
         flat[:, self.index.flatten()] = values.flatten(1)
-        return flat.view(len(values), *self.shape)
+        return flat.view(values.shape[0], *self.shape)
 
     def prefix(self, known: Tensor) -> int:
         """Returns how many sites at the start of the scan are known in full.

@@ -261,14 +261,16 @@ class SiteLogProb(torch.autograd.Function):
         with_gradient: bool,
     ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         """Takes what is mapped over as more sites, as sites know nothing of each other."""
-        flat = [
-            (tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0))
-            .flatten(0, 1)
+        size = info.batch_size
+        params, symbols = (
+            tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
             for tensor, dim in zip((params, symbols), in_dims, strict=False)
-        ]  # fmt: skip
+        )
+        flat = params.flatten(0, 1), symbols.flatten(0, 1)
         found, gradient = SiteLogProb.apply(*flat, head, with_gradient)
-        sizes = info.batch_size, -1
-        return (found.unflatten(0, sizes), gradient.unflatten(0, sizes)), (0, 0)
+        sites = size, params.shape[1]
+        gradient = gradient.view(size, -1, gradient.shape[1])
+        return (found.view(sites), gradient), (0, 0)
 
 
 def by_hand(params: Tensor, symbols: Tensor, head: LogisticMixture) -> Tensor:

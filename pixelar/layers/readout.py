@@ -42,7 +42,7 @@ class Readout(nn.Module):
         for layer in self.layers:
             h = layer(h.relu())
         by_site = h.unflatten(1, (self.colours, -1)).permute(0, 3, 4, 1, 2)  # (B, H, W, C, P)
-        return by_site.reshape(len(h), self.sites, -1)
+        return by_site.reshape(h.shape[0], self.sites, -1)
 
     def by_pixel(self) -> "PixelReadout":
         """Returns the same for the features of one pixel."""

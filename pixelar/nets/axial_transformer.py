@@ -144,7 +144,7 @@ class AxialTransformer(Net):
         h = h.flatten(0, 1)  # rows, (B · planes · H, W, D)
         for block in self.inner:
             h = self.run(block, h)
-        return h.reshape(len(x), self.scan.sites, -1)
+        return h.reshape(x.shape[0], self.scan.sites, -1)
 
     def read(self, features: Tensor) -> Tensor:
         return self.out(self.norm(features))  # (B, T, P)
@@ -171,7 +171,7 @@ class AxialTransformer(Net):
 
     @torch.no_grad()
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> AxialTransformerCache:
-        (height, columns), batch = self.grid, len(x)
+        (height, columns), batch = self.grid, x.shape[0]
         kept = (2, batch, columns, self.heads, height, self.width // self.heads)
         return AxialTransformerCache(
             labels=labels,
@@ -203,7 +203,7 @@ class AxialTransformer(Net):
         if self.planes == 1:
             return
         height, columns = self.grid
-        before = cache.places.new_zeros(len(x), 1, height, columns, self.width)
+        before = cache.places.new_zeros(x.shape[0], 1, height, columns, self.width)
         for p in range(plane):
             before += self._rows(x, p * height, height)[:, None] * self.before[p]
         label = self.label(cache.labels)[:, None, None]

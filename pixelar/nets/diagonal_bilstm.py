@@ -234,7 +234,7 @@ class DiagonalBiLSTM(Net):
         return self.out(features)  # (B, T, P)
 
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> DiagonalBiLSTMCache:
-        batch, columns, width = len(x), self.scan.shape[2] + 1, self.width
+        batch, columns, width = x.shape[0], self.scan.shape[2] + 1, self.width
         like, stem, depth = self.stem.weight.detach(), self.stem, self.depth
         size, taps = (batch, columns, stem.in_channels), stem.kernel_size[1]
         bias = torch.stack([layer.input.bias + layer.label(labels) for layer in self.layers])

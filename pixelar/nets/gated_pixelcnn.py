@@ -214,7 +214,7 @@ class GatedPixelCNN(Net):
         return self.first_kernel_size // 2 + sum(sides) * (self.kernel_size // 2)
 
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> GatedPixelCNNCache:
-        batch, columns, width = len(x), self.scan.shape[2], self.width
+        batch, columns, width = x.shape[0], self.scan.shape[2], self.width
         like = self.horizontal_stem.weight.detach()
         above = [
             RowsAbove(

@@ -194,7 +194,7 @@ class ImageTransformer(Net):
 
     @torch.no_grad()
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> ImageTransformerCache:
-        size, each = (len(x), self.heads, self.scan.sites), self.width // self.heads
+        size, each = (x.shape[0], self.heads, self.scan.sites), self.width // self.heads
         return ImageTransformerCache(
             label=self.label(labels),
             matrices=[self._matrices(block) for block in self.blocks],
@@ -208,7 +208,7 @@ class ImageTransformer(Net):
     @torch.no_grad()
     def steps(self, x: Tensor, first: int, stop: int, cache: ImageTransformerCache) -> Tensor:
         h = self._inputs(x, first, stop, cache).flatten(0, 1)  # (B · n, D)
-        by_head, size = (len(x), stop - first, 3, self.heads, -1), (self.width,)
+        by_head, size = (x.shape[0], stop - first, 3, self.heads, -1), (self.width,)
         look = self.attention.look(first, stop, h.device)
         for block, weights, memory in zip(self.blocks, cache.matrices, cache.memories, strict=True):
             q, k, v = (h @ weights.qkv).view(by_head).unbind(2)
@@ -217,7 +217,7 @@ class ImageTransformer(Net):
             inner = torch.addmm(block.expand.bias, h, weights.expand).relu_()
             h = torch.addmm(h, inner, weights.contract).add_(block.contract.bias)
             h = F.layer_norm(h, size, block.mlp_norm.weight, block.mlp_norm.bias)
-        return torch.addmm(self.out.bias, h, cache.out).unflatten(0, (len(x), -1))  # (B, n, P)
+        return torch.addmm(self.out.bias, h, cache.out).unflatten(0, (x.shape[0], -1))  # (B, n, P)
 
     @torch.no_grad()
     def prefill(self, x: Tensor, stop: int, cache: ImageTransformerCache) -> None:

@@ -183,7 +183,7 @@ class GPT(Net):
         return self.out(self.norm(features))  # (B, T, P)
 
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> GPTCache:
-        batch, each, sites = len(x), self.width // self.heads, self.scan.sites
+        batch, each, sites = x.shape[0], self.width // self.heads, self.scan.sites
         keys, values = (
             [self.start.new_empty(batch, self.heads, *shape) for _ in self.blocks]
             for shape in ((each, sites), (sites, each))
@@ -205,7 +205,7 @@ class GPT(Net):
             before = torch.cat((cache.start[:, None], before), 1)
         h = (before + cache.places[first:stop]).flatten(0, 1)  # (B · n, D)
         n = stop - first
-        by_head = (len(x), n, 3, self.heads, -1)
+        by_head = (x.shape[0], n, 3, self.heads, -1)
         later = h.new_full((n, n), -math.inf).triu_(1) if n > 1 else None
         for weights, keys, values in zip(cache.matrices, cache.keys, cache.values, strict=True):
             qkv = linear(normalise(h, cache.floor), weights.qkv, weights.qkv_bias)
@@ -215,14 +215,14 @@ class GPT(Net):
             if later is not None:
                 scores[..., first:] += later
             attended = torch.bmm(scores.softmax(-1), values.flatten(0, 1)[:, :stop])
-            attended = attended.unflatten(0, (len(x), self.heads)).transpose(1, 2)
+            attended = attended.unflatten(0, (x.shape[0], self.heads)).transpose(1, 2)
             attended = attended.reshape(h.shape)
             h = add_linear(h, attended, weights.project, weights.project_bias)
             inner = linear(normalise(h, cache.floor), weights.expand, weights.expand_bias)
             inner = F.silu(inner, inplace=True)
             h = add_linear(h, inner, weights.contract, weights.contract_bias)
         cache.filled = stop
-        return (normalise(h, cache.floor) @ cache.out).unflatten(0, (len(x), -1))  # (B, n, P)
+        return (normalise(h, cache.floor) @ cache.out).unflatten(0, (x.shape[0], -1))  # (B, n, P)
 
     @torch.no_grad()
     def prefill(self, x: Tensor, stop: int, cache: GPTCache) -> None:
@@ -268,7 +268,7 @@ class GPT(Net):
 
     def _start(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Returns the vector before the first site, with shape (B, D)."""
-        return (self.start + self.label(labels)).expand(len(x), -1)
+        return (self.start + self.label(labels)).expand(x.shape[0], -1)
 
     def _inputs(self, sites: Tensor, start: Tensor) -> Tensor:
         """Returns the vectors (B, L + 1, D) of the start and the first L sites, with positions."""

@@ -215,8 +215,8 @@ class LMConv(Net):
             self.dilation: LiveTaps(self.scan, between, centre=True),
         }
         convs = [m for m in self.modules() if isinstance(m, LocallyMaskedConv2d)]
-        visited = {conv: Visited(conv, live[conv.dilation[0]], len(x)) for conv in convs}
-        visited[stem] = Visited(stem, LiveTaps(self.scan, stem, centre=False), len(x))
+        visited = {conv: Visited(conv, live[conv.dilation[0]], x.shape[0]) for conv in convs}
+        visited[stem] = Visited(stem, LiveTaps(self.scan, stem, centre=False), x.shape[0])
         return LMConvCache(self.label(labels), self.place.tolist(), visited)
 
     @torch.no_grad()
@@ -242,8 +242,8 @@ class LMConv(Net):
         visited = visited[: visited.any(1).nonzero().max() + 1]  # below, there is nothing yet
         pixels = self._pixels(x[:, :, : len(visited)])
         # on a CPU one image at a time, whose maps stay in the processor's cache
-        at_once = 1 if x.device.type == "cpu" else len(x)
-        for rows in (slice(b, b + at_once) for b in range(0, len(x), at_once)):
+        at_once = 1 if x.device.type == "cpu" else x.shape[0]
+        for rows in (slice(b, b + at_once) for b in range(0, x.shape[0], at_once)):
             cache.visited[self.stem].fill(pixels[rows], visited, rows)
 
             def look(conv: LocallyMaskedConv2d, h: Tensor, rows: slice = rows) -> Tensor:

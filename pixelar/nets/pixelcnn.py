@@ -176,7 +176,7 @@ class PixelCNN(Net):
         return max(self.first_kernel_size // 2, self.kernel_size // 2)
 
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> PixelCNNCache:
-        batch, columns = len(x), self.scan.shape[2]
+        batch, columns = x.shape[0], self.scan.shape[2]
         like = self.stem.weight.detach()
         above, left, links = [], [], []
         for conv in self._convolutions():
@@ -235,7 +235,7 @@ class PixelCNN(Net):
     def init_waves(self, x: Tensor, labels: Tensor | None = None) -> PixelCNNWaves:
         like, skew = self.stem.weight.detach(), self.reach() + 1
         diagonals = [
-            Diagonals(c.kernel_size[0], skew, (len(x), self.scan.shape[1], c.in_channels), like)
+            Diagonals(c.kernel_size[0], skew, (x.shape[0], self.scan.shape[1], c.in_channels), like)
             for c in self._convolutions()
         ]
         with torch.no_grad():
@@ -264,15 +264,15 @@ class PixelCNN(Net):
         for block, matrices, diagonal, kernel in layers:
             matrix, bias = matrices.down
             squeezed = torch.addmm(bias, h.relu(), matrix).relu_()
-            diagonal.at(number, rows).copy_(squeezed.view(len(x), n, -1))
+            diagonal.at(number, rows).copy_(squeezed.view(x.shape[0], n, -1))
             features = torch.addmm(
                 block.conv.bias, diagonal.seen(number, rows).flatten(0, 1), kernel
             )
             if self.classes:
-                features.view(len(x), n, -1).add_(block.label(cache.labels)[:, None])
+                features.view(x.shape[0], n, -1).add_(block.label(cache.labels)[:, None])
             matrix, bias = matrices.up[:-1], matrices.up[-1]
             h = torch.addmm(h, features.relu_(), matrix).add_(bias)
-        return weights.readout(h, colour).view(len(x), n, -1)
+        return weights.readout(h, colour).view(x.shape[0], n, -1)
 
     def _convolutions(self) -> list[MaskedConv2d]:
         return [self.stem, *(block.conv for block in self.blocks)]

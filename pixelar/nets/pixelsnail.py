@@ -239,7 +239,7 @@ class PixelSNAIL(Net):
 
     def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         pixels = self.embed(x)  # (B, C, H, W)
-        places = self.places.expand(len(x), -1, -1, -1)
+        places = self.places.expand(x.shape[0], -1, -1, -1)
         ul = self.stem(pixels)  # (B, D, H, W)
         for block in self.blocks:
             ul = self.run(block, ul, pixels, places, labels)
@@ -250,7 +250,7 @@ class PixelSNAIL(Net):
 
     @torch.no_grad()
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> PixelSNAILCache:
-        return PixelSNAILCache(self, len(x), labels)
+        return PixelSNAILCache(self, x.shape[0], labels)
 
     @torch.no_grad()
     def step(self, x: Tensor, t: int, cache: PixelSNAILCache) -> Tensor:
@@ -272,7 +272,7 @@ class PixelSNAIL(Net):
         filled = cache.filled = i * x.shape[3]
         if i:
             pixels = self.embed(x[:, :, :i])
-            places = self.places[:, :, :i].expand(len(x), -1, -1, -1)
+            places = self.places[:, :, :i].expand(x.shape[0], -1, -1, -1)
             ul, left = self.stem(pixels), iter(cache.left)
             for k, block in enumerate(self.blocks):
                 for layer in block.layers:

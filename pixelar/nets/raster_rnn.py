@@ -254,7 +254,7 @@ class RasterRNN(Net):
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> RasterRNNCache:
         cells = CELLS[self.cell]
         states = [
-            self.start.new_zeros(len(x), self.depth * self.width) for _ in range(cells.states)
+            self.start.new_zeros(x.shape[0], self.depth * self.width) for _ in range(cells.states)
         ]
         return RasterRNNCache(self._start(x, labels), self._matrices(), cells, states)
 
@@ -302,7 +302,7 @@ class RasterRNN(Net):
 
     def _start(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Returns the vector before the first site, with shape (B, D)."""
-        return (self.start + self.label(labels)).expand(len(x), -1)
+        return (self.start + self.label(labels)).expand(x.shape[0], -1)
 
     def _inputs(self, sites: Tensor, start: Tensor) -> Tensor:
         """Returns the vectors (B, L + 1, D) of the start and the first L sites."""

@@ -81,7 +81,7 @@ class RowLayer(nn.Module):
         """Returns the hidden states (B, D, H, W), and the last row's cell states (B, W, D)."""
         taps = self.state.kernel_size[0]
         to_state = self.input(x) + self.label(labels)[..., None, None]  # (B, 4D, H, W)
-        h, c = (s.expand(len(x), -1, -1) for s in self.initial)  # (B, W, D)
+        h, c = (s.expand(x.shape[0], -1, -1) for s in self.initial)  # (B, W, D)
         rows = []
         for row in to_state.permute(2, 0, 3, 1).flatten(1, 2):  # (B · W, 4D)
             maps = torch.addmm(row, beside(h, taps).flatten(0, 1), self.state_matrix())
@@ -214,7 +214,7 @@ class RowLSTM(Net):
         return max(self.first_kernel_size // 2, self.kernel_size // 2)
 
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> RowLSTMCache:
-        batch, columns, width = len(x), self.scan.shape[2], self.width
+        batch, columns, width = x.shape[0], self.scan.shape[2], self.width
         like, stem, depth = self.stem.weight.detach(), self.stem, self.depth
         taps, channels = stem.kernel_size[1], stem.in_channels
         bias = [layer.input.bias + layer.label(labels) for layer in self.layers]  # (B or 1, 4D)

@@ -247,7 +247,7 @@ class SparseTransformer(Net):
 
     @torch.no_grad()
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> SparseTransformerCache:
-        size, value = (len(x), self.heads, self.scan.sites), self.width // self.heads
+        size, value = (x.shape[0], self.heads, self.scan.sites), self.width // self.heads
         key = value if self.key_width is None else self.key_width // self.heads
         return SparseTransformerCache(
             places=self.place(),
@@ -266,14 +266,14 @@ class SparseTransformer(Net):
         looks = [pattern.look(first, stop, h.device) for pattern in self.patterns]
         for k, (block, weights) in enumerate(zip(self.blocks, cache.matrices, strict=True)):
             qkv = torch.addmm(weights.qkv[0], normalise(h), weights.qkv[1])
-            q, keys, values = block.by_head(qkv.view(len(x), stop - first, -1))
+            q, keys, values = block.by_head(qkv.view(x.shape[0], stop - first, -1))
             attended = cache.memories[k].attend(q, keys, values, looks[k % 2])
             h = h + torch.addmm(weights.project[0], attended, weights.project[1])
             inner = torch.addmm(weights.expand[0], normalise(h), weights.expand[1])
             inner = F.silu(inner, inplace=True)
             h = h + torch.addmm(weights.contract[0], inner, weights.contract[1])
         params = torch.addmm(cache.out[0], normalise(h), cache.out[1])
-        return params.unflatten(0, (len(x), -1))  # (B, n, P)
+        return params.unflatten(0, (x.shape[0], -1))  # (B, n, P)
 
     @torch.no_grad()
     def prefill(self, x: Tensor, stop: int, cache: SparseTransformerCache) -> None:
@@ -294,7 +294,7 @@ class SparseTransformer(Net):
 
     def _start(self, x: Tensor) -> Tensor:
         """Returns what stands before the first site, with shape (B, 1, D)."""
-        return self.start.expand(len(x), 1, -1)
+        return self.start.expand(x.shape[0], 1, -1)
 
     def _inputs(self, x: Tensor, first: int, stop: int, cache: SparseTransformerCache) -> Tensor:
         """Returns the vectors of positions of a canvas, from the sites before: (B, n, D)."""

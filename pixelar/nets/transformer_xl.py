@@ -244,11 +244,11 @@ class TransformerXL(Net):
 
     def _inputs(self, sites: Tensor, label: Tensor) -> Tensor:
         """Returns the vectors (B, n + 1, D) of the start and the first n sites, with the label."""
-        start = self.start.expand(len(sites), 1, -1)
+        start = self.start.expand(sites.shape[0], 1, -1)
         return self.drop(torch.cat((start, sites), 1) + label[:, None])
 
     def _memories(self, inputs: Tensor) -> list[Memory]:
-        nothing = inputs.new_empty(len(inputs), 0, self.width)
+        nothing = inputs.new_empty(inputs.shape[0], 0, self.width)
         return [Memory(block, self.sizes, nothing) for block in self.blocks]
 
     def _distances(self, seen: Tensor, h: Tensor) -> Tensor:
@@ -256,7 +256,7 @@ class TransformerXL(Net):
 
     @torch.no_grad()
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> TransformerXLCache:
-        batch, heads, each = len(x), self.heads, self.width // self.heads
+        batch, heads, each = x.shape[0], self.heads, self.width // self.heads
         empty, places = self.start.new_empty, self.sizes.places
         compressing = self.blocks if self.compressed else ()
         window = Window(
@@ -315,7 +315,7 @@ class TransformerXL(Net):
         h = h + cache.label[:, None]
         if first == 0:
             h = torch.cat((cache.start[:, None], h), 1)
-        batch, n, window = len(x), stop - first, cache.windows[-1]
+        batch, n, window = x.shape[0], stop - first, cache.windows[-1]
         begin = self.memory + first % self.segment  # in memory and segment
         now = slice(self.compressed + begin, self.compressed + begin + n)
         seen, h = slice(window.first, now.stop), h.flatten(0, 1)  # (B · n, D)
@@ -337,7 +337,7 @@ class TransformerXL(Net):
             q = q.view(self.heads * batch, n, -1)
             scores = torch.baddbmm(scores, q, keys.flatten(0, 1)[..., seen])
             attended = torch.bmm(scores.softmax(-1), values.flatten(0, 1)[:, seen])
-            attended = attended.view(self.heads, len(h), -1).transpose(0, 1).reshape(h.shape)
+            attended = attended.view(self.heads, h.shape[0], -1).transpose(0, 1).reshape(h.shape)
             h = torch.addmm(h, attended, weights.project)
             h = F.layer_norm(h, (self.width,), *weights.attention_norm)
             inner = torch.addmm(weights.expand[1], h, weights.expand[0]).relu_()

@@ -246,11 +246,11 @@ class WaveNet(Net):
     def init_cache(self, x: Tensor, labels: Tensor | None = None) -> WaveNetCache:
         with torch.no_grad():
             told = [
-                ((layer.conv.bias + layer.label(labels)) * self._double()).expand(len(x), -1)
+                ((layer.conv.bias + layer.label(labels)) * self._double()).expand(x.shape[0], -1)
                 for layer in self.layers
             ]
         slots = [min(layer.dilation, self.scan.sites) for layer in self.layers]
-        rings = [Ring(self.places.new_zeros(d, len(x), 2 * self.width)) for d in slots]
+        rings = [Ring(self.places.new_zeros(d, x.shape[0], 2 * self.width)) for d in slots]
         return WaveNetCache(labels, self._matrices(), told, rings)
 
     @torch.no_grad()
