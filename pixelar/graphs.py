@@ -25,7 +25,7 @@ def writes_program() -> bool:
     """Returns whether what runs is being written down as a program of torch's operations: by
     torch.export, torch.compile, torch.jit.trace or make_fx.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch._C._is_tracing():
         return True
     fx = sys.modules.get("torch.fx.experimental.proxy_tensor")  # which make_fx is in
     return fx is not None and fx.get_proxy_mode() is not None

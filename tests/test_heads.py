@@ -8,7 +8,7 @@ import zoo
 
 from pixelar.errors import PixelarError
 from pixelar.heads import HEADS, Head, LogisticMixture
-from pixelar.heads.logistic_mixture import eagerly, pmf_by_kernel, pmf_by_torch
+from pixelar.heads.logistic_mixture import by_hand, pmf_by_kernel, pmf_by_torch
 
 # levels and symbols per site that a head is tried at
 SIZES = {
@@ -174,7 +174,7 @@ def test_mixture_in_machine_code_is_the_one_in_torch(
     params, x = (t.repeat(3, 1)[:sites_at_once] for t in sites(head, sharpness))
     params[0, 0] = -torch.inf  # a component that is never taken
     exact, params = params.double().requires_grad_(), params.requires_grad_()
-    slow, fast = eagerly(exact, x, head, False), eagerly(params, x, head, True)
+    slow, fast = by_hand(exact, x, head), by_hand(params, x, head)
     torch.testing.assert_close(fast.double(), slow, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(
         torch.autograd.grad(fast.sum(), params)[0].double(),

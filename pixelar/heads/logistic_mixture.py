@@ -225,9 +225,13 @@ class SiteLogProb(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        params: Tensor, symbols: Tensor, head: LogisticMixture, with_gradient: bool
+        params: Tensor,
+        symbols: Tensor,
+        head: LogisticMixture,
+        with_gradient: bool,
+        by_kernel: bool,
     ) -> tuple[Tensor, Tensor]:
-        if has_kernel(params, symbols, head):
+        if by_kernel and has_kernel(params, symbols, head):
             return log_prob_by_kernel(params, symbols, head, with_gradient)
         found = params.new_empty(len(params))
         gradient = params.new_empty(len(params) if with_gradient else 0, params.shape[1])
@@ -249,7 +253,7 @@ class SiteLogProb(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         (gradient,) = ctx.saved_tensors
-        return gradient * grad[:, None], None, None, None
+        return gradient * grad[:, None], None, None, None, None
 
     @staticmethod
     def vmap(
@@ -259,6 +263,7 @@ class SiteLogProb(torch.autograd.Function):
         symbols: Tensor,
         head: LogisticMixture,
         with_gradient: bool,
+        by_kernel: bool,
     ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         """Takes what is mapped over as more sites, as sites know nothing of each other."""
         size = info.batch_size
@@ -267,21 +272,24 @@ class SiteLogProb(torch.autograd.Function):
             for tensor, dim in zip((params, symbols), in_dims, strict=False)
         )
         flat = params.flatten(0, 1), symbols.flatten(0, 1)
-        found, gradient = SiteLogProb.apply(*flat, head, with_gradient)
+        found, gradient = SiteLogProb.apply(*flat, head, with_gradient, by_kernel)
         sites = size, params.shape[1]
         gradient = gradient.view(size, -1, gradient.shape[1])
         return (found.view(sites), gradient), (0, 0)
 
 
-def by_hand(params: Tensor, symbols: Tensor, head: LogisticMixture) -> Tensor:
-    """Returns log-probabilities (N,) of symbols (N, S) given parameters (N, P), whose gradient is
-    made by hand, or by whoever reads the program that is being written.
+def by_hand(
+    params: Tensor, symbols: Tensor, head: LogisticMixture, by_kernel: bool = True
+) -> Tensor:
+    """Returns log-probabilities (N,) of symbols (N, S) given parameters (N, P), by machine code
+    where there is some. The gradient is made by hand, or by whoever reads the program that is being
+    written.
     """
     if writes_program():
-        return one_part(params.T, symbols.T, head, False)[0]
+        return as_program(params.T, symbols.T, head)
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor(params)
     with_gradient = wrapped or (torch.is_grad_enabled() and params.requires_grad)
-    found: Tensor = SiteLogProb.apply(params, symbols, head, with_gradient)[0]
+    found: Tensor = SiteLogProb.apply(params, symbols, head, with_gradient, by_kernel)[0]
     return found
 
 
@@ -300,6 +308,21 @@ def log_prob_by_kernel(
     sizes, limits = (head.components, head.levels), map(np.float32, LOG_SCALE_RANGE)
     log_prob(*arrays(params, symbols.long()), *sizes, *limits, *arrays(found, gradient))
     return found, gradient
+
+
+def as_program(params: Tensor, x: Tensor, head: LogisticMixture) -> Tensor:
+    """Returns what `one_part` does, by operations that have gradients and change no tensor."""
+    logits, means, log_scales, couplings = head.split(params)
+    values, pulls = head.scaled(x, means), couplings.tanh()
+    drawn = torch.stack([pull(pulls, values, s) for s in range(head.symbols)], 1)
+    centred, sharpness = values - means - drawn, (-log_scales.clamp(*LOG_SCALE_RANGE)).exp()
+    bottom, top = x == 0, x == head.levels - 1
+    upper = (centred + beyond(top, head.half_bin, centred)) * sharpness
+    lower = (beyond(bottom, head.half_bin, centred) - centred) * sharpness
+    t = (beyond(bottom | top, head.half_bin, centred) * sharpness).tanh()
+    mass = upper.abs().sigmoid() * lower.abs().sigmoid() * 2 * t / (1 + t)
+    log_mass = mass.log() + upper.clamp(max=0) + lower.clamp(max=0)
+    return (logits.log_softmax(0) + log_mass.sum(1)).logsumexp(0)
 
 
 def one_part(
