@@ -89,19 +89,21 @@ def test_traced_programs_of_the_mixture_are_for_other_inputs() -> None:
     head, params, x = mixture()
     _, other, y = mixture(seed=1)
     value, gradient, pmf = right(head, other, y)
+
+    def score(params: Tensor, x: Tensor) -> Tensor:
+        return head.log_prob(params, x)
+
+    def next_symbol(params: Tensor, x: Tensor) -> Tensor:
+        return head.log_pmf(params, x)
+
+    def slope(params: Tensor, x: Tensor) -> Tensor:
+        return torch.func.grad(lambda p: head.log_prob(p, x).sum())(params)
+
     for mode in ("real", "fake", "symbolic"):
-        close(
-            make_fx(lambda p, x: head.log_prob(p, x), tracing_mode=mode)(params, x)(other, y), value
-        )
-        close(
-            make_fx(lambda p, x: head.log_pmf(p, x), tracing_mode=mode)(params, x[:, :2])(
-                other, y[:, :2]
-            ),
-            pmf,
-        )
-    close(torch.jit.trace(head.log_prob, (params, x))(other, y), value)
-    program = make_fx(torch.func.grad(lambda p, x: head.log_prob(p, x).sum()))(params, x)
-    close(program(other, y), gradient)
+        close(make_fx(score, tracing_mode=mode)(params, x)(other, y), value)
+        close(make_fx(next_symbol, tracing_mode=mode)(params, x[:, :2])(other, y[:, :2]), pmf)
+    close(torch.jit.trace(score, (params, x))(other, y), value)
+    close(make_fx(slope)(params, x)(other, y), gradient)
 
 
 def test_modes_that_watch_see_operations() -> None:

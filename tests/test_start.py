@@ -158,3 +158,8 @@ def loaded(*arguments: str, folder: Path) -> set[str]:
 @pytest.mark.parametrize("command", ["list", "--help", "info digits-imagegpt", "sample --help"])
 def test_what_needs_no_torch_loads_none(command: str, tmp_path: Path) -> None:
     assert not loaded(*command.split(), folder=tmp_path)
+
+
+@pytest.mark.parametrize("command", ["sample digits-imagegpt -n 2", "evaluate digits-imagegpt"])
+def test_what_needs_torch_loads_little_more(command: str, tmp_path: Path) -> None:
+    assert loaded(*command.split(), folder=tmp_path) == {"torch", "numpy", "PIL"}
