@@ -101,7 +101,7 @@ def render_card(card: Card, folder: Path) -> str:
         card["training"].get("outlook", ""),
         "## Again",
         f"The figure{where}:\n\n```bash\n{card['evaluate']}\n```\n\n"
-        f"The model, in a checkout:\n\n```bash\n{retrain}\n```",
+        f"The model:\n\n```bash\n{retrain}\n```",
         *(f"`{file}`:\n\n```yaml\n{text.rstrip()}\n```" for file, text in configs.items()),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"

@@ -243,14 +243,15 @@ def _configs(number: int) -> list[str]:
 
 
 def _commands(name: str, data: str, runs: int) -> dict[str, Any]:
-    """Returns the commands that make the model and its figure again, in a checkout."""
+    """Returns the commands that make the model and its figure again."""
     where = {"digits": "", "folder": " -d DIR --split test"}.get(data, " --root DIR")
     root = " --data.dataset.root DIR" if where else ""
     files, fits = _configs(runs), []
     for k, file in enumerate(files):
         begin = f" --init runs/{name}-{k}/model" if k else ""
         run = f"runs/{name}" + (f"-{k + 1}" if k + 1 < runs else "")
-        fits.append(f"pixelar fit -c pixelar/models/{name}/{file}{root}{begin} --run {run}")
+        config = f"{name}/{file.removesuffix('.yaml')}"
+        fits.append(f"pixelar fit -c {config}{root}{begin} --run {run}")
     return {
         "configs": files,
         "retrain": " && ".join(fits),

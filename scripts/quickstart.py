@@ -23,9 +23,7 @@ for name, run in RUNS.items():
     if not (run / "model" / "config.json").exists():
         print(f"\nTraining {name} …", flush=True)
         resume = ["--resume"] if any(run.glob("checkpoints/step-*.ckpt")) else []
-        if code := main(
-            ["fit", "-c", f"configs/{name}.yaml", "--run", str(run), *resume, *sys.argv[1:]]
-        ):
+        if code := main(["fit", "-c", name, "--run", str(run), *resume, *sys.argv[1:]]):
             raise SystemExit(code)
 
 reports = {}
@@ -61,5 +59,5 @@ Next      source .venv/bin/activate
           pixelar info {RUNS[best]}/model
           pixelar evaluate {RUNS[best]}/model -d digits
           pixelar sample {RUNS[best]}/model -n 16 -o more.png
-          pixelar fit -c configs/folder-gated-pixelcnn.yaml --data.dataset.root FOLDER_OF_IMAGES
+          pixelar fit -c folder-gated-pixelcnn --data.dataset.root FOLDER_OF_IMAGES
 To train anew, delete {OUT}.""")

@@ -114,7 +114,7 @@ def test_a_card_is_complete(name: str) -> None:
     assert len(edges) == len(counts) + 1 and sum(counts) == figure["images"]
     assert edges == sorted(edges) and edges[0] < figure["mean"] < edges[-1]
     assert re.fullmatch(r"\d+\.\d+ ± \d+\.\d+ (nats|bits/dim|bits/token)", card["headline"])
-    assert f" {name}" in card["evaluate"] and f"models/{name}/train.yaml" in card["retrain"]
+    assert f" {name}" in card["evaluate"] and f" -c {name}/train " in card["retrain"]
 
 
 @every_model
@@ -398,8 +398,8 @@ def test_a_model_is_made_from_runs_that_follow_each_other(run: Path, tmp_path: P
     assert (training["steps"], training["images"]) == (12, 8 * 64 + 4 * 32)
     assert [step for step, _ in card["curve"]] == [2, 4, 6, 8, 10, 12]
     assert card["retrain"].split(" && ") == [
-        "pixelar fit -c pixelar/models/tiny/train-1.yaml --run runs/tiny-1",
-        "pixelar fit -c pixelar/models/tiny/train.yaml --init runs/tiny-1/model --run runs/tiny",
+        "pixelar fit -c tiny/train-1 --run runs/tiny-1",
+        "pixelar fit -c tiny/train --init runs/tiny-1/model --run runs/tiny",
     ]
     text = (tmp_path / "tiny" / "README.md").read_text()
     assert str(tmp_path) not in text and "8 of 64 images, then 4 of 32 images" in text

@@ -56,7 +56,7 @@ EPILOG = """\
 names of configs, nets, data sets, …:  pixelar list
 options of one of them:                pixelar fit --model.net.help NAME
 all options, all of Lightning's too:   pixelar fit --help-all
-example: pixelar fit -c digits-imagegpt --run runs/mine --model.net.init_args.depth 4
+example: pixelar fit -c digits-imagegpt --run runs/mine --model.lr 1e-3
 """
 
 METAVARS = {

@@ -4,11 +4,14 @@ which would load torch.
 
 import ast
 import functools
+import itertools
+import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pixelar.cards import list_lines
+from pixelar.config_names import configs
 from pixelar.packaged import packaged
 
 __all__ = ["RUN", "TABLES", "names"]
@@ -30,11 +33,23 @@ def list_names(options: Namespace) -> int:
     print("models, which every command takes by name:")
     for line in list_lines(packaged()):
         print(f"  {line}")
+    print("configs, for pixelar fit -c NAME:")
+    for name, file in configs().items():
+        if "/" not in name:  # those of models have their names
+            print(f"  {name:34s}{_first_comment(file)}".rstrip())
     for title in TABLES:
         print(f"{title}:")
         for name, summary in summaries(title):
             print(f"  {name:24s}{summary}".rstrip())
     return 0
+
+
+def _first_comment(file: Path) -> str:
+    """Returns what a config says of itself, up to the end of the first sentence or clause."""
+    lines = itertools.takewhile(
+        lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines()
+    )
+    return re.split("[.:;,(]", " ".join(line.strip("# ") for line in lines))[0].strip()
 
 
 def names(title: str) -> dict[str, str]:

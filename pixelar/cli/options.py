@@ -267,7 +267,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "import": ("make a model folder of weights from elsewhere", add_import),
     "export": ("write a model folder from a checkpoint, or a model for transformers", add_export),
     "info": ("describe a model, and what was measured of it", add_info),
-    "list": ("list models, nets, heads, scans, quantizers and data sets", add_nothing),
+    "list": ("list models, configs, nets, heads, scans, quantizers and data sets", add_nothing),
 }
 
 # modules of commands that have one of their own; the others are in `commands`
