@@ -1,6 +1,7 @@
 """What the machine code computes with is as exact as float32 can be."""
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,13 @@ import pytest
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
 
-from pixelar.kernels import arithmetic, gated_row, logistic_mixture  # noqa: E402
+from pixelar.errors import Advice  # noqa: E402
+from pixelar.kernels import (  # noqa: E402
+    arithmetic,
+    compiled,
+    gated_row,
+    logistic_mixture,
+)
 
 CASES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]] = {
     "exp": (np.exp, np.linspace(-87, 87, 100_001)),
@@ -52,3 +59,16 @@ def test_kernels_change_with_what_they_are_made_of() -> None:
     text = Path(arithmetic.__file__).read_bytes()
     known = hashlib.sha256(text).hexdigest()[:12]
     assert gated_row.ARITHMETIC == logistic_mixture.ARITHMETIC == known
+
+
+@pytest.mark.faults
+def test_compiling_is_announced_once() -> None:
+    """Also that there is nowhere to keep the result, as for a function that is in no file."""
+    place: dict[str, Callable[[np.ndarray], None]] = {}
+    exec("def double(x):\n    x *= 2", place)
+    kernel, x = compiled(set())(place["double"]), np.ones(2)
+    with pytest.warns(Advice, match="takes some seconds: there is no directory to keep it in"):
+        kernel(x)
+    with warnings.catch_warnings(action="error"):
+        kernel(x)
+    assert x.tolist() == [4, 4]

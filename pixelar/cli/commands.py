@@ -19,7 +19,7 @@ from pixelar.cli.inputs import (
     region,
 )
 from pixelar.cli.trust import trusted
-from pixelar.completion import choose_method
+from pixelar.completion import MANY_SITES, Walk, choose_method
 from pixelar.completion import complete as complete_images
 from pixelar.model import PixelModel
 from pixelar.particles import Posterior, posterior
@@ -41,7 +41,7 @@ def sample(options: Namespace) -> int:
         placed(model, options),
         options.n,
         labels,
-        method=options.method,
+        method=quickest_at_once(model, options.method),
         **drawing(options),
         progress=sys.stderr.isatty(),
     )
@@ -51,6 +51,11 @@ def sample(options: Namespace) -> int:
         steps = STEPS[drawn.walk].format(drawn.steps)
         print(f"pixelar: {steps} for {model.scan.sites} sites", file=sys.stderr)
     return 0
+
+
+def quickest_at_once(model: PixelModel, method: Walk) -> Walk:
+    """Returns how to draw once: small images are there before machine code is read from disk."""
+    return "sequential" if method == "auto" and model.scan.sites < MANY_SITES else method
 
 
 STEPS = {

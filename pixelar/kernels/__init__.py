@@ -1,12 +1,22 @@
 """Machine code for what goes by in too many small operations; each part needs numba to be imported.
 
-Numba compiles at the first use, for some seconds, and keeps the result on disk.
+Numba compiles at the first use, for some seconds, which is said in a line, and keeps the result on
+disk.
 """
 
 import functools
+import warnings
 from collections.abc import Callable
 
+from pixelar.errors import Advice
+
 __all__ = ["compiled", "numba_is_there"]
+
+KEPT = "it is kept on disk for the next time"
+NOT_KEPT = (
+    "there is no directory to keep it in, so every process does it again; "
+    "set NUMBA_CACHE_DIR to one that can be written"
+)
 
 
 @functools.cache
@@ -24,13 +34,38 @@ def compiled(fastmath: set[str]) -> Callable[[Callable[..., None]], Callable[...
     place for it.
     """
     import numba
+    from numba.core.event import Event, Listener, install_listener
+
+    class Notice(Listener):  # type: ignore[misc]
+        """Says once that something is being compiled."""
+
+        def __init__(self, after: str) -> None:
+            self.after = after
+
+        def on_start(self, event: Event) -> None:
+            if self.after:
+                text = f"compiling machine code, which takes some seconds: {self.after}"
+                warnings.warn(text, Advice, stacklevel=2)
+            self.after = ""
+
+        def on_end(self, event: Event) -> None:
+            """A second kernel may follow, of which no more is said."""
 
     compile = functools.partial(numba.njit, fastmath=fastmath, error_model="numpy", nogil=True)
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        after = KEPT
         try:
-            return compile(cache=True)(function)
+            kernel = compile(cache=True)(function)
         except RuntimeError:
-            return compile()(function)
+            kernel, after = compile()(function), NOT_KEPT
+
+        @functools.wraps(function)
+        def call(*args: object) -> None:
+            # numba reports what it compiles, and not what it reads from disk
+            with install_listener("numba:compile", Notice(after)):
+                kernel(*args)
+
+        return call
 
     return decorate
