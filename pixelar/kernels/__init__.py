@@ -36,7 +36,7 @@ def compiled(fastmath: set[str]) -> Callable[[Callable[..., None]], Callable[...
     import numba
     from numba.core.event import Event, Listener, install_listener
 
-    class Notice(Listener):  # type: ignore[misc]
+    class Notice(Listener):
         """Says once that something is being compiled."""
 
         def __init__(self, after: str) -> None:
