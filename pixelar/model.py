@@ -195,7 +195,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 # options that came later, each with the value that says that all is as before: described only where
 # they have another, so that models made before are described, and their weights summed, as ever
-LATER: dict[str, dict[str, Any]] = {"ImageGPT": {"bias": False}}
+LATER: dict[str, dict[str, Any]] = {"ImageGPT": {"bias": False}, "LMConv": {"version": 1}}
 
 
 # the tables that names in a description are looked up in
@@ -273,6 +273,7 @@ def build_model(
     def lookup(part: str) -> tuple[Any, dict[str, Any]]:
         entry = description[part]
         kind, args = class_of(part, entry, trust or {}), entry["args"]
+        args = args if "class" in entry else {**LATER.get(entry["name"], {}), **args}
         known = inspect.signature(kind).parameters
         takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
         for key in [] if takes_any else args:

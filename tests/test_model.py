@@ -91,6 +91,20 @@ def test_options_that_came_later_are_described_where_they_are_used() -> None:
     assert build_model(plain).net.bias is False and build_model(biased).net.bias is True
 
 
+@pytest.mark.faults
+def test_models_from_before_a_new_version_keep_the_old_one() -> None:
+    """What they are described by does not name it, and neither does their fingerprint."""
+    old, new = (zoo.tiny("LMConv", version=version) for version in (1, 2))
+    described = describe_model(old)
+    assert "version" not in described["net"]["args"]
+    assert describe_model(zoo.tiny("LMConv"))["net"]["args"]["version"] == 2
+    again = build_model(described)
+    assert again.net.arguments()["version"] == 1 and describe_model(again) == described
+    again.double().load_state_dict(old.state_dict())
+    x = torch.randint(3, (2, 1, 5, 6))
+    assert torch.equal(again.eval()(x), old(x)) and not torch.allclose(new(x), old(x))
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [

@@ -53,7 +53,7 @@ SHAPES = {  # whose walks keep or read what kernels and blocks reach; and with b
     "GatedPixelCNN": [{}, {"kernel_size": 1}, {"kernel_size": 5}, {"first_kernel_size": 9}],
     "ImageGPT": [{}, {"bias": True}],
     "WaveNet": [{}, {"dilations": [1]}, {"dilations": [3, 5, 100]}, {"position": False}],
-    "LMConv": [{}, {"kernel_size": 5}, {"dilation": 3}],
+    "LMConv": [{}, {"kernel_size": 5}, {"dilation": 3}, {"version": 1}],
     "ImageTransformer": [{}, {"block": 7}, {"pattern": "local_2d", "block": 6, "rows": 3}],
     "SparseTransformer": [{}, {"stride": 100}, {"pattern": "fixed", "summaries": 2}],
     "RowLSTM": [{}, {"kernel_size": 5}, {"first_kernel_size": 9}],

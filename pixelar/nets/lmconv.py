@@ -8,29 +8,32 @@ are joined like those of a U-Net, with dilated convolutions where that changes i
     parameters ── 1×1 ── block × (d + 1) ── dilated ── block × (d + 1) ── dilated ── block × d
                          each takes in one that was kept, the last one first
 
-    block:  h ── concat ELU ── 3×3 ── PONO ──(+)── concat ELU ── 3×3 ── PONO ── a ⊙ σ(b) ──(+)── h'
-             │                                │                                             │
-             │              kept ── concat ELU ── 1×1                                       │
-             └──────────────────────────────────────────────────────────────────────────────┘
+    block:  h ── concat ELU ── 3×3 ── PONO ──(+)── concat ELU ── 3×3 ── PONO(a) ⊙ σ(b) ──(+)── h'
+             │                                │                                           │
+             │              kept ── concat ELU ── 1×1                                     │
+             └────────────────────────────────────────────────────────────────────────────┘
 
-PONO normalises the vector of each place over its channels, so no place learns of another by it. A
-channel of ones beside the pixels tells masked neighbours, which are zero, from grey ones.
+PONO normalizes the vector of each place over its channels, with the variance over D - 1 and neither
+scale nor shift, so no place learns of another by it. It also follows the stem and each dilated
+convolution. A channel of ones next to the pixels tells masked neighbours, which are zero, from grey
+ones. Labels, which the paper does not have, are added behind the stem. With 160 channels and d = 5,
+color images and ten mixture components this makes 46.1 M parameters; the paper gives 46 M.
 
-Assumed, as the paper does not say: PONO follows both convolutions of a block, before its halves are
-gated, and has neither scale nor shift. Labels, which the paper does not have, are added behind the
-stem. With 160 channels and d = 5, colour images and ten mixture components this makes 46.1 M
-parameters; the paper's figure is 46 M.
+The paper does not say where PONO stands: this is the authors' code, of which `version=1`, the form
+of models from before there was another, differs: PONO acts on both halves of the gate, with the
+variance over D, and on neither the stem nor the dilated convolutions.
 
 References:
     Locally Masked Convolution for Autoregressive Models (Jain et al., 2020),
     https://arxiv.org/abs/2006.12486
+    https://github.com/ajayjain/lmconv, the authors' code
     Positional Normalization (Li et al., 2019), https://arxiv.org/abs/1907.04312
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +43,7 @@ from pixelar.errors import PixelarError
 from pixelar.layers.activations import concat_elu, elu
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.locally_masked import LiveTaps, LocallyMaskedConv2d, Visited, order_masks
+from pixelar.layers.positional_norm import layer_norm, layer_norm_gate, pono, pono_gate
 from pixelar.nets.base import Net, require_positive, same_sites
 from pixelar.scan import Scan
 
@@ -49,16 +53,39 @@ __all__ = ["LMConv"]
 Look: TypeAlias = Callable[[LocallyMaskedConv2d, Tensor], Tensor]
 
 
-def pono(h: Tensor) -> Tensor:
-    """Returns vectors (*, D) with mean 0 and variance 1 over their channels."""
-    return F.layer_norm(h, h.shape[-1:])
+@dataclass(frozen=True)
+class Norms:
+    """Where vectors are normalized.
+
+    Attributes:
+        inner: Behind the first convolution of a block.
+        gate: Makes (*, D) of what the second convolution gives, (*, 2D).
+        outer: Behind the stem and the dilated convolutions.
+    """
+
+    inner: Callable[[Tensor], Tensor]
+    gate: Callable[[Tensor], Tensor]
+    outer: Callable[[Tensor], Tensor]
+
+
+def as_it_is(h: Tensor) -> Tensor:
+    return h
+
+
+VERSIONS = {
+    1: Norms(inner=layer_norm, gate=layer_norm_gate, outer=as_it_is),
+    2: Norms(inner=pono, gate=pono_gate, outer=pono),
+}
 
 
 class GatedBlock(nn.Module):
     """A gated residual block, with or without a second input."""
 
-    def __init__(self, width: int, kernel_size: int, dropout: float, *, joined: bool) -> None:
+    def __init__(
+        self, width: int, kernel_size: int, dropout: float, norms: Norms, *, joined: bool
+    ) -> None:
         super().__init__()
+        self.norms = norms
         self.first = LocallyMaskedConv2d(2 * width, width, kernel_size)
         self.join = nn.Linear(2 * width, width) if joined else None
         self.second = LocallyMaskedConv2d(2 * width, 2 * width, kernel_size)
@@ -66,11 +93,10 @@ class GatedBlock(nn.Module):
 
     def forward(self, h: Tensor, kept: Tensor | None, look: Look) -> Tensor:
         """Returns vectors (*, D) from h and what it joins, if anything, with shape (*, D)."""
-        inner = pono(look(self.first, concat_elu(h, -1)))
+        inner = self.norms.inner(look(self.first, concat_elu(h, -1)))
         if self.join is not None and kept is not None:
             inner = inner + self.join(concat_elu(kept, -1))
-        gated = pono(look(self.second, self.dropout(concat_elu(inner, -1))))
-        return h + F.glu(gated)  # a ⊙ σ(b)
+        return h + self.norms.gate(look(self.second, self.dropout(concat_elu(inner, -1))))
 
 
 @dataclass
@@ -91,6 +117,7 @@ class LMConv(Net):
         kernel_size: The kernel of all convolutions.
         dilation: The distance between taps of the four convolutions between the blocks.
         dropout: The rate of dropout within the blocks.
+        version: 2: the authors' net. 1: as it stood here before; see above.
         classes: The number of class labels; 0 for none.
 
     Example:
@@ -120,10 +147,13 @@ class LMConv(Net):
         kernel_size: int = 3,
         dilation: int = 2,
         dropout: float = 0.0,
+        version: Literal[1, 2] = 2,
         classes: int = 0,
     ) -> None:
         super().__init__(scan, levels, out_features, classes)
         require_positive(self, width=width, depth=depth, dilation=dilation)
+        if version not in VERSIONS:
+            raise PixelarError(f"net LMConv: version must be 1 or 2; got {version!r:.60}")
         if width == 1:
             raise PixelarError("net LMConv: width must be at least 2, to normalise over channels")
         if scan.symbols != scan.shape[0]:
@@ -133,13 +163,15 @@ class LMConv(Net):
             )
         self.width, self.depth, self.dropout = width, depth, dropout
         self.kernel_size, self.dilation = kernel_size, dilation
+        self.version, self.norms = version, VERSIONS[version]
         self.embed = PixelValues(levels)
         self.stem = LocallyMaskedConv2d(scan.shape[0] + 1, width, kernel_size)
         self.label = LabelEmbedding(classes, width)
 
         def stage(length: int, *, joined: bool) -> nn.ModuleList:
             return nn.ModuleList(
-                GatedBlock(width, kernel_size, dropout, joined=joined) for _ in range(length)
+                GatedBlock(width, kernel_size, dropout, self.norms, joined=joined)
+                for _ in range(length)
             )
 
         def between() -> nn.ModuleList:
@@ -177,8 +209,8 @@ class LMConv(Net):
         return self.read(self.features(x, labels))
 
     def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        h = self.stem(self._pixels(x), self.stem_masks) + self.label(labels)[:, None, None]
-        h = self._blocks(h, self._everywhere)  # (B, H, W, D)
+        h = self.stem(self._pixels(x), self.stem_masks)
+        h = self._blocks(h, self.label(labels)[:, None, None], self._everywhere)  # (B, H, W, D)
         return h.flatten(1, 2)[:, self.place]  # (B, T, D)
 
     def read(self, features: Tensor) -> Tensor:
@@ -192,18 +224,19 @@ class LMConv(Net):
         masks = self.masks if conv.dilation[0] == 1 else self.dilated_masks
         return conv(h, masks[: h.shape[1]])
 
-    def _blocks(self, h: Tensor, look: Look) -> Tensor:
-        """Returns vectors (*, D) from those behind the stem."""
-        kept: list[Tensor] = [h]
+    def _blocks(self, h: Tensor, label: Tensor, look: Look) -> Tensor:
+        """Returns vectors (*, D) from those of the stem and the label's."""
+        outer = self.norms.outer
+        kept: list[Tensor] = [outer(h) + label]
         for k, stage in enumerate(self.up):
             if k:
-                kept.append(look(self.up_between[k - 1], kept[-1]))
+                kept.append(outer(look(self.up_between[k - 1], kept[-1])))
             for block in stage:
                 kept.append(self.run(partial(block, look=look), kept[-1], None))
         h = kept.pop()
         for k, stage in enumerate(self.down):
             if k:
-                h = look(self.down_between[k - 1], h)
+                h = outer(look(self.down_between[k - 1], h))
             for block in stage:
                 h = self.run(partial(block, look=look), h, kept.pop())
         return h
@@ -231,7 +264,7 @@ class LMConv(Net):
             visited.write(place, h)
             return visited.look(t)
 
-        return self.read(self._blocks(pixels.look(t) + cache.label, look))
+        return self.read(self._blocks(pixels.look(t), cache.label, look))
 
     @torch.no_grad()
     def prefill(self, x: Tensor, stop: int, cache: LMConvCache) -> None:
@@ -252,7 +285,7 @@ class LMConv(Net):
 
             label = cache.label[rows] if self.classes else cache.label
             h = self.stem(pixels[rows], self.stem_masks[: len(visited)])
-            self._blocks(h + label[:, None, None], look)
+            self._blocks(h, label[:, None, None], look)
 
     def select(self, cache: LMConvCache, rows: Tensor) -> LMConvCache:
         for visited in cache.visited.values():
