@@ -265,7 +265,8 @@ def build_model(
     """Returns the untrained model that was described.
 
     Arguments:
-        description: What `describe_model` returned.
+        description: What `describe_model` returned. An option that came later and is not named
+            has the value that says that all is as before; see `LATER`.
         trust: The classes from outside of pixelar that may be built, by name; other names are
             looked up in our tables only, and nothing is imported.
     """

@@ -47,7 +47,7 @@ def tiny_model(
         "PixelSNAIL": {"width": 4, "depth": 1, "layers": 2, "key_width": 2},
         "RasterRNN": {"width": 4, "depth": 2},
         "WaveNet": {"width": 4, "skip_width": 4, "depth": 3, "dilations": [1, 2, 4]},
-        "LMConv": {"width": 4, "depth": 1},
+        "LMConv": {"width": 4, "depth": 1, "version": 2},
         "AnyOrderGPT": {"width": 8, "depth": 1, "heads": 2},
         "ImageTransformer": {"width": 8, "depth": 1, "heads": 2, "block": 2},
         "SparseTransformer": {"width": 8, "depth": 2, "heads": 2, "stride": 2},

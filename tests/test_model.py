@@ -97,7 +97,7 @@ def test_models_from_before_a_new_version_keep_the_old_one() -> None:
     old, new = (zoo.tiny("LMConv", version=version) for version in (1, 2))
     described = describe_model(old)
     assert "version" not in described["net"]["args"]
-    assert describe_model(zoo.tiny("LMConv"))["net"]["args"]["version"] == 2
+    assert describe_model(new)["net"]["args"]["version"] == 2
     again = build_model(described)
     assert again.net.arguments()["version"] == 1 and describe_model(again) == described
     again.double().load_state_dict(old.state_dict())

@@ -26,7 +26,7 @@ NET_ARGS: dict[str, dict[str, Any]] = {
     },
     "PixelCNNPP": {"width": 4, "blocks": 1, "stages": 2, "dropout": 0.0},
     "PixelSNAIL": {"width": 6, "depth": 2, "layers": 2, "key_width": 4},
-    "LMConv": {"width": 6, "depth": 1},
+    "LMConv": {"width": 6, "depth": 1, "version": 2},
     "RasterRNN": {"width": 16, "depth": 2},
     "RowLSTM": {"width": 6, "depth": 2, "first_kernel_size": 5, "readout": [7]},
     "DiagonalBiLSTM": {"width": 6, "depth": 2, "first_kernel_size": 3, "readout": [7]},
