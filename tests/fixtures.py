@@ -15,6 +15,7 @@ from pixelar.model import PixelModel, build_model
 from pixelar.testing import randomise
 
 FILTERS, BLOCKS, MIXTURES = 3, 2, 2  # of the checkpoint of PixelCNN++
+LMCONV_WIDTH, LMCONV_BLOCKS = 4, 1
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -118,3 +119,35 @@ def checkpoint(colours: int, *, scale: float = 0.4, seed: int = 0) -> dict[str, 
 def write_pixelcnnpp(path: Path) -> None:
     """Writes a tiny PixelCNN++ as its port keeps them, in float32."""
     torch.save({name: value.float() for name, value in checkpoint(3).items()}, path)
+
+
+def lmconv_checkpoint(colors: int, outputs: int, kernel: int = 3) -> dict[str, Tensor]:
+    """Random weights in the layout of ajayjain/lmconv."""
+    generator = torch.Generator().manual_seed(0)
+    state: dict[str, Tensor] = {}
+
+    def add(name: str, *shape: int, normed: bool = False) -> None:
+        sizes = {"weight_g": (shape[0], 1), "weight_v": shape} if normed else {"weight": shape}
+        for part, size in {**sizes, "bias": shape[:1]}.items():
+            noise = torch.randn(size, generator=generator, dtype=torch.float64)
+            state[f"{name}.{part}"] = 0.4 * noise
+
+    add("u_init", LMCONV_WIDTH, colors + 1, kernel, kernel)
+    for s in range(3):
+        for way, count in (("up", LMCONV_BLOCKS), ("down", LMCONV_BLOCKS + (s > 0))):
+            for r in range(count):
+                name = f"{way}_layers.{s}.u_stream.{r}"
+                add(f"{name}.conv_input", LMCONV_WIDTH, 2 * LMCONV_WIDTH, kernel, kernel)
+                add(f"{name}.conv_out", 2 * LMCONV_WIDTH, 2 * LMCONV_WIDTH, kernel, kernel)
+                if way == "down":
+                    add(f"{name}.nin_skip.lin_a", LMCONV_WIDTH, 2 * LMCONV_WIDTH, normed=True)
+    for s in range(2):
+        for way in ("downsize", "upsize"):
+            add(f"{way}_u_stream.{s}", LMCONV_WIDTH, LMCONV_WIDTH, kernel, kernel)
+    add("nin_out.lin_a", outputs, LMCONV_WIDTH, normed=True)
+    return state
+
+
+def write_lmconv(path: Path) -> None:
+    """Writes a tiny LMConv for colors as its authors keep them, in float32."""
+    torch.save({name: value.float() for name, value in lmconv_checkpoint(3, 20).items()}, path)

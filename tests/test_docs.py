@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 import torch
-from fixtures import write_imagegpt, write_mnist, write_pixelcnnpp
+from fixtures import write_imagegpt, write_lmconv, write_mnist, write_pixelcnnpp
 from PIL import Image
 from served import serving
 from sklearn.datasets import load_sample_image
@@ -145,6 +145,7 @@ def shell(checkout: Path) -> Path:
         photo.crop((7 * k, 5 * k, 7 * k + 80, 5 * k + 64)).save(checkout / "FOLDER" / f"{k}.png")
     write_imagegpt(checkout / "imagegpt-small")
     write_pixelcnnpp(checkout / "pixelcnnpp.pth")
+    write_lmconv(checkout / "lmconv.pth")
     write_mnist(checkout / "data" / "MNIST", train=40)
     write_mnist(checkout / "DIR" / "MNIST", train=5010)  # of which 5,000 are held out
     for k in range(20):

@@ -12,7 +12,7 @@ from pixelar.data.record import copy_record
 from pixelar.errors import PixelarError
 from pixelar.folders import Weights, load_checkpoint, save
 from pixelar.importing import export_imagegpt, import_model
-from pixelar.nets import PixelCNNPP
+from pixelar.nets import LMConv, PixelCNNPP
 from pixelar.packaged import find
 
 __all__ = ["export_model", "import_weights"]
@@ -26,9 +26,9 @@ def import_weights(options: Namespace) -> int:
     size = " × ".join(map(str, model.image_shape))
     count = sum(p.numel() for p in model.parameters())
     print(f"{options.output}: {type(model.net).__name__}, images of {size}, {count:,} parameters")
-    if options.size is None and isinstance(model.net, PixelCNNPP):
+    if options.size is None and isinstance(model.net, (PixelCNNPP, LMConv)):
         _, height, width = model.image_shape
-        print(f"the weights do not tell the size: {height}×{width} is assumed, or give --size HxW")
+        print(f"the weights do not show the size: {height}×{width} is assumed, or give --size HxW")
     return 0
 
 

@@ -189,14 +189,14 @@ def add_import(command: argparse.ArgumentParser) -> None:
     option("-o", "--output", required=True, metavar="FOLDER", help="the model folder")
     option(
         "--format",
-        choices=("imagegpt", "pixelcnnpp"),
-        help="what PATH is (default: a folder is an ImageGPT, a file a PixelCNN++)",
+        choices=("imagegpt", "pixelcnnpp", "lmconv"),
+        help="what PATH is (default: a folder is an ImageGPT, a file what its tensors show)",
     )
     option(
         "--size",
         type=sides,
         metavar="HxW",
-        help="height and width of the images of a PixelCNN++, which its weights do not tell "
+        help="height and width of the images of a PixelCNN++ or LMConv, which weights do not show "
         "(default: 32x32, or 28x28 for grey)",
     )
 

@@ -4,29 +4,26 @@ A reader takes a path and returns a model, or raises PixelarError: a file is bel
 it has been looked at.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.importing.imagegpt import export_imagegpt, import_imagegpt
+from pixelar.importing.lmconv import import_lmconv, is_lmconv
 from pixelar.importing.pixelcnnpp import import_pixelcnnpp
+from pixelar.importing.state import read_state
 from pixelar.model import PixelModel
 
 __all__ = [
-    "IMPORTERS",
+    "FORMATS",
     "export_imagegpt",
     "import_imagegpt",
+    "import_lmconv",
     "import_model",
     "import_pixelcnnpp",
 ]
 
+FORMATS = ("imagegpt", "pixelcnnpp", "lmconv")
 CHECKPOINTS = (".pt", ".pth")
-
-
-IMPORTERS: dict[str, Callable[[Path], PixelModel]] = {
-    "imagegpt": import_imagegpt,
-    "pixelcnnpp": import_pixelcnnpp,
-}
 
 
 def import_model(
@@ -36,30 +33,37 @@ def import_model(
 
     Arguments:
         path: A folder of `transformers`, or a checkpoint.
-        format: One of `IMPORTERS`; None tells by the path: a folder is an ImageGPT, a file that
-            ends in .pt or .pth a PixelCNN++.
-        size: The height and width of a PixelCNN++'s images, as for `import_pixelcnnpp`.
+        format: One of `FORMATS`; None decides by the path: a folder is an ImageGPT, and a file that
+            ends in .pt or .pth is what the names of its tensors show.
+        size: The height and width of the images of a PixelCNN++ or LMConv.
 
     Raises:
         PixelarError: If there is nothing of that kind, or it is damaged or another net, or a size
             is given for an ImageGPT.
     """
     path = Path(path)
-    if format is not None and format not in IMPORTERS:
-        raise PixelarError(f"format: {did_you_mean(format, IMPORTERS)}")
-    if format is None and path.is_file() and path.suffix not in CHECKPOINTS:
+    if format is not None and format not in FORMATS:
+        raise PixelarError(f"format: {did_you_mean(format, FORMATS)}")
+    format = format or _format_of(path)
+    if format == "pixelcnnpp":
+        return import_pixelcnnpp(path, size=size)
+    if format == "lmconv":
+        return import_lmconv(path, size=size)
+    if size is not None:
+        raise PixelarError(
+            f"--size is for PixelCNN++ and LMConv only: {path} is read as an ImageGPT, whose "
+            "folder says how large its images are"
+        )
+    return import_imagegpt(path)
+
+
+def _format_of(path: Path) -> str:
+    """Returns the format of a path by what is there."""
+    if path.suffix in CHECKPOINTS and not path.is_dir():
+        return "lmconv" if is_lmconv(read_state(path)) else "pixelcnnpp"
+    if path.is_file():
         raise PixelarError(
             f"{path} is neither a folder of transformers nor a checkpoint (.pt, .pth); "
             "say what it is with --format"
         )
-    if format is None:
-        checkpoint = path.suffix in CHECKPOINTS and not path.is_dir()
-        format = "pixelcnnpp" if checkpoint else "imagegpt"
-    if size is None:
-        return IMPORTERS[format](path)
-    if format != "pixelcnnpp":
-        raise PixelarError(
-            f"--size is for PixelCNN++ only: {path} is read as an ImageGPT, whose folder says how "
-            "large its images are"
-        )
-    return import_pixelcnnpp(path, size=size)
+    return "imagegpt"

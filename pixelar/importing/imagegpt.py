@@ -28,6 +28,7 @@ from pixelar.importing.imagegpt_folder import (
     read_tensors,
     write_folder,
 )
+from pixelar.importing.state import FLOATS
 from pixelar.model import PixelModel
 from pixelar.nets import ImageGPT
 from pixelar.quantizers import Palette
@@ -35,7 +36,6 @@ from pixelar.restore import restore
 
 __all__ = ["export_imagegpt", "import_imagegpt"]
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 NORMS = {"ln_1": "attention_norm", "ln_2": "mlp_norm"}
 # our name, and how many times the width goes in and comes out

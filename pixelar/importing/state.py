@@ -1,0 +1,174 @@
+"""Weights by name out of a file that another program saved, however it is wrapped.
+
+    whole checkpoints      {"model_state_dict": …, "epoch": 7}    the one set of weights in it
+    many GPUs, Lightning   module.…, model.…                      without the prefix
+    torch.compile          _orig_mod.…                            likewise
+    newer weight norm      parametrizations.weight.original0, 1   weight_g, weight_v
+
+Nothing in the file is executed: besides tensors and plain values, only the classes in `HARMLESS`
+are built, which hold values and do nothing.
+"""
+
+import argparse
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy._core.multiarray import scalar
+from torch import Tensor
+
+from pixelar.errors import PixelarError
+
+__all__ = ["FLOATS", "State", "read_state"]
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+# what training scripts put next to the weights: their options, and losses as NumPy numbers
+HARMLESS: list[Any] = [
+    argparse.Namespace,
+    scalar,
+    (scalar, "numpy.core.multiarray.scalar"),  # its name before NumPy 2
+    np.dtype,
+    np.dtypes.Float64DType,
+    np.dtypes.Float32DType,
+    np.dtypes.Int64DType,
+]
+
+PREFIXES = ("module.", "model.", "net.", "network.", "ema_model.")
+PARAMETRIZED = re.compile(r"parametrizations\.weight\.original([01])$")
+
+
+@dataclass
+class State:
+    """The weights of a file.
+
+    Attributes:
+        tensors: The tensors by name.
+        rest: What else the file holds, by name.
+    """
+
+    tensors: dict[str, Tensor]
+    rest: dict[str, Any]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Returns the shape of a tensor; that there is none is a PixelarError."""
+        if name not in self.tensors:
+            raise PixelarError(f"it lacks the tensor {name!r}")
+        return tuple(self.tensors[name].shape)
+
+    def count(self, name: str) -> int:
+        """Returns how many tensors have this name with the numbers 0, 1, 2 … in it, at least 1."""
+        found = 0
+        while name.format(found) in self.tensors:
+            found += 1
+        if not found:
+            raise PixelarError(f"it lacks the tensor {name.format(0)!r}")
+        return found
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        """Removes a tensor and returns it.
+
+        Raises:
+            PixelarError: If it is not there, has another shape, or is not of finite
+                floating-point numbers.
+        """
+        if self.shape(name) != shape:
+            raise PixelarError(
+                f"tensor {name!r} has the shape {self.shape(name)} where {shape} is expected"
+            )
+        value = self.tensors.pop(name)
+        if value.layout is not torch.strided or value.dtype not in FLOATS or value.is_meta:
+            raise PixelarError(f"tensor {name!r} holds no floating-point numbers")
+        if not value.isfinite().all():
+            raise PixelarError(f"tensor {name!r} holds numbers that are not finite")
+        return value
+
+    def check_empty(self, net: str) -> None:
+        """Raises PixelarError if a tensor was not taken."""
+        if self.tensors:
+            raise PixelarError(f"it has a tensor that {net} has not: {min(self.tensors)!r}")
+
+
+def read_state(path: Path) -> State:
+    """Returns the weights of a file of `torch.save`.
+
+    Raises:
+        PixelarError: If there is no such file, or it holds no weights, several sets of them, or
+            what would have to be executed.
+    """
+    found = _load(path)
+    tensors, rest = _weights(found, path)
+    named = {name.replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}
+    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in named)), ""):
+        named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
+    named = {PARAMETRIZED.sub(_older_name, name): tensor for name, tensor in named.items()}
+    return State(named, rest)
+
+
+def _load(path: Path) -> object:
+    if not path.is_file():
+        raise PixelarError(f"no checkpoint at {path}")
+    how = "in the program that wrote it, save the weights alone: torch.save("
+    if _is_program(path):
+        raise PixelarError(
+            f"{path} is a TorchScript program, which is not executed here; {how}"
+            f"torch.jit.load({path.name!r}).state_dict(), 'weights.pth')"
+        )
+    try:
+        with torch.serialization.safe_globals(HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        held = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if held is None:
+            raise PixelarError(f"{path} is not a readable checkpoint: {_reason(error)}") from error
+        raise PixelarError(
+            f"{path} holds an object of {held[1]}, whose code would have to be executed to read "
+            f"it; {how}model.state_dict(), 'weights.pth')"
+        ) from error
+    except Exception as error:  # of any type, where someone wrote the file on purpose
+        raise PixelarError(f"{path} is not a readable checkpoint: {_reason(error)}") from error
+
+
+def _is_program(path: Path) -> bool:
+    """Returns whether a file is a TorchScript archive, which has constants next to its data."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _weights(found: object, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Returns the one dictionary of tensors by name in what a file holds, and the rest."""
+    if not isinstance(found, Mapping):
+        raise PixelarError(f"{path} holds no tensors by name but {type(found).__name__}")
+    if _is_state(found):
+        return dict(found), {}
+    inner = {str(key): value for key, value in found.items() if _is_state(value)}
+    if len(inner) != 1:
+        what = f"several sets of weights ({', '.join(inner)})" if inner else "no tensors by name"
+        more = "; save the one that you want alone" if inner else ""
+        raise PixelarError(f"{path} holds {what}{more}")
+    (name,) = inner
+    return dict(inner[name]), {str(key): value for key, value in found.items() if key != name}
+
+
+def _is_state(value: object) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
+
+
+def _older_name(match: re.Match[str]) -> str:
+    return "weight_g" if match[1] == "0" else "weight_v"
