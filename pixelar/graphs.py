@@ -55,16 +55,15 @@ def outside_graphs(function: Callable[P, T]) -> Callable[P, T]:
     used once something else has loaded that.
     """
 
+    disabled: Callable[P, T] | None = None
+
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        nonlocal disabled
         if torch.compiler.is_exporting() or "torch._dynamo" not in sys.modules:
             return function(*args, **kwargs)
-        return _disabled(function)(*args, **kwargs)
+        if disabled is None:
+            disabled = torch.compiler.disable(function)
+        return disabled(*args, **kwargs)
 
     return call
-
-
-@functools.cache
-def _disabled(function: Callable[P, T]) -> Callable[P, T]:
-    found: Callable[P, T] = torch.compiler.disable(function)
-    return found

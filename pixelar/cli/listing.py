@@ -2,7 +2,6 @@
 which would load torch.
 """
 
-import ast
 import functools
 import itertools
 import re
@@ -55,48 +54,36 @@ def _first_comment(file: Path) -> str:
 def names(title: str) -> dict[str, str]:
     """Returns the names in a table, each with that of the class or function it stands for."""
     file, variable = TABLES[title]
-    return _entries(_parse(PACKAGE / file), variable)
+    return _entries(_read(PACKAGE / file), variable)
 
 
 def summaries(title: str) -> Iterator[tuple[str, str]]:
     """Yields the names in a table, each with the first line of its docstring."""
     file, variable = TABLES[title]
-    tree = _parse(PACKAGE / file)
-    homes = {
-        alias.name: PACKAGE.parent.joinpath(*str(node.module).split(".")).with_suffix(".py")
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    for name, defined in _entries(tree, variable).items():
-        yield name, _summary(_parse(homes[defined]) if defined in homes else tree, defined)
+    source = _read(PACKAGE / file)
+    for name, defined in _entries(source, variable).items():
+        home = re.search(rf"^from (\S+) import [^\n]*\b{defined}\b", source, re.MULTILINE)
+        path = PACKAGE.parent.joinpath(*home[1].split(".")).with_suffix(".py") if home else None
+        yield name, _summary(_read(path) if path else source, defined)
 
 
 @functools.cache
-def _parse(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
 
 
-def _entries(tree: ast.Module, variable: str) -> dict[str, str]:
+def _entries(source: str, variable: str) -> dict[str, str]:
     """Returns the keys of a dictionary that a module writes out, and the names of its values."""
-    for node in tree.body:
-        if (
-            isinstance(node, ast.AnnAssign)
-            and isinstance(node.target, ast.Name)
-            and node.target.id == variable
-            and isinstance(node.value, ast.Dict)
-        ):
-            pairs = zip(node.value.keys, node.value.values, strict=True)
-            return {ast.literal_eval(key): value.id for key, value in pairs}  # type: ignore
-    raise AssertionError(f"no table {variable}")
+    found = re.search(rf"^{variable}: [^\n]*= {{\n(.*?)^}}", source, re.MULTILINE | re.DOTALL)
+    assert found, f"no table {variable}"
+    return dict(re.findall(r'"(\w+)": (\w+),', found[1]))
 
 
-def _summary(tree: ast.Module, name: str) -> str:
+def _summary(source: str, name: str) -> str:
     """Returns the first line of the docstring of a class or function of a module."""
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
-            return (ast.get_docstring(node) or "").partition("\n")[0]
-    raise AssertionError(f"no definition of {name}")
+    start = rf'^(?:class|def) {name}\b[^"]*?:\n +"""([^\n]*?)(?:"""|\n)'
+    found = re.search(start, source, re.MULTILINE)
+    return found[1] if found else ""
 
 
 RUN: dict[str, Callable[[Namespace], int]] = {"list": list_names}
