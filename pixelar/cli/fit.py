@@ -65,11 +65,10 @@ def fit(arguments: list[str]) -> int:
             cli.model.start_from(open_model(config["init"], own))
         try:
             equip(trainer, config, folder)
+            keep_record(trainer, folder, resumes=checkpoint is not None, init=config["init"])
             if trainer.is_global_zero:
                 save_config(cli, folder)
                 cli.datamodule.prepare_data()  # data that are missing are told at once
-                data = cli.datamodule.dataset
-                keep_record(folder, data, resumes=checkpoint is not None, init=config["init"])
                 foresee(trainer, cli.model, cli.datamodule)
                 tell_orders(cli.model)
             trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)

@@ -4,8 +4,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import lightning as L
+from lightning.pytorch.callbacks import LambdaCallback
+
 from pixelar.cli.describe import run_of
-from pixelar.data import ImageData
+from pixelar.data.module import PixelData
 from pixelar.data.record import copy_record, read_record, record_of
 from pixelar.errors import PixelarError
 from pixelar.folders import load_checkpoint, save
@@ -63,13 +66,20 @@ def how_to_go_on(folder: Path) -> str:
     return f"The newest checkpoint is of step {step}. To go on:\n  {command}"
 
 
-def keep_record(folder: Path, data: ImageData, *, resumes: bool, init: str | None) -> None:
-    """Writes into a run's folder what its data is, and which images it is trained on: those of
-    this start, and of what it goes on from, the run itself or another model.
+def keep_record(trainer: L.Trainer, folder: Path, *, resumes: bool, init: str | None) -> None:
+    """Lets a run write into its folder what its data is and which images it is trained on, once it
+    begins: those of this start, and of what it goes on from, the run itself or another model.
     """
-    begin = folder if resumes else run_of(find(init)) if init else None
-    before = None if begin is None else read_record(begin)
-    record_of(data).joined(before).save(folder)
+
+    def write(trainer: L.Trainer, _: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            begin = folder if resumes else run_of(find(init)) if init else None
+            before = None if begin is None else read_record(begin)
+            data: PixelData = trainer.datamodule  # type: ignore[attr-defined]
+            record_of(data.dataset).joined(before).save(folder)
+
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks.append(LambdaCallback(on_train_start=write))
 
 
 def finish(folder: Path, own: Mapping[str, type]) -> None:
