@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from pixelar.arrays import Array
+from pixelar.boundary import for_models
 from pixelar.drawing import Sites
 from pixelar.model import PixelModel, evaluating
 from pixelar.unroll import unroll
@@ -23,6 +25,7 @@ __all__ = [
 ]
 
 
+@for_models
 @torch.no_grad()
 def dependencies(
     model: PixelModel, *, trials: int = 3, batch_size: int = 64, seed: int = 0
@@ -62,6 +65,7 @@ def dependencies(
     return found
 
 
+@for_models
 def gradient_dependencies(model: PixelModel, *, trials: int = 3, seed: int = 0) -> Tensor:
     """As `dependencies`, by the gradient of each site's parameters with respect to the embedded
     symbols.
@@ -84,11 +88,12 @@ def gradient_dependencies(model: PixelModel, *, trials: int = 3, seed: int = 0) 
     return found
 
 
+@for_models
 def seen_by(
     model: PixelModel,
     t: int,
-    x: Tensor,
-    labels: Tensor | None = None,
+    x: Array,
+    labels: Array | None = None,
     *,
     directions: int = 4,
     seed: int = 0,
@@ -109,7 +114,7 @@ def seen_by(
     Returns:
         Values with shape (H, W), 0 or more.
     """
-    scan, generator = model.scan, torch.Generator().manual_seed(seed)
+    scan, generator, x = model.scan, torch.Generator().manual_seed(seed), model.check_symbols(x)
     squares = torch.zeros(scan.sites)
     with evaluating(model), torch.enable_grad(), _embedded(model) as captured:
         params = model.net(x, model.check_labels(labels, 1))[0, t]  # (P,)
@@ -153,13 +158,15 @@ def _params(model: PixelModel, x: Tensor) -> Tensor:
     return model.net(x.to(model.device), model.check_labels(labels, len(x)))
 
 
+@for_models
 @torch.no_grad()
-def sequential_log_prob(model: PixelModel, x: Tensor, labels: Tensor | None = None) -> Tensor:
+def sequential_log_prob(model: PixelModel, x: Array, labels: Array | None = None) -> Tensor:
     """Returns log p(x) in nats with shape (B,), symbol by symbol along the walk: equals `model(x,
     labels)`.
 
     The walk sees no symbol before it has been scored, so this is what a codec would pay.
     """
+    x, labels = model.check_symbols(x), model.check_labels(labels, len(x))
     symbols = model.scan.gather(x)  # (B, T, S)
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
 
@@ -181,15 +188,17 @@ def surprise_unit(model: PixelModel) -> str:
     return "bits/token" if model.quantizer.unit == "token" else "bits per pixel"
 
 
+@for_models
 @torch.no_grad()
-def surprise_map(model: PixelModel, images: Tensor, labels: Tensor | None = None) -> Tensor:
+def surprise_map(model: PixelModel, images: Array, labels: Array | None = None) -> Tensor:
     """Returns the bits that each pixel of uint8 images cost the model, with shape (B, H, W).
 
     The sum over an image is its negative log-likelihood in bits.
     """
     with evaluating(model):
         x = model.encode(images)
-        bits = -model.log_prob_sites(x, labels) / math.log(2)  # (B, T)
+        labels = model.check_labels(labels, len(x))
+        bits = -model.trusting_log_prob_sites(x, labels) / math.log(2)  # (B, T)
     symbols = model.scan.symbols
     spread = (bits / symbols)[..., None].expand(-1, -1, symbols)
     return model.scan.scatter(spread.contiguous()).sum(1).cpu()

@@ -23,8 +23,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pixelar.arrays import Array, as_images, as_mask, whole_number
+from pixelar.boundary import for_models
 from pixelar.compiled import can_compile, compiled_rows, require_kernel, tell_once
-from pixelar.drawing import Draw, Drawing, uniforms
+from pixelar.drawing import Draw, Drawing, seed_of, uniforms
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.kernels import numba_is_there
 from pixelar.known import known_symbols
@@ -56,11 +58,12 @@ MANY_SITES = 256  # for which few images are worth another way, or a word that t
 SITES_A_WAVE = 3  # on average, for waves to be worth it
 
 
+@for_models
 def complete(
     model: PixelModel,
-    images: Tensor,
-    known: Tensor,
-    labels: Tensor | None = None,
+    images: Array,
+    known: Array,
+    labels: Array | None = None,
     *,
     method: Method = "auto",
     particles: int = 64,
@@ -89,6 +92,7 @@ def complete(
         uint8 images with shape (B, C, H, W); known pixels are those of `images`, as the model sees
         them.
     """
+    images, known = as_images(images), as_mask(known)
     method = choose_method(model, known, images, method)
     if method != "particles":
         model = ordered(model, known, images, method)
@@ -100,11 +104,12 @@ def complete(
     return last.draw()[:, 0]
 
 
+@for_models
 def stream(
     model: PixelModel,
-    images: Tensor,
-    known: Tensor,
-    labels: Tensor | None = None,
+    images: Array,
+    known: Array,
+    labels: Array | None = None,
     *,
     every: int,
     method: Method = "auto",
@@ -117,6 +122,7 @@ def stream(
     complete. With particles, an image on its way is the canvas that would be drawn now. Closing
     the iterator ends the work.
     """
+    images, known = as_images(images), as_mask(known)
     method = choose_method(model, known, images, method)
     if method == "particles":
         for found in follow(
@@ -148,7 +154,7 @@ def draw_unknown(
     model: PixelModel,
     images: Tensor,
     known: Tensor,
-    labels: Tensor | None = None,
+    labels: Array | None = None,
     *,
     walk: Walk = "auto",
     **options: Unpack[Drawing],
@@ -159,6 +165,7 @@ def draw_unknown(
     """
     with evaluating(model):
         canvas, draw, start = _prepare(model, images, known, options)
+        labels = model.check_labels(labels, len(canvas))
         chosen = choose_walk(model, walk, draw, start)
         walked: Iterator[int]
         if chosen == "sequential":
@@ -211,16 +218,16 @@ def _one_by_one(
     model: PixelModel,
     images: Tensor,
     known: Tensor,
-    labels: Tensor | None,
+    labels: Array | None,
     *,
     every: int,
     **options: Unpack[Drawing],
 ) -> Iterator[Tensor]:
     """Draws as `draw_unknown` does, and yields the images on their way."""
-    if every < 1:
-        raise PixelarError(f"every must be at least 1; got {every}")
+    every = whole_number(every, "every", 1)
     with evaluating(model):
         canvas, draw, start = _prepare(model, images, known, options)
+        labels = model.check_labels(labels, len(canvas))
         total = model.scan.sites - start
         with _bar(total, options) as bar:
             for count, _ in enumerate(unroll(model, canvas, draw, labels, start=start), 1):
@@ -234,8 +241,7 @@ def _prepare(
     model: PixelModel, images: Tensor, known: Tensor, options: Drawing
 ) -> tuple[Tensor, Draw, int]:
     """Returns the canvas, what chooses its symbols, and the first site that is not known."""
-    seed = options.get("seed")
-    seed = int(torch.randint(2**62, ())) if seed is None else seed
+    seed = seed_of(options.get("seed"))
     given = model.encode(images)
     mask = known_symbols(model, known, given)
     numbers = uniforms(

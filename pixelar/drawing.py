@@ -5,12 +5,14 @@ give one image, in whatever batch and by whatever method it is drawn.
 """
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
 
+from pixelar.arrays import whole_number
 from pixelar.errors import PixelarError
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "check_options",
     "invert",
     "is_tempered",
+    "seed_of",
     "temper",
     "uniforms",
 ]
@@ -93,10 +96,13 @@ class Draw:
 
 def check_options(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raises PixelarError for options that describe no distribution."""
+    for name, value in {"temperature": temperature, "top_p": top_p}.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Real | None):
+            raise PixelarError(f"{name} must be a number; got {type(value).__name__} {value!r:.60}")
     if not 0 <= temperature < math.inf:
         raise PixelarError(f"temperature must be 0 or more, and finite; got {temperature}")
-    if top_k is not None and top_k < 1:
-        raise PixelarError(f"top_k must be at least 1; got {top_k}")
+    if top_k is not None:
+        whole_number(top_k, "top_k", 1)
     if top_p is not None and not 0 < top_p <= 1:
         raise PixelarError(f"top_p must be above 0 and at most 1; got {top_p}")
 
@@ -106,6 +112,11 @@ def is_tempered(
 ) -> bool:
     """Returns whether symbols are drawn from another distribution than the model's own."""
     return temperature != 1 or top_k is not None or (top_p is not None and top_p < 1)
+
+
+def seed_of(seed: int | None) -> int:
+    """Returns a seed, which is drawn from torch's own random numbers where none is given."""
+    return int(torch.randint(2**62, ())) if seed is None else whole_number(seed, "seed")
 
 
 def temper(

@@ -16,6 +16,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 import pixelar
+from pixelar.arrays import Array, as_images, whole_number
+from pixelar.boundary import for_models
 from pixelar.classes import match_labels, missing_classes
 from pixelar.data import ImageData, ImageSet, Split
 from pixelar.data.record import DataRecord
@@ -32,10 +34,11 @@ from pixelar.scan import Scan
 __all__ = ["EvaluationReport", "bits_per_dim", "evaluate"]
 
 
+@for_models
 def bits_per_dim(
     model: PixelModel,
-    images: Tensor,
-    labels: Tensor | None = None,
+    images: Array,
+    labels: Array | None = None,
     *,
     batch_size: int | None = None,
 ) -> Tensor:
@@ -58,11 +61,13 @@ def bits_per_dim(
             "use pixelar.evaluate, which reports bits/token"
         )
     batch_size = _batch_size(model, batch_size)
+    images = as_images(images)
     found = _bits(model, images, labels, [model.scan], batch_size, progress=False)
     _check_finite(found, range(len(found)))
     return found
 
 
+@for_models
 def evaluate(
     model: PixelModel,
     data: ImageData | ImageSet,
@@ -97,6 +102,11 @@ def evaluate(
             images among these are counted on the card.
         progress: Whether to show a progress bar.
     """
+    if not isinstance(data, ImageData | ImageSet):
+        raise PixelarError(
+            "data must be a data set, such as pixelar.data.Digits(), or an ImageSet; "
+            f"got {type(data).__name__}; for images alone use pixelar.bits_per_dim"
+        )
     computing = _computing_in(model, dtype)
     scans, order = orders_of(computing, orders)
     images = _images(data, split)
@@ -221,9 +231,7 @@ def _batch_size(model: PixelModel, asked: int | None) -> int:
     """Returns the batch size that was asked for, or one that suits model and memory."""
     if asked is None:
         return choose_batch_size(model, processes=_world()[1])
-    if asked < 1:
-        raise PixelarError(f"batch_size must be at least 1; got {asked}")
-    return asked
+    return whole_number(asked, "batch_size", 1)
 
 
 def _world() -> tuple[int, int]:
@@ -235,7 +243,7 @@ def _world() -> tuple[int, int]:
 def _bits(
     model: PixelModel,
     images: Tensor,
-    labels: Tensor | None,
+    labels: Array | None,
     scans: Sequence[Scan],
     batch_size: int,
     *,
@@ -245,7 +253,7 @@ def _bits(
 
     One order comes after the other, so that several need hardly more memory than one.
     """
-    model.check_labels(labels, len(images))
+    labels = model.check_labels(labels, len(images))
     found = [torch.zeros(0, dtype=torch.float64)]
     with evaluating(model), tqdm(total=len(images), unit="image", disable=not progress) as bar:
         twins = [model if scan is model.scan else in_order(model, scan) for scan in scans]

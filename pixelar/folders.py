@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from pixelar.boundary import torch_defaults
 from pixelar.errors import PixelarError
 from pixelar.files import replacing
 from pixelar.model import PixelModel, describe_model
@@ -76,12 +77,15 @@ def save(
         config_file.write_text(text + "\n", encoding="utf-8")
 
 
+@torch_defaults()
 def load(path: str | Path, *, trust: Mapping[str, type] | None = None) -> PixelModel:
     """Returns a model in evaluation mode on the CPU; it computes in float32, or in float64 if its
     weights are stored so.
 
     Arguments:
-        path: A model folder, or the name of a model that comes with the package.
+        path: A model folder, the name of a model that comes with the package, or a checkpoint,
+            NAME.ckpt, of which the averaged weights are taken, or the last step's if it has no
+            others.
         trust: The classes of nets, heads and quantizers from outside of pixelar that the model may
             be built of, by name: `{"MyNet": MyNet}`. They are called with the folder's arguments.
 
@@ -93,16 +97,23 @@ def load(path: str | Path, *, trust: Mapping[str, type] | None = None) -> PixelM
         >>> load("digits-gated-pixelcnn").image_shape
         (1, 8, 8)
     """
-    (model,) = _load_folder(find(path), trust).values()
+    folder = find(path)
+    if folder.suffix == ".ckpt":
+        return load_checkpoint(folder, weights=None, trust=trust)
+    (model,) = _load_folder(folder, trust).values()
     return model
 
 
+@torch_defaults()
 def load_checkpoint(
-    path: str | Path, *, weights: Weights = "ema", trust: Mapping[str, type] | None = None
+    path: str | Path, *, weights: Weights | None = "ema", trust: Mapping[str, type] | None = None
 ) -> PixelModel:
-    """Returns the model of a training checkpoint, with the averaged weights or the last step's."""
+    """Returns the model of a training checkpoint, with the averaged weights ("ema") or the last
+    step's ("raw"); None takes the averaged ones where there are some.
+    """
     file = Path(path)
     about, states = _read_checkpoint(file)
+    weights = weights or ("ema" if "ema" in states else "raw")
     if weights not in states:
         raise PixelarError(f"{file} has no {weights} weights; it has {', '.join(states)}")
     return restore(
@@ -110,6 +121,7 @@ def load_checkpoint(
     )
 
 
+@torch_defaults()
 def load_all(path: Path, *, trust: Mapping[str, type] | None = None) -> dict[Weights, PixelModel]:
     """Returns the models, by weights, of a folder (which has one) or of a checkpoint."""
     if path.suffix != ".ckpt":

@@ -3,19 +3,21 @@
 import torch
 from torch import Tensor
 
+from pixelar.arrays import Array, as_mask
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 
 __all__ = ["is_prefix", "known_symbols", "knows_alike"]
 
 
-def known_symbols(model: PixelModel, known: Tensor, x: Tensor) -> Tensor:
+def known_symbols(model: PixelModel, known: Array, x: Tensor) -> Tensor:
     """Returns a mask of pixels as a mask of the symbols x, with shape (B, C, H, W)."""
+    given = as_mask(known)
     try:
-        mask = known.to(model.device, torch.bool).expand(len(x), *model.image_shape)
+        mask = given.to(model.device).expand(len(x), *model.image_shape)
     except RuntimeError:
         raise PixelarError(
-            f"known has shape {tuple(known.shape)}, which does not broadcast to "
+            f"known has shape {tuple(given.shape)}, which does not broadcast to "
             f"{(len(x), *model.image_shape)} (images, channels, height, width)"
         ) from None
     if mask.shape != x.shape:  # a palette's token is known where the whole pixel is
@@ -24,14 +26,14 @@ def known_symbols(model: PixelModel, known: Tensor, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def is_prefix(model: PixelModel, known: Tensor, images: Tensor) -> bool:
+def is_prefix(model: PixelModel, known: Array, images: Array) -> bool:
     """Returns whether the known sites come first in the scan, so that clamping them is exact."""
     mask = known_symbols(model, known, model.encode(images))
     return bool((model.scan.gather(mask).any(-1).sum(1) <= model.scan.prefix(mask)).all())
 
 
 @torch.no_grad()
-def knows_alike(model: PixelModel, known: Tensor, images: Tensor) -> bool:
+def knows_alike(model: PixelModel, known: Array, images: Array) -> bool:
     """Returns whether the same sites are known of all images, each in full or not at all.
 
     Then there is an order in which the known sites come first.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["Score", "by_parts", "images_at_once", "mean", "standard_error"]
+__all__ = ["Score", "add_sites", "by_parts", "images_at_once", "mean", "standard_error"]
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -25,6 +25,16 @@ Score = Callable[[Tensor, Tensor], Tensor]
 PART = {"cpu": 8 << 20, "cuda": 128 << 20}
 # bytes up to which memory matters less than computing them twice
 WHOLE = {"cpu": 32 << 20, "cuda": 512 << 20}
+
+
+def add_sites(log_probs: Tensor) -> Tensor:
+    """Returns the sums (B,) of the log-probabilities (B, T) of sites, in their data type.
+
+    They are added up in float64, where the device has it, so that no site is lost among thousands.
+    """
+    if log_probs.device.type == "mps":
+        return log_probs.sum(1)
+    return log_probs.sum(1, dtype=torch.float64).to(log_probs.dtype)
 
 
 def images_at_once(batch: int, size: int, device: str, *, twice: bool) -> int:

@@ -4,6 +4,7 @@ from typing import Literal, TypeAlias, get_args
 
 from torch import Tensor
 
+from pixelar.arrays import Array
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.known import is_prefix, known_symbols, knows_alike
 from pixelar.model import PixelModel
@@ -17,7 +18,7 @@ Method: TypeAlias = Literal["auto", "prefix", "known_first", "particles", "clamp
 
 
 def choose_method(
-    model: PixelModel, known: Tensor, images: Tensor, method: Method = "auto"
+    model: PixelModel, known: Array, images: Array, method: Method = "auto"
 ) -> Literal["prefix", "known_first", "particles", "clamp"]:
     """Returns the method that is used: "auto" settled, the others checked."""
     if method not in get_args(Method):
@@ -38,7 +39,7 @@ def choose_method(
     return "particles" if obstacle else "known_first"
 
 
-def _against_known_first(model: PixelModel, known: Tensor, images: Tensor) -> str:
+def _against_known_first(model: PixelModel, known: Array, images: Array) -> str:
     """Returns why there is no order in which the known sites come first, or ""."""
     if not takes_any_order(model.net):
         return (

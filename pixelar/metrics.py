@@ -4,12 +4,14 @@ Only for those who ask for it: torchmetrics takes longer to load than torch.
 """
 
 import math
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from pixelar.likelihood import mean, standard_error
+from pixelar.precision import Convert, keeping_dtype
 
 __all__ = ["BitsPerDim"]
 
@@ -17,7 +19,8 @@ __all__ = ["BitsPerDim"]
 class BitsPerDim(Metric):
     """The mean of bits/dim over images, and its standard error.
 
-    Both are the same for any batching and any number of processes.
+    Both are the same for any batching and any number of processes, and stay in float64 whatever the
+    module that holds the metric is cast to.
 
     Arguments:
         dims: The number of dimensions of an image, C·H·W, or of its tokens.
@@ -44,9 +47,10 @@ class BitsPerDim(Metric):
     def update(self, nats: Tensor) -> None:
         """Adds images, given their negative log-likelihoods in nats with shape (B,)."""
         bits = nats.detach().double() / (self.dims * math.log(2))
-        self.bits += bits.sum()
-        self.squares += bits.square().sum()
-        self.images += len(bits)
+        # not in place, so that sums which someone has rounded grow to float64 again
+        self.bits = self.bits + bits.sum()
+        self.squares = self.squares + bits.square().sum()
+        self.images = self.images + len(bits)
 
     def compute(self) -> Tensor:
         """Returns the mean of bits/dim over the images of all processes."""
@@ -56,3 +60,7 @@ class BitsPerDim(Metric):
         """Returns the standard error of that mean; nan for fewer than two images."""
         with self.sync_context(should_sync=self.sync_on_compute):
             return standard_error(self.bits, self.squares, self.images)
+
+    def _apply(self, fn: Convert, *args: Any, **kwargs: Any) -> nn.Module:  # noqa: ANN401
+        """Moves the sums with the module that holds the metric, and keeps them in float64."""
+        return super()._apply(keeping_dtype(fn), *args, **kwargs)

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pixelar.arrays import Array, as_images, as_labels, as_symbols
 from pixelar.classes import check_names
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.graphs import writes_program
 from pixelar.heads import HEADS, Head
-from pixelar.likelihood import Score, by_parts
+from pixelar.likelihood import Score, add_sites, by_parts
 from pixelar.nets import NETS, Net
 from pixelar.quantizers import QUANTIZERS, Quantizer
 from pixelar.scan import Scan, Shape, build_scan
@@ -98,8 +99,12 @@ class PixelModel(nn.Module):
         return self.scan.index.device
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Returns log p(x) in nats with shape (B,), for symbols with shape (B, C, H, W)."""
-        return self.log_prob_sites(x, labels).sum(1)
+        """Returns log p(x) in nats with shape (B,), for symbols with shape (B, C, H, W).
+
+        Raises:
+            PixelarError: As `log_prob_sites`.
+        """
+        return add_sites(self.log_prob_sites(x, labels))
 
     def log_prob_sites(
         self, x: Tensor, labels: Tensor | None = None, *, seen: Tensor | None = None
@@ -110,8 +115,22 @@ class PixelModel(nn.Module):
             x: Symbols with shape (B, C, H, W).
             labels: Classes with shape (B,), for a model that is conditioned on them.
             seen: What the net sees in place of x, such as x with noise.
+
+        Raises:
+            PixelarError: If symbols or labels are none of the model's; while a program is compiled
+                or exported, nothing is checked.
         """
-        labels = self.check_labels(labels, x.shape[0])
+        if not writes_program():
+            x, labels = self.check_symbols(x), self.check_labels(labels, len(x))
+            seen = None if seen is None else self.check_symbols(seen)
+        return self.trusting_log_prob_sites(x, labels, seen=seen)
+
+    def trusting_log_prob_sites(
+        self, x: Tensor, labels: Tensor | None = None, *, seen: Tensor | None = None
+    ) -> Tensor:
+        """Returns what `log_prob_sites` does, for symbols that come from `encode` and checked
+        labels, all of them on the model's device: a GPU is not waited for.
+        """
         features, score = self._compiled or (self.net.features, self.score)
         size = 4 * self.scan.sites * self.head.num_params
         h = features(x if seen is None else seen, labels)
@@ -137,24 +156,33 @@ class PixelModel(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_compiled": None}
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Returns the symbols (B, C, H, W) of uint8 images, on the model's device.
+    def encode(self, images: Array) -> Tensor:
+        """Returns the symbols (B, C, H, W) of 8-bit images, on the model's device.
 
         Raises:
             PixelarError: If the images have another size, type or range than the model's.
         """
+        images = as_images(images)
         if images.ndim != 4 or tuple(images.shape[1:]) != self.image_shape:
             raise PixelarError(
                 f"the model takes images of shape (B, {', '.join(map(str, self.image_shape))}) "
                 f"(channels, height, width); got {tuple(images.shape)}"
             )
-        if images.dtype != torch.uint8:
-            raise PixelarError(
-                f"the model takes uint8 images with values 0 … 255; got {images.dtype}"
-            )
         return self.quantizer.encode(images.to(self.device))
 
-    def check_labels(self, labels: Tensor | None, batch: int) -> Tensor | None:
+    def check_symbols(self, x: Array) -> Tensor:
+        """Returns symbols on the model's device; raises PixelarError if the model has others."""
+        if isinstance(x, Tensor) and x.is_meta:
+            return x  # there are no values to check
+        x = as_symbols(x, self.net.levels)
+        if x.ndim != 4 or tuple(x.shape[1:]) != self.scan.shape:
+            raise PixelarError(
+                f"the model takes symbols of shape (B, {', '.join(map(str, self.scan.shape))}) "
+                f"(channels, height, width); got {tuple(x.shape)}"
+            )
+        return x.to(self.device)
+
+    def check_labels(self, labels: Array | None, batch: int) -> Tensor | None:
         """Returns labels on the model's device; raises PixelarError if the model takes others."""
         if self.classes == 0:
             if labels is not None:
@@ -167,6 +195,7 @@ class PixelModel(nn.Module):
                 f"the model is conditioned on {self.classes} classes: "
                 f"pass labels from 0 to {self.classes - 1}"
             )
+        labels = as_labels(labels)
         if labels.shape != (batch,):
             raise PixelarError(
                 f"{batch} images need labels of shape ({batch},); got {tuple(labels.shape)}"
@@ -195,7 +224,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 # options that came later, each with the value that says that all is as before: described only where
 # they have another, so that models made before are described, and their weights summed, as ever
-LATER: dict[str, dict[str, Any]] = {"ImageGPT": {"bias": False}, "LMConv": {"version": 1}}
+LATER: dict[str, dict[str, Any]] = {
+    "ImageGPT": {"bias": False},
+    "LMConv": {"version": 1},
+    "StochasticBinarisation": {"version": 1},
+}
 
 
 # the tables that names in a description are looked up in

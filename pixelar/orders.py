@@ -22,6 +22,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from pixelar.arrays import Array, as_images, whole_number
+from pixelar.boundary import for_models
 from pixelar.errors import PixelarError
 from pixelar.memory import choose_batch_size
 from pixelar.model import PixelModel, evaluating
@@ -95,22 +97,23 @@ def log_mean_prob(twins: Sequence[PixelModel], x: Tensor, labels: Tensor | None 
 
     Arguments:
         twins: The models, of equal weight.
-        x: Symbols with shape (B, C, H, W).
-        labels: Classes with shape (B,), for models that are conditioned on them.
+        x: Symbols that the models may be given unchecked, with shape (B, C, H, W).
+        labels: Checked classes with shape (B,), for models that are conditioned on them.
 
     Returns:
         Nats with shape (B,), in float64.
     """
-    each = [twin.log_prob_sites(x, labels).double().sum(1) for twin in twins]
+    each = [twin.trusting_log_prob_sites(x, labels).double().sum(1) for twin in twins]
     return torch.stack(each).logsumexp(0) - math.log(len(twins))  # of one: itself, to the bit
 
 
+@for_models
 @torch.no_grad()
 def order_averaged_log_prob(
     model: PixelModel,
-    images: Tensor,
+    images: Array,
     orders: Sequence[Scan],
-    labels: Tensor | None = None,
+    labels: Array | None = None,
     *,
     batch_size: int | None = None,
 ) -> Tensor:
@@ -131,7 +134,11 @@ def order_averaged_log_prob(
     """
     if not orders:
         raise PixelarError("orders must be one scan or more; got none")
-    size = batch_size or choose_batch_size(model)
+    if batch_size is None:
+        batch_size = choose_batch_size(model)
+    size = whole_number(batch_size, "batch_size", 1)
+    images = as_images(images)
+    labels = model.check_labels(labels, len(images))
     found = []
     with evaluating(model):
         twins = [in_order(model, scan) for scan in orders]

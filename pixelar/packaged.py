@@ -31,6 +31,11 @@ def find(name: str | Path) -> Path:
     Raises:
         PixelarError: If it is neither; the nearest name is told.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise PixelarError(
+            "model must be the name of a packaged model or the path of a folder or checkpoint; "
+            f"got {type(name).__name__} {name!r:.60}"
+        )
     path, known = Path(name), packaged()
     if any(sign and sign in str(name) for sign in (os.sep, os.altsep)) or path.suffix == ".ckpt":
         return path

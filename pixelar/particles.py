@@ -26,7 +26,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pixelar.drawing import Draw, Drawing, Sites, check_options, invert, is_tempered, uniforms
+from pixelar.arrays import Array, whole_number
+from pixelar.boundary import for_models
+from pixelar.drawing import (
+    Draw,
+    Drawing,
+    Sites,
+    check_options,
+    invert,
+    is_tempered,
+    seed_of,
+    uniforms,
+)
 from pixelar.errors import PixelarError
 from pixelar.known import known_symbols
 from pixelar.memory import require_memory
@@ -78,9 +89,9 @@ class Posterior:
 
 def posterior(
     model: PixelModel,
-    images: Tensor,
-    known: Tensor,
-    labels: Tensor | None = None,
+    images: Array,
+    known: Array,
+    labels: Array | None = None,
     *,
     particles: int = 64,
     populations: int = 4,
@@ -130,12 +141,13 @@ def posterior(
     return last
 
 
+@for_models
 @torch.no_grad()
 def follow(
     model: PixelModel,
-    images: Tensor,
-    known: Tensor,
-    labels: Tensor | None = None,
+    images: Array,
+    known: Array,
+    labels: Array | None = None,
     *,
     every: int,
     particles: int = 64,
@@ -154,11 +166,11 @@ def follow(
     """
     check_options(temperature, top_k, top_p)
     _check_sizes(every, particles, populations, resample_below)
-    seed = int(torch.randint(2**62, ())) if seed is None else seed
+    seed = seed_of(seed)
     with evaluating(model):
         given = model.encode(images)
-        labels = model.check_labels(labels, len(images))
-        require_memory(model, len(images), populations, particles)
+        labels = model.check_labels(labels, len(given))
+        require_memory(model, len(given), populations, particles)
         mask = known_symbols(model, known, given)
         swarm = _Swarm(model, given, populations, particles, seed)
         swarm.tempered = is_tempered(temperature, top_k, top_p)
@@ -168,7 +180,8 @@ def follow(
         )
         start = model.scan.prefix(mask)
         if start:
-            prefix = model.log_prob_sites(given, labels)[:, :start].sum(1)  # (B,)
+            before = model.trusting_log_prob_sites(given, labels)[:, :start]
+            prefix = before.double().sum(1)  # (B,)
             swarm.log_known += prefix.repeat_interleave(populations)
 
         def choose(log_pmf: Tensor, t: Sites, s: int) -> Tensor:
@@ -286,8 +299,7 @@ class _Swarm:
 
 def _check_sizes(every: int, particles: int, populations: int, resample_below: float) -> None:
     for name, value in {"every": every, "particles": particles, "populations": populations}.items():
-        if value < 1:
-            raise PixelarError(f"{name} must be at least 1; got {value}")
+        whole_number(value, name, 1)
     if not 0 <= resample_below <= 1:
         raise PixelarError(
             f"resample_below is a share of the particles, from 0 to 1; got {resample_below}"

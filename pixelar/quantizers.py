@@ -6,13 +6,15 @@ reduced images, which is another thing.
 """
 
 import abc
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from pixelar.arguments import Recorded
 from pixelar.errors import PixelarError
+from pixelar.palettes import fit_colours, nearest_colours
+from pixelar.precision import Convert, keeping_dtype
 
 __all__ = [
     "QUANTIZERS",
@@ -60,6 +62,12 @@ class Quantizer(Recorded, nn.Module, abc.ABC):
         """Adapts to training images, uint8 (N, C, H, W), before training; most quantizers have
         nothing to learn.
         """
+
+    def _apply(self, fn: Convert, *args: Any, **kwargs: Any) -> nn.Module:  # noqa: ANN401
+        """Moves tensors with the model, and keeps their data type when a model is cast to another,
+        so that symbols do not depend on it.
+        """
+        return super()._apply(keeping_dtype(fn), *args, **kwargs)
 
 
 class Identity(Quantizer):
@@ -157,6 +165,9 @@ class StochasticBinarisation(Quantizer):
 
     Arguments:
         seed: Which of the fixed draws.
+        version: How the draw follows from an image. 2: from all of its pixels. 1, that of models
+            from before there were two: from all but the first, so that images which differ in
+            their first pixel alone share the draw of all others.
 
     References:
         On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov and Murray, 2008)
@@ -164,15 +175,21 @@ class StochasticBinarisation(Quantizer):
 
     levels = 2
 
-    def __init__(self, *, seed: int = 0) -> None:
+    def __init__(self, *, seed: int = 0, version: Literal[1, 2] = 2) -> None:
         super().__init__()
-        self.seed = seed
+        if version not in (1, 2):
+            raise PixelarError(
+                f"quantizer StochasticBinarisation: version must be 1 or 2; got {version!r:.60}"
+            )
+        self.seed, self.version = seed, version
 
     def encode(self, images: Tensor) -> Tensor:
         values = images.flatten(1).long()  # (B, N)
         place = torch.arange(values.shape[1], device=images.device)
+        # of all pixels only number 0 would have the factor 0
+        factor = _scramble(place + 1 if self.version > 1 else place)
         # the image's own hash, so that the draw does not depend on its number
-        key = _scramble(_scramble(place) * (values + 1)).sum(1, keepdim=True) + self.seed
+        key = _scramble(factor * (values + 1)).sum(1, keepdim=True) + self.seed
         noise = _scramble(_scramble(key) + place) & 0xFFFFFF  # 24 uniform bits a pixel
         return (noise < values * (1 << 24) // 255).long().view(images.shape)
 
@@ -182,6 +199,9 @@ class StochasticBinarisation(Quantizer):
 
 class Palette(Quantizer):
     """The nearest of V colours, found by k-means: one token per pixel, a lossy image.
+
+    Distances are computed in float64 whatever the model computes in; of colours that are equally
+    near, the first is taken.
 
     Arguments:
         levels: V, the number of colours.
@@ -199,7 +219,8 @@ class Palette(Quantizer):
         if levels < 2:
             raise PixelarError(f"quantizer Palette: levels must be at least 2; got {levels}")
         self.levels, self.seed = levels, seed
-        self.register_buffer("colours", torch.full((levels, 3), torch.nan))
+        unknown = torch.full((levels, 3), torch.nan, dtype=torch.float32)
+        self.register_buffer("colours", unknown)
         self.colours: Tensor  # (V, 3), on the scale 0 … 255
 
     def symbol_shape(self, shape: Shape) -> Shape:
@@ -209,36 +230,41 @@ class Palette(Quantizer):
             )
         return 1, *shape[1:]
 
-    def fit(self, images: Tensor) -> None:
-        from sklearn.cluster import MiniBatchKMeans
+    def fit(self, images: Tensor, *, progress: bool | None = None) -> None:
+        """Finds the colours by k-means of at most a million pixels, unless there are some already.
 
-        if not self.colours.isnan().any():
-            return  # a resumed run keeps its colours
-        pixels = images.movedim(1, -1).reshape(-1, 3)
-        distinct = len(pixels.unique(dim=0))
-        if distinct < self.levels:
-            raise PixelarError(
-                f"quantizer Palette: {self.levels} colours asked for, but the training images "
-                f"have only {distinct} different ones; set levels to {distinct} or fewer"
-            )
-        generator = torch.Generator().manual_seed(self.seed)
-        some = pixels[torch.randperm(len(pixels), generator=generator)[:1_000_000]]
-        means = MiniBatchKMeans(self.levels, random_state=self.seed, batch_size=8192, n_init=3)
-        self.colours.copy_(
-            torch.from_numpy(means.fit(some.numpy().astype("float32")).cluster_centers_)
-        )
+        The memory it takes does not depend on the number of images.
+
+        Arguments:
+            images: Training images, uint8 with shape (N, 3, H, W).
+            progress: Whether to show a progress bar; None for on a terminal.
+
+        Raises:
+            PixelarError: If the images have fewer colours than the palette.
+        """
+        if self.colours.isnan().any():  # a resumed run keeps its colours
+            self.colours.copy_(fit_colours(images, self.levels, self.seed, progress=progress))
 
     def encode(self, images: Tensor) -> Tensor:
-        if self.colours.isnan().any():
+        self._require_colours()
+        return nearest_colours(images, self.colours)[:, None]
+
+    def _require_colours(self) -> None:
+        if not self.colours.isfinite().all():
             raise PixelarError(
                 "quantizer Palette: has no colours yet; call fit(images) with training images"
             )
-        pixels = images.movedim(1, -1).to(self.colours.dtype)  # (B, H, W, 3)
-        # |p - c|² without |p|², which is the same for all colours
-        distance = self.colours.square().sum(1) - 2 * pixels @ self.colours.T
-        return distance.argmin(-1)[:, None]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:  # noqa: ANN401
+        """Takes colours as they are stored, in float64 where they are."""
+        stored = state_dict.get(f"{prefix}colours")
+        if stored is not None:
+            wide = torch.promote_types(stored.dtype, torch.float32)
+            self.colours = self.colours.to(wide)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def decode(self, x: Tensor) -> Tensor:
+        self._require_colours()
         return self.colours[x[:, 0]].round().clamp(0, 255).to(torch.uint8).movedim(-1, 1)
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from pixelar.boundary import torch_defaults
 from pixelar.errors import PixelarError
 from pixelar.model import PARTS, PixelModel, build_model, class_of
 
@@ -26,6 +27,7 @@ __all__ = ["holds_tensors", "restore"]
 LARGEST_SIDE, MOST_DIMS = 2048, 1 << 24
 
 
+@torch_defaults()
 def restore(
     description: object,
     state: object,

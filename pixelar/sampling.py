@@ -5,6 +5,8 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from pixelar.arrays import Array, whole_number
+from pixelar.boundary import for_models
 from pixelar.completion import Drawn, Walk, draw_unknown
 from pixelar.drawing import Drawing
 from pixelar.model import PixelModel
@@ -15,7 +17,7 @@ __all__ = ["draw_images", "sample"]
 def sample(
     model: PixelModel,
     n: int,
-    labels: Tensor | None = None,
+    labels: Array | None = None,
     *,
     method: Walk = "auto",
     **options: Unpack[Drawing],
@@ -39,14 +41,17 @@ def sample(
     return draw_images(model, n, labels, method=method, **options).images
 
 
+@for_models
 def draw_images(
     model: PixelModel,
     n: int,
-    labels: Tensor | None = None,
+    labels: Array | None = None,
     *,
     method: Walk = "auto",
     **options: Unpack[Drawing],
 ) -> Drawn:
     """Draws images as `sample` does, and tells how: by which method, in how many steps."""
-    blank = torch.zeros(n, *model.image_shape, dtype=torch.uint8)
-    return draw_unknown(model, blank, torch.zeros(1, 1, 1), labels, walk=method, **options)
+    count = whole_number(n, "n, the number of images,", 0)
+    blank = torch.zeros(count, *model.image_shape, dtype=torch.uint8)
+    nothing = torch.zeros(1, 1, 1, dtype=torch.bool)
+    return draw_unknown(model, blank, nothing, labels, walk=method, **options)

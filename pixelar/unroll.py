@@ -46,7 +46,7 @@ def unroll(
     Yields:
         Each site t, after its symbols were written.
     """
-    net, flat = model.net, x.view(len(x), -1)
+    net, flat = model.net, x.view(len(x), model.scan.dims)
     order: list[list[int]] = model.scan.index.tolist()
     labels = model.check_labels(labels, len(x))
     cache = net.init_cache(x[::copies], None if labels is None else labels[::copies])
@@ -80,7 +80,7 @@ def write_sites(
             symbols (B, n).
         sites: The numbers of the sites, with shape (n,).
     """
-    flat, at = x.view(len(x), -1), model.scan.index[sites]  # at: (n, S)
+    flat, at = x.view(len(x), model.scan.dims), model.scan.index[sites]  # at: (n, S)
     for s in range(model.scan.symbols):
         log_pmf = model.head.log_pmf(params, flat[:, at[:, :s]])
         flat[:, at[:, s]] = choose(log_pmf, sites, s)

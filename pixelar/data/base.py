@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pixelar.arguments import Recorded
+from pixelar.arrays import as_images, as_labels
 from pixelar.errors import PixelarError, did_you_mean
 
 __all__ = ["SPLITS", "Batch", "ImageData", "ImageSet", "Shape", "Split", "collate", "holdout"]
@@ -34,13 +35,17 @@ class ImageSet(Dataset[Batch]):
     """The images of one split.
 
     Batches are what a model takes, `model(*batch)`: where the data has no labels, they carry None
-    in their place.
+    in their place. Images and labels in any container of whole numbers are taken, and kept as
+    tensors.
 
     Arguments:
         images: 8-bit images with shape (N, C, H, W).
         labels: Class numbers with shape (N,), or None where the data has no labels.
         names: A name for each image, unique within the dataset.
         classes: The names of the classes by number, or None where they are not known.
+
+    Raises:
+        PixelarError: If the images are not whole numbers from 0 to 255, or shapes do not fit.
 
     Example:
         >>> data = ImageSet(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), None, ["a", "b", "c"])
@@ -55,9 +60,22 @@ class ImageSet(Dataset[Batch]):
     classes: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        assert self.images.dtype == torch.uint8 and self.images.ndim == 4
-        assert len(self.names) == len(self.images)
-        assert self.labels is None or self.labels.shape == self.images.shape[:1]
+        images = as_images(self.images)
+        labels = None if self.labels is None else as_labels(self.labels)
+        if images.ndim != 4:
+            raise PixelarError(
+                "a set of images has shape (N, C, H, W) (images, channels, height, width); "
+                f"got {tuple(images.shape)}"
+            )
+        if labels is not None and labels.shape != images.shape[:1]:
+            raise PixelarError(
+                f"{len(images)} images need labels of shape ({len(images)},), or None; "
+                f"got {tuple(labels.shape)}"
+            )
+        if len(self.names) != len(images):
+            raise PixelarError(f"{len(images)} images need as many names; got {len(self.names)}")
+        object.__setattr__(self, "images", images)  # frozen for everyone else
+        object.__setattr__(self, "labels", labels)
 
     def __len__(self) -> int:
         return len(self.images)

@@ -24,7 +24,9 @@ class PixelValues(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns values with the shape of x."""
-        return x.to(self.unit.dtype) * (2 / (self.levels - 1)) - self.unit
+        wide = torch.promote_types(self.unit.dtype, torch.float32)
+        # half precision holds each of 256 levels, but not the product on the way
+        return (x.to(wide) * (2 / (self.levels - 1)) - self.unit).to(self.unit.dtype)
 
     @property
     def zero(self) -> float:

@@ -131,8 +131,10 @@ class Training(L.LightningModule):
         if stage == "fit":
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             self.name_classes(data.classes)
+            train = data.dataset.split("train")
+            self.model.check_labels(self._labels(train.labels), len(train))  # as steps trust them
             if not self._started:
-                self.model.quantizer.fit(data.dataset.split("train").images)
+                self.model.quantizer.fit(train.images)
             if self.compiling:
                 self.model.compile()
 
@@ -170,7 +172,7 @@ class Training(L.LightningModule):
 
     def loss(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Returns the bits per dimension of symbols (B, C, H, W); the net sees them corrupted."""
-        nats = -self.model.log_prob_sites(x, labels, seen=self._corrupt(x)).sum(1)  # (B,)
+        nats = -self.model.trusting_log_prob_sites(x, labels, seen=self._corrupt(x)).sum(1)  # (B,)
         return nats.mean() / (self.model.scan.dims * math.log(2))
 
     def on_validation_epoch_start(self) -> None:

@@ -55,7 +55,7 @@ def loader_share(
         waiting.append(time.perf_counter() - began)
         began = time.perf_counter()
         optimizer.zero_grad()
-        given = labels if training.model.classes else None
+        given = labels.to(device) if training.model.classes else None
         training.loss(training.model.encode(found), given).backward()
         optimizer.step()
         if device.type == "cuda":

@@ -1,0 +1,179 @@
+"""What callers pass as images, labels, masks and symbols, as plain tensors of one kind.
+
+Tensors of any class, NumPy arrays, nested sequences of numbers and whatever turns into an array are
+taken, with integers of any type. Everything else is refused here, so that nothing further inside
+has to ask.
+"""
+
+import operator
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pixelar.errors import PixelarError
+
+__all__ = ["Array", "as_images", "as_labels", "as_mask", "as_symbols", "whole_number"]
+
+
+class SupportsArray(Protocol):
+    """Whatever NumPy can make an array of, such as a column of a table."""
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray: ...  # noqa: ANN401
+
+
+Array: TypeAlias = Tensor | np.ndarray | Sequence[Any] | SupportsArray
+
+
+def as_images(values: Array) -> Tensor:
+    """Returns 8-bit images as a plain uint8 tensor of the same shape.
+
+    Raises:
+        PixelarError: If they are not whole numbers from 0 to 255.
+    """
+    images = _as_tensor(values, wanted := "the model takes uint8 images with values 0 … 255")
+    if images.dtype == torch.uint8:
+        return images
+    _require_integers(images, values, wanted)
+    _require_range(images, 256, "image values", "images")
+    return images.to(torch.uint8)
+
+
+def as_labels(values: Array) -> Tensor:
+    """Returns class numbers as a plain int64 tensor of the same shape, whose range is not checked.
+
+    Raises:
+        PixelarError: If they are not whole numbers.
+    """
+    labels = _as_tensor(values, wanted := "labels must be the whole numbers of classes")
+    _require_integers(labels, values, wanted)
+    return labels.long()
+
+
+def as_mask(values: Array) -> Tensor:
+    """Returns which pixels are known as a plain bool tensor of the same shape.
+
+    Raises:
+        PixelarError: If the values are neither truth values nor 0 for unknown and 1, or 255, for
+            known.
+    """
+    mask = _as_tensor(values, "known must be a mask of truth values, or of 0 and 1")
+    if mask.dtype == torch.bool:
+        return mask
+    if not mask.is_floating_point():
+        mask = mask.long()  # narrow integers are compared with 255 as if it were narrow, too
+    fits = (mask == 0) | (mask == 1) | (mask == 255)
+    if not fits.all():
+        at = (~fits).nonzero()[0].tolist()
+        raise PixelarError(
+            f"known must be True or 1 where a pixel is known and False or 0 elsewhere; known{at} "
+            f"is {mask[tuple(at)].item()}"
+        )
+    return mask != 0
+
+
+def as_symbols(values: Array, levels: int) -> Tensor:
+    """Returns symbols as a plain int64 tensor of the same shape.
+
+    Arguments:
+        values: The symbols.
+        levels: V, the number of values of a symbol.
+
+    Raises:
+        PixelarError: If they are not whole numbers from 0 to V - 1; the first other one is named.
+    """
+    x = _as_tensor(values, wanted := f"symbols must be whole numbers from 0 to {levels - 1}")
+    _require_integers(x, values, wanted)
+    _require_range(x, levels, "symbols", "x")
+    return x.long()
+
+
+def whole_number(value: object, name: str, least: int | None = None) -> int:
+    """Returns a whole number of any integer type as an int.
+
+    Arguments:
+        value: The number.
+        name: What it is called, for the message.
+        least: The smallest that is allowed; None for any.
+
+    Raises:
+        PixelarError: If it is another kind of thing, or too small.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, RuntimeError):  # torch raises the latter for tensors of many values
+        raise PixelarError(
+            f"{name} must be a whole number; got {type(value).__name__} {value!r:.60}"
+        ) from None
+    if least is not None and number < least:
+        raise PixelarError(f"{name} must be at least {least}; got {number}")
+    return number
+
+
+def _as_tensor(values: object, wanted: str) -> Tensor:
+    """Returns numbers in any container as a tensor that is of no subclass."""
+    if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
+        values = [v.numpy(force=True) if isinstance(v, Tensor) else v for v in values]
+    if isinstance(values, Tensor):
+        if values.layout is not torch.strided or values.is_quantized:
+            kind = "a quantized tensor" if values.is_quantized else f"a tensor of {values.layout}"
+            raise PixelarError(f"{wanted}; got {kind}")
+        return values if type(values) is Tensor else values.as_subclass(Tensor)
+    array = _as_array(values)
+    if array is None or array.dtype.kind not in "biuf":
+        raise PixelarError(f"{wanted}; got {_kind(values, array)}")
+    if not array.size and not isinstance(values, np.ndarray):
+        array = array.astype(np.int64)  # an empty list has no type of its own
+    # of this machine's byte order, and in memory that may be written: else torch takes none of it
+    native = np.require(array, array.dtype.newbyteorder("="), ["C", "W", "E"])
+    try:
+        return torch.from_numpy(native)
+    except TypeError:  # numbers longer than torch's
+        raise PixelarError(f"{wanted}; got {_kind(values, array)}") from None
+
+
+def _as_array(values: object) -> np.ndarray | None:
+    """Returns the array that a value stands for, or None if it is no container of numbers."""
+    is_text = isinstance(values, str | bytes | bytearray)
+    numbers = isinstance(values, Sequence | int | float) or hasattr(values, "__array__")
+    if is_text or not numbers:
+        return None
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, OverflowError):  # rows of several lengths, for one
+        return None
+
+
+def _kind(values: object, array: np.ndarray | None) -> str:
+    """Returns in words what was given."""
+    name = type(values).__name__
+    if isinstance(values, Tensor):
+        return str(values.dtype)
+    if isinstance(values, np.ndarray):
+        return f"a NumPy array of {values.dtype}"
+    if isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray):
+        of = "rows of several lengths or other objects" if array is None else str(array.dtype)
+        return f"a {name} of {of}"
+    return f"{name} {values!r:.60}"
+
+
+def _require_integers(tensor: Tensor, values: object, wanted: str) -> None:
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        array = None if isinstance(values, Tensor) else _as_array(values)
+        raise PixelarError(f"{wanted}; got {_kind(values, array)}")
+
+
+def _require_range(x: Tensor, levels: int, what: str, name: str) -> None:
+    """Raises PixelarError unless all values are from 0 to `levels` - 1."""
+    # narrow integers are compared with numbers as if these were narrow, too; the largest of 64 bits
+    # without a sign become negative
+    wide = x.long()
+    outside = (wide < 0) | (wide >= levels)
+    if outside.any():
+        at = outside.nonzero()[0].tolist()
+        value = x.numpy(force=True)[tuple(at)]
+        raise PixelarError(f"{what} must be from 0 to {levels - 1}; {name}{at} is {value}")
