@@ -192,7 +192,9 @@ def test_holdout() -> None:
     assert len(held) == 3 and sorted([*rest.tolist(), *held.tolist()]) == list(range(10))
     assert torch.equal(holdout(10, 3, seed=0)[1], held)
     assert len({tuple(holdout(10, 3, seed=s)[1].tolist()) for s in range(5)}) > 1
-    with pytest.raises(PixelarError, match="11 images are to be held out of 10; choose a number"):
+    with pytest.raises(
+        PixelarError, match="cannot hold out 11 of 10 images; choose a number of at most 10"
+    ):
         holdout(10, 11, seed=0)
 
 

@@ -11,9 +11,10 @@ from PIL import Image
 
 from pixelar.data import Folder
 from pixelar.data.base import SPLITS
-from pixelar.data.images import find_images, read_image
+from pixelar.data.images import read_image
+from pixelar.data.listing import find_images
 from pixelar.data.module import PixelData
-from pixelar.errors import PixelarError
+from pixelar.errors import Advice, PixelarError
 
 LAYOUTS = {  # files, sizes of the splits, classes
     "flat": (numbered("", 20), [16, 2, 2], None),
@@ -62,7 +63,9 @@ def test_folder_of_test_images_alone(tmp_path: Path) -> None:
 def test_folder_takes_what_are_images(tmp_path: Path) -> None:
     write_files(tmp_path, "b.PNG", "A.jpeg", "c/d.WebP", ".hidden.png", ".cache/e.png")
     (tmp_path / "notes.txt").write_text("not an image")
-    found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
+    with pytest.warns(Advice, match=r"left out 2 hidden, 1 \.txt$"):
+        images = find_images(tmp_path)
+    found = [path.relative_to(tmp_path).as_posix() for path in images]
     assert found == ["A.jpeg", "b.PNG", "c/d.WebP"]
 
 
@@ -125,7 +128,7 @@ def test_folder_messages(tmp_path: Path) -> None:
     with pytest.raises(PixelarError, match=r"in class folders; 1 of 2 do not, such as .*1\.png"):
         Folder(root=str(tmp_path))
     write_files(tmp_path, "train/0.png")
-    with pytest.raises(PixelarError, match=r"has a folder train, .* and 1 more are elsewhere"):
+    with pytest.raises(PixelarError, match=r"folders \(train\), .*move .*1\.png and 1 more there"):
         Folder(root=str(tmp_path))
 
 

@@ -13,7 +13,7 @@ from fixtures import noise, save
 from PIL import Image
 
 from pixelar.data.images import MAX_PIXELS, fit, open_image, read_image, to_tensor
-from pixelar.errors import PixelarError
+from pixelar.errors import Advice, PixelarError
 
 GREY = np.array([[0, 100, 255]], dtype=np.uint8)
 RGB = np.array([[[255, 0, 0], [0, 128, 255]]], dtype=np.uint8)
@@ -97,7 +97,8 @@ def test_exif_rotation(tmp_path: Path) -> None:
 def test_first_frame_of_animation(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (2, 1), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert pixels_of(tmp_path / "a.gif") == [[[255, 0, 0], [255, 0, 0]]]
+    with pytest.warns(Advice, match=r"a\.gif holds more than one picture .*; the first is read"):
+        assert pixels_of(tmp_path / "a.gif") == [[[255, 0, 0], [255, 0, 0]]]
 
 
 def test_one_pixel_is_enlarged(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pixelar.classes import class_number, listed
 from pixelar.data import DATASETS, Folder, ImageData
-from pixelar.data.base import SPLITS
 from pixelar.data.images import open_image, read_image
+from pixelar.data.listing import split_folders
 from pixelar.device import place
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.folders import load, load_checkpoint
@@ -94,7 +94,7 @@ def _folder(root: Path, options: Namespace, shape: Shape) -> Folder:
     if channels not in (1, 3):
         raise PixelarError(f"image files have 1 or 3 channels, but the model takes {channels}")
     arguments: dict[str, Any] = {"size": height if height == width else None, "channels": channels}
-    if not (options.split or any((root / split).is_dir() for split in SPLITS)):
+    if not (options.split or split_folders(root)):
         arguments |= {"val_fraction": 0.0, "test_fraction": 1.0}
     return Folder(root=str(root), resize=options.fit, **arguments)
 

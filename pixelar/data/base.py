@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from pixelar.arguments import Recorded
 from pixelar.arrays import as_images, as_labels
-from pixelar.errors import PixelarError, did_you_mean
+from pixelar.errors import PixelarError, did_you_mean, plural
 
 __all__ = ["SPLITS", "Batch", "ImageData", "ImageSet", "Shape", "Split", "collate", "holdout"]
 
@@ -124,7 +124,7 @@ def holdout(n: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """
     if not 0 <= count <= n:
         raise PixelarError(
-            f"{count} images are to be held out of {n}; choose a number from 0 to {n}"
+            f"cannot hold out {count} of {plural(n, 'image')}; choose a number of at most {n}"
         )
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     return order[count:].sort().values, order[:count].sort().values
@@ -141,12 +141,14 @@ class ImageData(Recorded, abc.ABC):
         shape: The shape (C, H, W) of an image.
         classes: The names of the classes by label, or None where the data has no labels.
         preprocessing: How the images of the source became 8-bit images of that shape, in words.
+        shortage: Why there are too few images for all splits, in words, or nothing.
     """
 
     name: str
     shape: Shape
     classes: Sequence[str] | None
     preprocessing: str
+    shortage: str = ""
     _splits: dict[Split, ImageSet] | None = None
 
     @abc.abstractmethod
@@ -169,7 +171,9 @@ class ImageData(Recorded, abc.ABC):
         assert self._splits is not None
         if not len(self._splits[name]):
             counts = ", ".join(f"{split} {len(images)}" for split, images in self._splits.items())
-            raise PixelarError(f"{self.name} has no images to use as {name} (it has {counts})")
+            raise PixelarError(
+                self.shortage or f"{self.name} has no images to use as {name} (it has {counts})"
+            )
         return self._splits[name]
 
     def part(self, name: Split) -> ImageSet:

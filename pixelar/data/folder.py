@@ -3,8 +3,9 @@
     root/train/cat/1.png     root/train/1.png     root/cat/1.png     root/1.png
     root/test/dog/2.png      root/test/2.png      root/dog/2.png     root/2.png
 
-Folders named train, val and test are those splits. A validation or test split without a folder is
-held out of the training images, which are all images where there are no such folders.
+Folders named train, val and test (or training, valid, validation, testing, in any letter case) are
+those splits. A validation or test split without a folder is held out of the training images, which
+are all images where there are no such folders.
 """
 
 import hashlib
@@ -18,9 +19,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pixelar.data.base import SPLITS, ImageData, ImageSet, Split, holdout
-from pixelar.data.images import find_images, open_image, read_image
+from pixelar.data.images import advise, open_image, read_image
+from pixelar.data.listing import SPLIT_NAMES, find_images, split_folders
 from pixelar.data.mapped import mapped
-from pixelar.errors import PixelarError
+from pixelar.errors import PixelarError, plural
 
 __all__ = ["Folder"]
 
@@ -74,9 +76,11 @@ class Folder(ImageData):
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
         self._check()
         files = find_images(Path(root))
-        folders = [split for split in SPLITS if (Path(root) / split).is_dir()]
+        folders = split_folders(Path(root))
         self._files = self._by_split(files, folders)
         self._class_of = self._by_class(files, depth=1 if folders else 0)
+        if not folders:
+            self._advise_of_splits(files)
         self.classes = sorted(set(self._class_of.values())) or None
         width, height = open_image(files[0]).size if size is None else (size, size)
         self.shape = (channels, height, width)
@@ -105,26 +109,49 @@ class Folder(ImageData):
         if self.size is not None and self.size < 1:
             raise PixelarError(f"folder: size is the side of an image, at least 1; got {self.size}")
 
-    def _by_split(self, files: list[Path], folders: list[Split]) -> dict[Split, list[Path]]:
-        """Returns the files of each split, given which splits have a folder."""
-        root = Path(self.root)
+    def _by_split(self, files: list[Path], folders: dict[Split, Path]) -> dict[Split, list[Path]]:
+        """Returns the files of each split, given the splits that have a folder."""
         found: dict[Split, list[Path]] = {"train": files, "val": [], "test": []}
         if folders:
-            found = {s: [f for f in files if f.is_relative_to(root / s)] for s in SPLITS}
-            others = [f for f in files if f.relative_to(root).parts[0] not in SPLITS]
+            found = {
+                split: [f for f in files if split in folders and f.is_relative_to(folders[split])]
+                for split in SPLITS
+            }
+            others = sorted(set(files) - set().union(*found.values()))
             if others:
+                names = ", ".join(folder.name for folder in folders.values())
+                more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
                 raise PixelarError(
-                    f"{root} has a folder {folders[0]}, so every image belongs in train, val or "
-                    f"test; {others[0]} and {len(others) - 1} more are elsewhere"
+                    f"{self.root} has split folders ({names}), so every image belongs in one for "
+                    f"train, val or test: move {others[0]}{more} there, or rename {names} if it "
+                    "is no split"
                 )
         fractions: dict[Split, float] = {"test": self.test_fraction, "val": self.val_fraction}
+        fractions = {split: f for split, f in fractions.items() if f and split not in folders}
         n = len(found["train"])
         for split, fraction in fractions.items():
-            if split not in folders:
-                train = found["train"]
-                rest, held = holdout(len(train), math.ceil(fraction * n), self.seed)
-                found["train"], found[split] = [train[i] for i in rest], [train[i] for i in held]
+            train = found["train"]
+            count = min(math.ceil(fraction * n), len(train))
+            rest, held = holdout(len(train), count, self.seed)
+            found["train"], found[split] = [train[i] for i in rest], [train[i] for i in held]
+        some: list[Split] = ["train"] if sum(fractions.values()) < 1 else []
+        wanted = [*some, *fractions]
+        if n and not all(found[split] for split in wanted):
+            self.shortage = self._shortage(n, wanted, folders.get("train", Path(self.root)))
         return found
+
+    def _shortage(self, n: int, wanted: list[Split], place: Path) -> str:
+        """Returns why n images do not suffice for the splits that are wanted of them."""
+        if n < len(wanted):
+            return (
+                f"{place} holds {plural(n, 'image')}, but {len(wanted)} are needed, one each for "
+                f"{', '.join(wanted[:-1])} and {wanted[-1]}; add images, or set a fraction to 0"
+            )
+        return (
+            f"{place} holds {plural(n, 'image')}, of which val_fraction {self.val_fraction} and "
+            f"test_fraction {self.test_fraction}, rounded up, leave some split none; add images, "
+            "or choose smaller fractions"
+        )
 
     def _by_class(self, files: list[Path], depth: int) -> dict[Path, str]:
         """Returns the class folder of every file, or nothing where there are none.
@@ -148,6 +175,18 @@ class Folder(ImageData):
             split: [file.relative_to(self.root).as_posix() for file in files]
             for split, files in self._files.items()
         }
+
+    def _advise_of_splits(self, files: list[Path]) -> None:
+        """Advises of folders named as splits that lie in the folders of classes."""
+        parts = [file.relative_to(self.root).parts[:-1] for file in files]
+        inner = {
+            Path(*p[:2]).as_posix() for p in parts if len(p) > 1 and p[1].lower() in SPLIT_NAMES
+        }
+        if inner:
+            advise(
+                f"{self.root}: folders of splits lie directly in it, so {', '.join(sorted(inner))} "
+                "count as parts of a class and not as splits"
+            )
 
     def load(self) -> dict[Split, ImageSet]:
         files = [file for split in SPLITS for file in self._files[split]]
@@ -182,7 +221,14 @@ class Folder(ImageData):
     def _read(self, files: list[Path], images: Tensor) -> None:
         """Reads files into images (N, C, H, W), or says which of them cannot be used."""
         wrong: list[str] = []
-        read = partial(read_image, shape=self.shape, resize=self.resize, background=self.background)
+        notices: list[str] = []
+        read = partial(
+            read_image,
+            shape=self.shape,
+            resize=self.resize,
+            background=self.background,
+            notice=notices.append,
+        )
         progress = tqdm(files, "reading images", leave=False, disable=len(files) <= MANY)
         for i, file in enumerate(progress):
             try:
@@ -192,4 +238,9 @@ class Folder(ImageData):
         if wrong:
             more = [f"and {len(wrong) - REPORTED} more"] if len(wrong) > REPORTED else []
             listed = "\n  ".join(wrong[:REPORTED] + more)
-            raise PixelarError(f"{len(wrong)} of {len(files)} images cannot be used:\n  {listed}")
+            raise PixelarError(
+                f"{len(wrong)} of {plural(len(files), 'image')} cannot be used:\n  {listed}"
+            )
+        if notices:
+            others = len(notices) - 1
+            advise(notices[0] + (f", likewise of {plural(others, 'other file')}" if others else ""))

@@ -1,11 +1,16 @@
 """Image files of any kind as 8-bit tensors; one that cannot be read as a whole is refused.
 
 path ── open_image ──► L, RGB or RGBA ── fit ──► size (H, W) ── to_tensor ──► uint8 (C, H, W)
+
+Of several frames or pages the first is read, and `notice` is called with a sentence that says so.
 """
 
 import io
 import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -13,16 +18,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from pixelar.data.base import Shape
-from pixelar.errors import PixelarError
+from pixelar.data.formats import FORMATS, claimed, loaded, several, to_eight_bits
+from pixelar.errors import Advice, PixelarError
 
 __all__ = [
-    "EXTENSIONS",
     "MAX_PIXELS",
     "WHITE",
     "Colour",
     "decode_image",
     "eight_bit",
-    "find_images",
     "fit",
     "open_image",
     "read_image",
@@ -31,36 +35,31 @@ __all__ = [
 
 Colour = tuple[int, int, int]
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 MAX_PIXELS = 64_000_000
 WHITE: Colour = (255, 255, 255)
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Returns the image files in and below a folder, sorted by name, without what is hidden."""
-    if not folder.is_dir():
-        raise PixelarError(f"{folder} is not a folder")
-    files = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in EXTENSIONS
-        and not path.is_dir()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    if not files:
-        raise PixelarError(f"{folder} holds no images ({', '.join(EXTENSIONS)})")
-    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+def advise(message: str) -> None:
+    """Warns of what could be better."""
+    warnings.warn(message, Advice, stacklevel=2)
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, *, notice: Callable[[str], None] = advise) -> Image.Image:
     """Decodes an image file.
 
     Of an animation the first frame is taken; what EXIF data says is rotated is turned upright.
 
+    Arguments:
+        path: The file.
+        notice: Takes a sentence about what was left out of it.
+
     Returns:
         An image in mode L, RGB or RGBA.
+
+    Raises:
+        PixelarError: If it is damaged, too large, or of a kind that is not known to be read right.
     """
-    return decode_image(path, str(path))
+    return decode_image(path, str(path), notice=notice)
 
 
 def decode_image(
@@ -68,7 +67,8 @@ def decode_image(
     name: str,
     *,
     most: int = MAX_PIXELS,
-    formats: tuple[str, ...] | None = None,
+    formats: tuple[str, ...] = FORMATS,
+    notice: Callable[[str], None] = advise,
 ) -> Image.Image:
     """Decodes an image file, or its content.
 
@@ -76,7 +76,8 @@ def decode_image(
         file: The file, or its content.
         name: What messages call it.
         most: The number of pixels above which it is refused, before memory is taken for them.
-        formats: The formats, by Pillow's names, that its content may have; by default all.
+        formats: The formats, by Pillow's names, that its content may have.
+        notice: Takes a sentence about what was left out of it.
 
     Returns:
         An image in mode L, RGB or RGBA, as of `open_image`.
@@ -84,15 +85,26 @@ def decode_image(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=formats) as image:
+            with _opened(file) as content, Image.open(content, formats=formats) as image:
                 if image.width * image.height > most:
                     raise Image.DecompressionBombError
-                image.load()
-                if image.format == "PPM" and image.mode == "I":
-                    return eight_bit(image.convert("I;16"))  # Pillow widened 16 bits to 32
-                return eight_bit(ImageOps.exif_transpose(image))
+                more = several(image)
+                pixels = loaded(image, lambda: Image.open(content, formats=formats))
+                upright = eight_bit(ImageOps.exif_transpose(pixels))
     except Exception as error:  # a damaged file makes Pillow raise errors of any type
         raise PixelarError(f"{name} cannot be read: {_reason(file, error, most)}") from error
+    if more:
+        notice(f"{name} holds more than one picture (frames or pages); the first is read")
+    return upright
+
+
+def _opened(file: Path | io.BytesIO) -> AbstractContextManager[IO[bytes]]:
+    """Opens a file, or its content, to be read.
+
+    Pillow maps an uncompressed TIFF file into memory where it is given the path, and reads such
+    a file wrong if it is to be turned by 90 degrees.
+    """
+    return file.open("rb") if isinstance(file, Path) else nullcontext(file)
 
 
 def _reason(file: Path | io.BytesIO, error: Exception, most: int) -> str:
@@ -100,8 +112,12 @@ def _reason(file: Path | io.BytesIO, error: Exception, most: int) -> str:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"it has more than {most:,} pixels"
     if isinstance(error, UnidentifiedImageError):
-        size = file.stat().st_size if isinstance(file, Path) else file.getbuffer().nbytes
-        return "it is not an image" if size else "it is empty"
+        with _opened(file) as content:
+            content.seek(0)
+            prefix = content.read(16)
+        if name := claimed(prefix):
+            return f"it is damaged, or a {name} file of a kind that is not read"
+        return "it is not an image" if prefix else "it is empty"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return " ".join(str(error).split()) or type(error).__name__
@@ -110,8 +126,12 @@ def _reason(file: Path | io.BytesIO, error: Exception, most: int) -> str:
 def eight_bit(image: Image.Image) -> Image.Image:
     """Returns an image of any mode in mode L, RGB or, where some of it may be transparent, RGBA."""
     if image.mode.startswith("I;16"):
-        wide = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+        values = np.asarray(image)
+        grey = Image.fromarray(to_eight_bits(values))
+        if "transparency" in image.info:
+            opaque = values != image.info["transparency"]
+            grey.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
+        return eight_bit(grey)
     if image.mode in ("I", "F"):
         raise ValueError("it has 32 bits per value and no known range; save it with 8 or 16 bits")
     if image.has_transparency_data:
@@ -144,7 +164,14 @@ def to_tensor(image: Image.Image, channels: int, background: Colour = WHITE) -> 
     return by_pixel.permute(2, 0, 1).contiguous()
 
 
-def read_image(path: Path, shape: Shape, *, resize: bool, background: Colour = WHITE) -> Tensor:
+def read_image(
+    path: Path,
+    shape: Shape,
+    *,
+    resize: bool,
+    background: Colour = WHITE,
+    notice: Callable[[str], None] = advise,
+) -> Tensor:
     """Reads an image file as 8-bit values with shape (C, H, W).
 
     Arguments:
@@ -152,9 +179,10 @@ def read_image(path: Path, shape: Shape, *, resize: bool, background: Colour = W
         shape: The shape (C, H, W) of the result.
         resize: Whether an image of another size is resized and cropped, or refused.
         background: The colour behind what is transparent.
+        notice: Takes a sentence about what was left out of the file.
     """
     channels, height, width = shape
-    image = open_image(path)
+    image = open_image(path, notice=notice)
     if image.size != (width, height):
         if not resize:
             raise PixelarError(
