@@ -35,10 +35,12 @@ from pixelar.training import (
     AtomicCheckpointIO,
     Checkpoints,
     Curves,
+    Ending,
     SampleGrid,
     StepSeed,
     StopOnNonFinite,
     WarmEMA,
+    check_trainer,
 )
 from pixelar.verify import check_description
 
@@ -54,6 +56,7 @@ def fit(arguments: list[str]) -> int:
         cli = build(arguments)
         config, trainer = cli.config, cli.trainer
         _check_processes(trainer)
+        check_trainer(trainer, config["trainer"]["precision"])
         folder = Path(config["run"] or Path("runs") / name)
         checkpoint = where_to_begin(folder, config["resume"], leads=trainer.is_global_zero)
         own = foreign_classes(cli.model.model)
@@ -64,7 +67,7 @@ def fit(arguments: list[str]) -> int:
         if config["init"] and checkpoint is None:
             cli.model.start_from(open_model(config["init"], own))
         try:
-            equip(trainer, config, folder)
+            ending = equip(trainer, config, folder)
             keep_record(trainer, folder, resumes=checkpoint is not None, init=config["init"])
             if trainer.is_global_zero:
                 save_config(cli, folder)
@@ -80,10 +83,13 @@ def fit(arguments: list[str]) -> int:
         except MisconfigurationException as error:  # of options that only the data contradict
             reason = PixelarError(name_option(str(error), vars(config["trainer"])))
             raise PixelarError(with_a_way_out(reason, folder)) from error
-        except (PixelarError, OSError) as error:
-            raise PixelarError(with_a_way_out(error, folder)) from error
+        except Exception as error:
+            sentence = with_a_way_out(error, folder)
+            if sentence is None:
+                raise
+            raise PixelarError(sentence) from error
     if trainer.is_global_zero:
-        finish(folder, own)
+        finish(folder, trainer, ending, own)
     return 0
 
 
@@ -106,8 +112,13 @@ def save_config(cli: FitCLI, folder: Path) -> None:
         temporary.write_text(cli.parser.dump(config, skip_none=False))
 
 
-def equip(trainer: L.Trainer, config: Any, folder: Path) -> None:  # noqa: ANN401
-    """Gives the trainer its callbacks, loggers and the way checkpoints are written."""
+def equip(trainer: L.Trainer, config: Any, folder: Path) -> Ending:  # noqa: ANN401
+    """Gives the trainer its callbacks, loggers and the way checkpoints are written.
+
+    Returns:
+        The callback that knows what ended the run.
+    """
+    ending = Ending()
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     callbacks += [
         StepSeed(int(config["seed_everything"])),
@@ -115,6 +126,7 @@ def equip(trainer: L.Trainer, config: Any, folder: Path) -> None:  # noqa: ANN40
         SampleGrid(folder / "samples", config["samples"]),
         WarmEMA(config["ema"]),
         Curves(),
+        ending,
         Checkpoints(folder / "checkpoints", config["checkpoint_every"]),
     ]
     trainer.loggers = [
@@ -123,6 +135,7 @@ def equip(trainer: L.Trainer, config: Any, folder: Path) -> None:  # noqa: ANN40
         *trainer.loggers,  # of the user's own
     ]
     trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    return ending
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The folder of a run: where a run begins, what is written into it, and how it ends."""
 
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +14,15 @@ from pixelar.data.record import copy_record, read_record, record_of
 from pixelar.errors import PixelarError
 from pixelar.folders import load_checkpoint, save
 from pixelar.packaged import find
-from pixelar.training import newest_checkpoint
+from pixelar.training import Ending, newest_checkpoint
 from pixelar.training.curves import draw_curves
 
 __all__ = ["finish", "how_to_go_on", "keep_record", "where_to_begin", "with_a_way_out"]
+
+MEMORY = (
+    "there is not enough memory for a training step; use a smaller data.batch_size, with "
+    "trainer.accumulate_grad_batches for as many images in a step, or model.checkpointing: true"
+)
 
 
 def where_to_begin(folder: Path, resume: bool, *, leads: bool) -> Path | None:
@@ -48,11 +54,22 @@ def where_to_begin(folder: Path, resume: bool, *, leads: bool) -> Path | None:
     return checkpoint
 
 
-def with_a_way_out(error: PixelarError | OSError, folder: Path) -> str:
-    """Returns what went wrong in a run, and how to go on once it is mended."""
-    what = str(error)
+def with_a_way_out(error: Exception, folder: Path) -> str | None:
+    """Returns what ended a run, and how to go on once it is fixed.
+
+    None for errors in code, as in a callback of the user's own: these end with a note instead, and
+    are to be raised with their traceback.
+    """
+    out_of_memory = isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and "memory" in str(error)
+    )
     if isinstance(error, OSError):
         what = f"cannot write {error.filename or f'in {folder}'}: {error.strerror}"
+    elif isinstance(error, PixelarError) or out_of_memory:
+        what = MEMORY if out_of_memory else str(error)
+    else:
+        error.add_note(how_to_go_on(folder) or "There is no checkpoint yet.")
+        return None
     return f"{what}\n{how_to_go_on(folder)}".rstrip()
 
 
@@ -62,8 +79,13 @@ def how_to_go_on(folder: Path) -> str:
     if not saved:
         return ""
     step = int(saved[-1].stem.removeprefix("step-"))
-    command = f"pixelar fit -c {folder / 'config.yaml'} --run {folder} --resume"
-    return f"The newest checkpoint is of step {step}. To go on:\n  {command}"
+    return f"The newest checkpoint is of step {step}. To go on:\n  {_resume(folder)}"
+
+
+def _resume(folder: Path, *options: str) -> str:
+    """Returns the command that resumes a run."""
+    words = ("-c", str(folder / "config.yaml"), "--run", str(folder), "--resume", *options)
+    return f"pixelar fit {shlex.join(words)}"
 
 
 def keep_record(trainer: L.Trainer, folder: Path, *, resumes: bool, init: str | None) -> None:
@@ -82,16 +104,29 @@ def keep_record(trainer: L.Trainer, folder: Path, *, resumes: bool, init: str | 
     callbacks.append(LambdaCallback(on_train_start=write))
 
 
-def finish(folder: Path, own: Mapping[str, type]) -> None:
-    """Makes the last checkpoint's averaged weights a model folder, and draws the curves."""
+def finish(folder: Path, trainer: L.Trainer, ending: Ending, own: Mapping[str, type]) -> None:
+    """Makes the last checkpoint's averaged weights a model folder, draws the curves, and prints how
+    far the run has come and how to go on.
+
+    Arguments:
+        folder: The run's folder.
+        trainer: Its trainer, once training is over.
+        ending: The callback that knows what ended it.
+        own: The classes of the model that are not of pixelar, by name.
+    """
+    reason, most = ending.reason(trainer), trainer.max_steps
     checkpoint, complaints = newest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
-        raise PixelarError("; ".join(complaints) or f"{folder} has no checkpoint")
+        ended = f"the run ended before its first step ({reason}): there is no model"
+        raise PixelarError("; ".join(complaints) or ended)
     save(load_checkpoint(checkpoint, trust=own), folder / "model", weights="ema")
     copy_record(folder, folder / "model")
     draw_curves({folder.name: folder}, folder / "curves.png")
+    if reason:
+        how = _resume(folder, *ending.lifting(trainer))
+        print(f"Stopped at step {trainer.global_step:,} of {most:,} ({reason}). To go on:\n  {how}")
     print(
-        f"Trained. The model is in {folder / 'model'}. Next:\n"
+        f"{'' if reason else 'Trained. '}The model is in {folder / 'model'}. Next:\n"
         f"  pixelar evaluate {folder / 'model'} -d DATA"
         + "".join(f" --trust {kind.__module__}.{name}" for name, kind in own.items())
     )

@@ -1,5 +1,6 @@
 """The loaders of a run: a dataset as Lightning takes it."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,21 +9,27 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from pixelar.data.base import ImageData, ImageSet, Shape, Split, collate
-from pixelar.data.sampling import ShardSampler, StepSampler
-from pixelar.errors import PixelarError
+from pixelar.data.sampling import Origin, ShardSampler, StepSampler
+from pixelar.errors import Advice, PixelarError
 from pixelar.limits import check_limits
 from pixelar.memory import choose_batch_size
 from pixelar.model import PixelModel
 
 __all__ = ["PixelData"]
 
+# what the order of the images follows from: their number, how many make a batch of all processes,
+# and the seed
+ORDER = ("images", "together", "seed")
+
 
 class PixelData(L.LightningDataModule):
     """Batches of 8-bit images with shape (B, C, H, W), and labels with shape (B,) or None.
 
     Training is one long Lightning epoch of `max_steps · accumulate_grad_batches` batches, so that
-    it resumes from any checkpoint with the batch that would have come next. Evaluation sees every
-    image once on any number of processes. Both need `Trainer(use_distributed_sampler=False)`.
+    it resumes from any checkpoint with the batch that would have come next. Resumed with batches of
+    another size, it goes on with the image that would have come next; the images of the epoch that
+    are left are cut into batches of the new size. Evaluation sees every image once on any number of
+    processes. Both need `Trainer(use_distributed_sampler=False)`.
 
     Arguments:
         dataset: The images.
@@ -52,7 +59,8 @@ class PixelData(L.LightningDataModule):
         check_limits({f"data.{name}": number for name, number in numbers.items()})
         self.dataset, self.batch_size, self.workers, self.seed = dataset, batch_size, workers, seed
         self.eval_batch_size = eval_batch_size
-        self._start = 0
+        self.repeat = 0  # how many batches are given again and again, as for overfit_batches
+        self._start, self._origin = 0, Origin()
 
     @property
     def shape(self) -> Shape:
@@ -78,14 +86,18 @@ class PixelData(L.LightningDataModule):
                 "training is counted in steps: give the trainer max_steps of at least 1"
             )
         images = self.dataset.split("train")
+        # steps that were done may have had other numbers of batches
+        steps = trainer.max_steps - (trainer.global_step if self._start else 0)
         batches = StepSampler(
             len(images),
             self.batch_size,
-            total=trainer.max_steps * trainer.accumulate_grad_batches,
+            total=self._start + steps * trainer.accumulate_grad_batches,
             seed=self.seed,
             rank=trainer.global_rank,
             world=trainer.world_size,
             start=self._start,
+            origin=self._origin,
+            repeat=self.repeat,
         )
         return self._loader(images, batches)
 
@@ -121,15 +133,50 @@ class PixelData(L.LightningDataModule):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns how many training batches the run has processed.
+        """Returns how many training batches the run has processed, and what their images follow
+        from.
 
         Lightning's other counts differ from it in a checkpoint written as a batch fails (`ready`
         includes that batch) and in a run resumed from one (`current` restarts behind).
         """
         assert self.trainer is not None
         progress = self.trainer.fit_loop.epoch_loop.batch_progress.state_dict()
-        return {"batches": progress["total"]["processed"]}
+        batches = progress["total"]["processed"]
+        return {"batches": batches, "origin": list(self._origin), **self._order()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over a checkpoint's position; Lightning calls it before `train_dataloader`."""
         self._start = state_dict["batches"]
+        self._origin = Origin(*state_dict.get("origin", ()))
+        if "images" not in state_dict:
+            return  # written before batches could change their size
+        old, new = {key: state_dict[key] for key in ORDER}, self._order()
+        if old == new:
+            return
+        self._origin = self._origin.at(self._start, old["images"], old["together"])
+        if (old["images"], old["seed"]) != (new["images"], new["seed"]):
+            self._origin = Origin(self._start, self._origin.epoch + 1)
+            warnings.warn(
+                f"the training images are not those of the checkpoint ({old['images']} with "
+                f"data.seed {old['seed']} then, {new['images']} with data.seed {new['seed']} now): "
+                "a new pass over them begins",
+                Advice,
+                stacklevel=2,
+            )
+
+    def skip_to_multiple(self, divisor: int) -> int:
+        """Numbers the batches to come from the next multiple on, so that steps of `divisor` batches
+        begin with the first of them, and returns its number. The images stay those to come.
+        """
+        start = -(-self._start // divisor) * divisor
+        if start > self._start:
+            images, together = self._order()["images"], self._order()["together"]
+            now = self._origin.at(self._start, images, together)
+            self._start, self._origin = start, now._replace(batch=start)
+        return start
+
+    def _order(self) -> dict[str, int]:
+        """Returns what the order of the images follows from, besides their origin."""
+        world = self.trainer.world_size if self.trainer else 1
+        values = (len(self.dataset.split("train")), self.batch_size * world, self.seed)
+        return dict(zip(ORDER, values, strict=True))

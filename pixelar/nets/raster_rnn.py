@@ -29,7 +29,7 @@ References:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +59,15 @@ class Cells(nn.RNNBase):
 
     def train(self, mode: bool = True) -> Self:
         return super().train(True)
+
+    def forward(self, h: Tensor, state: Any = None) -> Any:  # noqa: ANN401
+        """Computes as torch's cells; on a CPU in the weights' precision, whatever autocast says, as
+        oneDNN has an LSTM of 16 bits only where the CPU has instructions for it.
+        """
+        if h.device.type != "cpu":
+            return super().forward(h, state)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(h.to(self.weight_ih_l0.dtype), state)
 
 
 class LSTM(Cells, nn.LSTM):

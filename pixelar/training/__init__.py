@@ -8,6 +8,7 @@ from pixelar.training.checkpoints import (
     read_checkpoint,
 )
 from pixelar.training.curves import Curves
+from pixelar.training.ending import Ending, check_trainer
 from pixelar.training.module import Training
 
 __all__ = [
@@ -15,11 +16,13 @@ __all__ = [
     "Bar",
     "Checkpoints",
     "Curves",
+    "Ending",
     "SampleGrid",
     "StepSeed",
     "StopOnNonFinite",
     "Training",
     "WarmEMA",
+    "check_trainer",
     "newest_checkpoint",
     "read_checkpoint",
 ]

@@ -1,5 +1,6 @@
 """What happens around a training step: averages, seeds, checks, pictures and the progress bar."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,16 @@ def warm_up_average(decay: float, average: Tensor, current: Tensor, count: Tenso
 
     Early on it forgets faster, so that the first weights do not linger.
     """
-    return torch.lerp(average, current, 1 - torch.clamp((1 + count) / (10 + count), max=decay))
+    count = count.to(average.dtype)
+    stays = torch.clamp((1 + count) / (10 + count), max=decay)
+    return torch.lerp(average, current.to(average.dtype), 1 - stays)
 
 
 class WarmEMA(WeightAveraging):
     """An exponential moving average of the weights; validation and the final model use it.
+
+    Kept in float32 at least: rounded to bfloat16, an average that moves by a thousandth of the
+    difference would not move at all. Validation then computes in the average's precision.
 
     Arguments:
         decay: The share of the average that stays at each step, once (1 + n) / (10 + n) exceeds it.
@@ -37,6 +43,40 @@ class WarmEMA(WeightAveraging):
         if not 0 <= decay < 1:
             raise PixelarError(f"ema must be at least 0 and below 1; got {decay}")
         super().__init__(use_buffers=False, avg_fn=lambda a, c, n: warm_up_average(decay, a, c, n))
+        self._swapped = False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if trainer.precision == "64-true":
+            # Lightning does so after it has read a checkpoint, which would round what was read
+            pl_module.double()
+        super().setup(trainer, pl_module, stage)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Takes its place again where validation failed, and takes in the step that was done where
+        another callback failed.
+        """
+        if self._average_model is None:
+            return
+        if self._swapped:
+            self._swap_models(pl_module)
+        self.on_train_batch_end(trainer, pl_module, None, None, 0)
+
+    def _swap_models(self, pl_module: L.LightningModule) -> None:
+        assert self._average_model is not None
+        self._swapped = not self._swapped
+        averages, currents = (
+            chain(module.parameters(), module.buffers())
+            for module in (self._average_model.module, pl_module)
+        )
+        for average, current in zip(averages, currents, strict=True):
+            if average.dtype == current.dtype:
+                kept = average.data.clone()
+                average.data.copy_(current.data)
+                current.data.copy_(kept)
+            else:  # the tensors themselves, as copies would be rounded
+                average.data, current.data = current.data, average.data
 
 
 class StepSeed(L.Callback):

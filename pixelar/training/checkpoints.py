@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoints(Checkpoint):
-    """Saves every so many steps and at the last, keeps the newest two, and saves when interrupted.
+    """Saves every so many steps and at the last, whatever ends a run, and keeps the newest two.
 
-    An interrupt (Ctrl-C, SIGTERM) waits for the running step, so that what is saved is a whole one.
-    A step is saved before its validation, which a resumed run catches up on. The last step is
-    saved after its validation: a run that begins at its last step has nothing to catch up.
+    What is saved is always a whole step: gradients that were accumulated for the next are computed
+    again. An interrupt (Ctrl-C, SIGTERM) waits for the running step. A step is saved before its
+    validation, which a resumed run catches up on. The last step is saved after its validation: a
+    run that begins at its last step has nothing to catch up.
 
     Arguments:
         folder: Where they go.
@@ -50,23 +52,46 @@ class Checkpoints(Checkpoint):
         self.folder, self.every = folder, every
         self._interrupted = False
         self._step = self._saved = -1
+        self._begun = 0  # the step whose update of the weights has begun last
         self._handlers: dict[int, Any] = {}
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        """Brings Lightning's counts to the end of the checkpoint's last whole step, from where it
+        goes on with steps of as many batches as this start asks for.
+        """
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        batches = data.skip_to_multiple(trainer.accumulate_grad_batches)
         loop = checkpoint["loops"]["fit_loop"]
+        steps = loop["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]
+        steps["total"]["ready"] = steps["total"]["completed"]  # the next may have begun and failed
+        loop["epoch_loop.state_dict"]["_batches_that_stepped"] = steps["total"]["completed"] - 1
+        done = {"ready": batches, "started": batches, "processed": batches}
+        loop["epoch_loop.batch_progress"] = {
+            "total": {**done, "completed": batches - 1},
+            "current": {**done, "completed": batches - 1},
+            # the last batch ends the only epoch, also when max_steps has been raised since
+            "is_last_batch": False,
+        }
+        epoch = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+        loop["epoch_progress"] = {"total": epoch, "current": {**epoch}}
         # to Lightning a validation that was begun is one to go on with: that of this step, if any
         loop["epoch_loop.val_loop.batch_progress"].update(
             total={"ready": 1, "started": 1, "processed": 0, "completed": 0},
             current={"ready": 0, "started": 0, "processed": 0, "completed": 0},
             is_last_batch=False,
         )
-        # and the last batch ends the only epoch, also when max_steps has been raised since
-        loop["epoch_loop.batch_progress"]["is_last_batch"] = False
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Leaves batches of a step to come out of the count of those that were processed."""
+        position = checkpoint[type(trainer.datamodule).__qualname__]  # type: ignore[attr-defined]
+        position["batches"] -= position["batches"] % trainer.accumulate_grad_batches
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._step = self._saved = trainer.global_step
+        self._step = self._saved = self._begun = trainer.global_step
         if trainer.is_global_zero:
             for torn in self.folder.glob(".step-*.tmp"):  # of processes that were killed
                 torn.unlink()
@@ -77,6 +102,11 @@ class Checkpoints(Checkpoint):
         if self._interrupted:  # the second time, at once
             raise KeyboardInterrupt
         self._interrupted = True
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self._begun = trainer.global_step + 1
 
     def on_train_batch_end(
         self,
@@ -114,13 +144,27 @@ class Checkpoints(Checkpoint):
         if self._step >= trainer.max_steps:
             self._save(trainer)
 
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._save(trainer)  # of the only epoch, whatever ended it; `on_train_end` has the average
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._restore()
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
+        """Saves the last whole step, unless an interrupt has done so or the weights are torn.
+
+        Stands after the average of weights, which puts itself in order first.
+        """
         self._restore()
+        torn = self._begun > trainer.global_step
+        interrupted = self._interrupted and isinstance(exception, KeyboardInterrupt)
+        if self._step < 0 or interrupted or torn:
+            return
+        self._step = trainer.global_step  # its end was not told, where another callback failed
+        with suppress(OSError, RuntimeError):  # a full disk, as which torch.save raises either
+            self._save(trainer, wait=False)
 
     def _whole_step(self, trainer: L.Trainer) -> bool:
         """Returns whether no gradients of a step to come have been accumulated."""
@@ -132,11 +176,16 @@ class Checkpoints(Checkpoint):
             return False
         return _batches(trainer) % interval == 0
 
-    def _save(self, trainer: L.Trainer) -> None:
+    def _save(self, trainer: L.Trainer, *, wait: bool = True) -> None:
+        """Saves the last step once; where the others may have failed, without waiting for them."""
         if self._saved == self._step:
             return
         path = self.folder / f"step-{self._step:08d}.ckpt"
-        trainer.save_checkpoint(path, weights_only=False)
+        if wait:
+            trainer.save_checkpoint(path, weights_only=False)
+        else:
+            content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+            trainer.strategy.save_checkpoint(content, path)
         self._saved = self._step
         if trainer.is_global_zero:
             for old in sorted(self.folder.glob("step-*.ckpt"))[:-2]:

@@ -83,7 +83,9 @@ def predict_step_memory(
         passing = own if device.type == "cuda" else 2 * largest  # inside the optimizer's step
         peak = max(live.peak, weights + own + passing)
     gradients = own * (2 if processes > 1 else 1)
-    optimizer, averaged = STATES[training.rule] * own, own if average else 0
+    optimizer = STATES[training.rule] * own
+    # the average is kept in float32 at least
+    averaged = sum(p.numel() * max(p.element_size(), 4) for p in parameters) if average else 0
     return StepMemory(
         weights=weights,
         average=averaged,
