@@ -1,7 +1,9 @@
 """Files that are whole or not there when they are written, and checked before they are believed."""
 
+import errno
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +15,7 @@ from pixelar.errors import PixelarError
 __all__ = ["read_bytes", "read_object", "read_torch", "replacing"]
 
 LARGEST_OBJECT = 1 << 20  # bytes of JSON
+ALMOST_FULL = 1 << 16  # free bytes of a disk on which torch could not write, and does not say why
 
 
 @contextmanager
@@ -34,7 +37,9 @@ def replacing(path: Path) -> Iterator[Path]:
         os.fsync(folder)
         os.close(folder)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        full = isinstance(error, RuntimeError) and shutil.disk_usage(path.parent).free < ALMOST_FULL
+        full_disk = os.strerror(errno.ENOSPC) if full else ""
+        reason = full_disk or getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise PixelarError(
             f"cannot write {path}: {reason}. Files written before are intact; "
             "make room or choose another folder, and go on from there"

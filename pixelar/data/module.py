@@ -161,7 +161,7 @@ class PixelData(L.LightningDataModule):
                 f"data.seed {old['seed']} then, {new['images']} with data.seed {new['seed']} now): "
                 "a new pass over them begins",
                 Advice,
-                stacklevel=2,
+                stacklevel=1,  # above is Lightning, whose warnings are not shown
             )
 
     def skip_to_multiple(self, divisor: int) -> int:

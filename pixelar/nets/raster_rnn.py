@@ -60,17 +60,17 @@ class Cells(nn.RNNBase):
     def train(self, mode: bool = True) -> Self:
         return super().train(True)
 
-    def forward(self, h: Tensor, state: Any = None) -> Any:  # noqa: ANN401
+    def forward(self, input: Tensor, hx: Any = None) -> Any:  # noqa: ANN401
         """Computes as torch's cells; on a CPU in the weights' precision, whatever autocast says, as
         oneDNN has an LSTM of 16 bits only where the CPU has instructions for it.
         """
-        if h.device.type != "cpu":
-            return super().forward(h, state)
+        if input.device.type != "cpu":
+            return super().forward(input, hx)
         with torch.autocast("cpu", enabled=False):
-            return super().forward(h.to(self.weight_ih_l0.dtype), state)
+            return super().forward(input.to(self.weight_ih_l0.dtype), hx)
 
 
-class LSTM(Cells, nn.LSTM):
+class LSTM(Cells, nn.LSTM):  # type: ignore[misc]  # whose forward is overloaded
     """The gates of `update` are i, f, o, g."""
 
     states = 2  # h and c
@@ -105,7 +105,7 @@ class LSTM(Cells, nn.LSTM):
         torch.mul(o, c.tanh(), out=h)
 
 
-class GRU(Cells, nn.GRU):
+class GRU(Cells, nn.GRU):  # type: ignore[misc]
     """The gates of `update` are r, z, and both parts of n: W x + b and U h + b'."""
 
     states = 1  # h

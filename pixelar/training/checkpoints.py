@@ -163,7 +163,7 @@ class Checkpoints(Checkpoint):
         if self._step < 0 or interrupted or torn:
             return
         self._step = trainer.global_step  # its end was not told, where another callback failed
-        with suppress(OSError, RuntimeError):  # a full disk, as which torch.save raises either
+        with suppress(PixelarError):  # of a full disk, which may be what ended the run
             self._save(trainer, wait=False)
 
     def _whole_step(self, trainer: L.Trainer) -> bool:

@@ -34,21 +34,23 @@ class Ending(L.Callback):
 
     def __init__(self) -> None:
         self.limit, self.last = "", 0
+        self._epochs: int | None = 1
         self._batches: int | None = None  # of the whole run
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Takes the limits over from Lightning, which would end its epoch by them."""
         total = trainer.max_steps * trainer.accumulate_grad_batches
-        epochs, share = trainer.fit_loop.max_epochs, trainer.limit_train_batches
+        self._epochs, share = trainer.fit_loop.max_epochs, trainer.limit_train_batches
         once = share if isinstance(share, int) else int(share * total)
-        if trainer.overfit_batches:
+        options: Any = trainer  # has more attributes than its class declares
+        if options.overfit_batches:
             self.limit = "overfit_batches"
             trainer.datamodule.repeat = once  # type: ignore[attr-defined]
         elif once < total:
             self.limit = "limit_train_batches"
-        if self.limit and epochs is not None and epochs >= 0:
-            self._batches = once * epochs
-        trainer.limit_train_batches, trainer.overfit_batches = 1.0, 0.0
+        if self.limit and self._epochs is not None and self._epochs >= 0:
+            self._batches = once * self._epochs
+        options.limit_train_batches, options.overfit_batches = 1.0, 0.0
         trainer.fit_loop.max_epochs = 1
         self._count(trainer, step=0, batches=0)
         if not self.last:
@@ -95,7 +97,9 @@ class Ending(L.Callback):
     def lifting(self, trainer: L.Trainer) -> tuple[str, ...]:
         """Returns the command line's words that lift what ended the run, where there are any."""
         reason = self.reason(trainer)
-        return (f"--trainer.{reason}", LIFTED[reason]) if reason in LIFTED else ()
+        words = (f"--trainer.{reason}", LIFTED[reason]) if reason in LIFTED else ()
+        # which counts for nothing but that limit
+        return (*words, "--trainer.max_epochs", "1") if reason and self._epochs != 1 else words
 
     def _count(self, trainer: L.Trainer, *, step: int, batches: int) -> None:
         """Finds the last step, given those that were done and the batches that they took."""
@@ -115,9 +119,10 @@ def check_trainer(trainer: L.Trainer, precision: object) -> None:
         precision: The precision that was asked for, for which it may have taken another.
     """
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    if trainer.max_steps < 1 and not trainer.fast_dev_run:
+    options: Any = trainer  # has more attributes than its class declares
+    if trainer.max_steps < 1 and not options.fast_dev_run:
         raise PixelarError("training is counted in steps: give the trainer max_steps of at least 1")
-    if trainer.fast_dev_run:
+    if options.fast_dev_run:
         raise PixelarError(
             "trainer.fast_dev_run keeps nothing, and a run of pixelar keeps its steps; for a quick "
             "trial use --trainer.max_steps 1 --trainer.limit_val_batches 1 and a --run of its own"
@@ -132,7 +137,7 @@ def check_trainer(trainer: L.Trainer, precision: object) -> None:
             "trainer.callbacks: GradientAccumulationScheduler counts epochs, of which training has "
             "one; use trainer.accumulate_grad_batches, which --resume may change"
         )
-    unlimited = trainer.limit_train_batches == 1.0 and not trainer.overfit_batches
+    unlimited = trainer.limit_train_batches == 1.0 and not options.overfit_batches
     if unlimited and trainer.max_epochs not in (1, -1, None):
         raise PixelarError(
             f"trainer.max_epochs is {trainer.max_epochs}, but training is one long epoch: leave it "
