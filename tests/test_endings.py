@@ -33,10 +33,10 @@ class Seen(L.Callback):
     def on_train_batch_end(
         self,
         trainer: L.Trainer,
-        module: Any,
-        outputs: Any,
-        batch: Any,
-        _: int,
+        module: L.LightningModule,
+        outputs: object,
+        batch: tuple[torch.Tensor, torch.Tensor],
+        batch_idx: int,
     ) -> None:
         step = trainer.global_step
         with open("seen.txt", "a") as file:
