@@ -176,8 +176,9 @@ def add_drawing(command: argparse.ArgumentParser, output: str) -> None:
     option(
         "--seed",
         type=whole(-SEEDS, SEEDS - 1),
+        default=0,  # a command that is given again gives the same images and estimates again
         metavar="N",
-        help="the same images again (default: new ones)",
+        help="another number gives other images (default: 0)",
     )
     option("-o", "--output", default=output, metavar="FILE", help=f"default: {output}")
 
