@@ -3,6 +3,7 @@
 import itertools
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +152,14 @@ def lmconv_checkpoint(colors: int, outputs: int, kernel: int = 3) -> dict[str, T
 def write_lmconv(path: Path) -> None:
     """Writes a tiny LMConv for colors as its authors keep them, in float32."""
     torch.save({name: value.float() for name, value in lmconv_checkpoint(3, 20).items()}, path)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Sets torch's default data type while the body runs."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

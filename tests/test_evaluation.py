@@ -256,15 +256,20 @@ def test_bits_per_dim_explains_bad_arguments(model: PixelModel, images: ImageSet
 
 
 def test_a_likelihood_that_is_no_number_is_no_figure(images: ImageSet) -> None:
-    model = zoo.tiny("PixelCNN", shape=(1, 8, 8), levels=17)
-    with torch.no_grad():
-        next(model.parameters()).fill_(torch.nan)
-    for measure in (
-        lambda: evaluate(model, images),
-        lambda: pixelar.bits_per_dim(model, images.images),
+    model = zoo.tiny("PixelCNN", shape=(1, 8, 8), levels=17).float()
+    for value, message in (
+        (torch.nan, "weights are not finite, net"),
+        (1e38, "the likelihood of 23 of 23 images is nan"),  # finite, but their products are not
     ):
-        with pytest.raises(PixelarError, match="the likelihood of 23 of 23 images is nan"):
-            measure()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(value)
+        for measure in (
+            lambda: evaluate(model, images),
+            lambda: pixelar.bits_per_dim(model, images.images),
+        ):
+            with pytest.raises(PixelarError, match=message):
+                measure()
 
 
 # --- card and table ---------------------------------------------------------------------------
