@@ -9,9 +9,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from pixelar.arrays import Array
+from pixelar.arrays import Array, whole_number
 from pixelar.boundary import for_models
 from pixelar.drawing import Sites
+from pixelar.errors import PixelarError
 from pixelar.model import PixelModel, evaluating
 from pixelar.unroll import unroll
 
@@ -47,7 +48,11 @@ def dependencies(
         causal iff it is strictly lower triangular.
     """
     scan, levels = model.scan, model.net.levels
-    generator = torch.Generator().manual_seed(seed)
+    trials, batch_size = (
+        whole_number(value, name, 1)
+        for name, value in (("trials", trials), ("batch_size", batch_size))
+    )
+    generator = torch.Generator().manual_seed(whole_number(seed, "seed"))
     found = torch.zeros(scan.sites, scan.sites, dtype=torch.bool)
     with evaluating(model):
         for _ in range(trials):
@@ -115,6 +120,10 @@ def seen_by(
         Values with shape (H, W), 0 or more.
     """
     scan, generator, x = model.scan, torch.Generator().manual_seed(seed), model.check_symbols(x)
+    if whole_number(t, "t, the number of a site,", 0) >= scan.sites:
+        raise PixelarError(f"t must be a site from 0 to {scan.sites - 1}; got {t}")
+    if len(x) != 1:
+        raise PixelarError(f"x must be one image, with shape (1, C, H, W); got {len(x)} images")
     squares = torch.zeros(scan.sites)
     with evaluating(model), torch.enable_grad(), _embedded(model) as captured:
         params = model.net(x, model.check_labels(labels, 1))[0, t]  # (P,)

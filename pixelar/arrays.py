@@ -119,8 +119,9 @@ def _as_tensor(values: object, wanted: str) -> Tensor:
     if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
         values = [v.numpy(force=True) if isinstance(v, Tensor) else v for v in values]
     if isinstance(values, Tensor):
-        if values.layout is not torch.strided or values.is_quantized:
-            kind = "a quantized tensor" if values.is_quantized else f"a tensor of {values.layout}"
+        if values.layout is not torch.strided or values.is_quantized or values.is_meta:
+            kinds = {values.is_quantized: "quantized", values.is_meta: "meta"}
+            kind = f"a {kinds[True]} tensor" if True in kinds else f"a tensor of {values.layout}"
             raise PixelarError(f"{wanted}; got {kind}")
         return values if type(values) is Tensor else values.as_subclass(Tensor)
     array = _as_array(values)
@@ -158,7 +159,9 @@ def _kind(values: object, array: np.ndarray | None) -> str:
     if isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray):
         of = "rows of several lengths or other objects" if array is None else str(array.dtype)
         return f"a {name} of {of}"
-    return f"{name} {values!r:.60}"
+    if values is None or isinstance(values, str | bytes | int | float):
+        return f"{name} {values!r:.60}"
+    return f"an object of type {name}"
 
 
 def _require_integers(tensor: Tensor, values: object, wanted: str) -> None:

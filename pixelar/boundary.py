@@ -100,7 +100,7 @@ def require_finite(model: object) -> None:
     if not isinstance(inner, PixelModel):
         raise PixelarError(
             f"model must be a pixelar model, such as pixelar.load(path) returns; "
-            f"got {type(model).__name__} {model!r:.60}"
+            f"got {type(model).__name__}"
         )
     checks: list[tuple[str, Tensor]] = []
     for name, part in (("net", inner.net), ("head", inner.head)):

@@ -96,15 +96,20 @@ class Draw:
 
 def check_options(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raises PixelarError for options that describe no distribution."""
-    for name, value in {"temperature": temperature, "top_p": top_p}.items():
-        if isinstance(value, bool) or not isinstance(value, numbers.Real | None):
-            raise PixelarError(f"{name} must be a number; got {type(value).__name__} {value!r:.60}")
+    _require_number("temperature", temperature)
     if not 0 <= temperature < math.inf:
         raise PixelarError(f"temperature must be 0 or more, and finite; got {temperature}")
     if top_k is not None:
         whole_number(top_k, "top_k", 1)
-    if top_p is not None and not 0 < top_p <= 1:
-        raise PixelarError(f"top_p must be above 0 and at most 1; got {top_p}")
+    if top_p is not None:
+        _require_number("top_p", top_p)
+        if not 0 < top_p <= 1:
+            raise PixelarError(f"top_p must be above 0 and at most 1; got {top_p}")
+
+
+def _require_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise PixelarError(f"{name} must be a number; got {type(value).__name__} {value!r:.60}")
 
 
 def is_tempered(

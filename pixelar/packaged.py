@@ -34,7 +34,7 @@ def find(name: str | Path) -> Path:
     if not isinstance(name, str | os.PathLike):
         raise PixelarError(
             "model must be the name of a packaged model or the path of a folder or checkpoint; "
-            f"got {type(name).__name__} {name!r:.60}"
+            f"got {type(name).__name__}"
         )
     path, known = Path(name), packaged()
     if any(sign and sign in str(name) for sign in (os.sep, os.altsep)) or path.suffix == ".ckpt":

@@ -18,6 +18,7 @@ References:
 """
 
 import math
+import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Unpack
@@ -300,7 +301,7 @@ class _Swarm:
 def _check_sizes(every: int, particles: int, populations: int, resample_below: float) -> None:
     for name, value in {"every": every, "particles": particles, "populations": populations}.items():
         whole_number(value, name, 1)
-    if not 0 <= resample_below <= 1:
+    if not (isinstance(resample_below, numbers.Real) and 0 <= resample_below <= 1):
         raise PixelarError(
             f"resample_below is a share of the particles, from 0 to 1; got {resample_below}"
         )

@@ -135,6 +135,18 @@ WRONG: dict[str, tuple[Callable[[PixelModel], Any], str]] = {
     "batch size": (lambda m: pixelar.bits_per_dim(m, IMAGES, batch_size=0.5), "batch_size must"),
     "every": (lambda m: [*pixelar.stream(m, IMAGES, KNOWN, every=1.5)], "every must be a whole"),
     "particles": (lambda m: pixelar.posterior(m, IMAGES, KNOWN, particles=2.5), "particles must"),
+    "no temperature": (lambda m: pixelar.sample(m, 1, temperature=None), "got NoneType None"),
+    "resampling": (
+        lambda m: pixelar.posterior(m, IMAGES, KNOWN, resample_below="half"),
+        "resample_below is a share",
+    ),
+    "trials": (lambda m: pixelar.dependencies(m, trials=0), "trials must be at least 1; got 0"),
+    "limit": (
+        lambda m: pixelar.evaluate(m, ImageSet(IMAGES, None, ["a", "b"]), limit=1.5),
+        "limit must be a whole number; got float 1.5",
+    ),
+    "meta": (lambda m: pixelar.surprise_map(m, IMAGES.to("meta")), "got a meta tensor"),
+    "any object": (lambda m: pixelar.bits_per_dim(m, {}), "got an object of type dict"),
     "data's name": (lambda m: pixelar.evaluate(m, "digits"), "data must be a data set.*got str"),
     "bare images": (lambda m: pixelar.evaluate(m, IMAGES), "or an ImageSet; got Tensor"),
     "model's name": (lambda m: pixelar.sample("digits-imagegpt", 1), "model must be.*got str"),

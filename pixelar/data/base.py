@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pixelar.arguments import Recorded
-from pixelar.arrays import as_images, as_labels
+from pixelar.arrays import as_images, as_labels, whole_number
 from pixelar.errors import PixelarError, did_you_mean, plural
 
 __all__ = ["SPLITS", "Batch", "ImageData", "ImageSet", "Shape", "Split", "collate", "holdout"]
@@ -97,7 +97,7 @@ class ImageSet(Dataset[Batch]):
 
     def first(self, limit: int) -> "ImageSet":
         """Returns the first `limit` images, or all where there are fewer."""
-        if limit < 1:
+        if whole_number(limit, "limit") < 1:
             raise PixelarError(f"limit: at least 1 image is needed; got {limit}")
         return self.subset(range(min(limit, len(self))))
 
@@ -166,7 +166,7 @@ class ImageData(Recorded, abc.ABC):
     def split(self, name: Split) -> ImageSet:
         """Returns the images of a split, which has at least one."""
         if name not in SPLITS:
-            raise PixelarError(f"split: {did_you_mean(name, SPLITS)}")
+            raise PixelarError(f"split: {did_you_mean(str(name), SPLITS)}")
         self.prepare()
         assert self._splits is not None
         if not len(self._splits[name]):
