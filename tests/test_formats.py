@@ -232,3 +232,17 @@ def test_a_folder_reports_frames_and_pages_in_one_line(tmp_path: Path) -> None:
     (advice,) = [str(warning.message) for warning in caught]
     assert advice.startswith(f"{tmp_path}/") and advice.count(".tif") == 1
     assert advice.endswith("the first is read, likewise of 2 other files")
+
+
+def test_the_layers_of_a_picture_are_no_further_pictures(tmp_path: Path) -> None:
+    end = b"8BIMnorm" + bytes([255, 0, 0, 0]) + struct.pack(">3I", 12, 0, 0) + b"\1a\0\0"
+    layers = struct.pack(">h", 2) + 2 * (bytes(18) + end)
+    header = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 2, 2, 8, 3) + bytes(8)
+    section = struct.pack(">I", len(layers)) + layers + bytes(4)
+    content = header + struct.pack(">I", len(section)) + section + bytes(2) + bytes(range(12))
+    (tmp_path / "a.psd").write_bytes(content)
+    with Image.open(tmp_path / "a.psd") as opened:
+        assert getattr(opened, "n_frames", 1) == 2
+    notices: list[str] = []
+    found = np.asarray(open_image(tmp_path / "a.psd", notice=notices.append))
+    assert found[0].tolist() == [[0, 4, 8], [1, 5, 9]] and notices == []

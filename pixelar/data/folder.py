@@ -82,7 +82,9 @@ class Folder(ImageData):
         if not folders:
             self._advise_of_splits(files)
         self.classes = sorted(set(self._class_of.values())) or None
-        width, height = open_image(files[0]).size if size is None else (size, size)
+        width = height = size or 0
+        if size is None:
+            width, height = open_image(files[0], notice=[].append).size  # `_read` gives notice
         self.shape = (channels, height, width)
         fitted = "resized (Lanczos) and centre-cropped" if resize else "not resized"
         grey = "; colours to grey by their luma" if channels == 1 else ""
