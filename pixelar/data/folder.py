@@ -84,7 +84,7 @@ class Folder(ImageData):
         self.classes = sorted(set(self._class_of.values())) or None
         width = height = size or 0
         if size is None:
-            width, height = open_image(files[0], notice=[].append).size  # `_read` gives notice
+            width, height = open_image(files[0], notice=lambda _: None).size  # `_read` says it
         self.shape = (channels, height, width)
         fitted = "resized (Lanczos) and centre-cropped" if resize else "not resized"
         grey = "; colours to grey by their luma" if channels == 1 else ""
