@@ -27,7 +27,9 @@ MEANING = (
 )
 
 
-def read_mask(mask: Image.Image, size: tuple[int, int], name: str) -> Tensor:
+def read_mask(
+    mask: Image.Image, size: tuple[int, int], name: str, *, squashed: bool = False
+) -> Tensor:
     """Returns which of a model's pixels are known, bool with shape (1, H, W).
 
     Arguments:
@@ -35,12 +37,14 @@ def read_mask(mask: Image.Image, size: tuple[int, int], name: str) -> Tensor:
             it, at the picture's own size.
         size: H and W of the model's images; a mask of another size is cropped as the picture is.
         name: What messages call the mask.
+        squashed: Whether the picture is not cropped, as by `pixelar.data.images.squash`.
 
     Raises:
         PixelarError: If it is not clear what the mask means, or if it leaves nothing to draw, or
             nothing known.
     """
-    known = torch.from_numpy(~covered(~known_pixels(mask, name), size))[None]
+    hidden = covered(~known_pixels(mask, name), size, squashed=squashed)
+    known = torch.from_numpy(~hidden)[None]
     check_partial(known, name, f"; {MEANING}")
     return known
 
@@ -79,22 +83,24 @@ def known_pixels(mask: Image.Image, name: str) -> np.ndarray:
     return known
 
 
-def covered(marked: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def covered(marked: np.ndarray, size: tuple[int, int], *, squashed: bool = False) -> np.ndarray:
     """Returns which pixels of a smaller picture cover a marked one, bool with shape size (H, W).
 
     However small the picture becomes, no mark is lost. The crop is the centred one of
-    `pixelar.data.images.fit`, so that the result lies on what that makes of the picture.
+    `pixelar.data.images.fit`, so that the result lies on what that makes of the picture; there is
+    none where the picture is squashed.
 
     Arguments:
         marked: Which pixels are marked, bool with the picture's shape.
         size: H and W of the result.
+        squashed: Whether the picture is squashed to that size instead of cropped.
 
     Example:
         >>> scratch = np.array([[False, False, True, False, False, False]])
         >>> covered(scratch, (1, 2))
         array([[ True, False]])
     """
-    rows, columns = _crop(marked.shape, size)
+    rows, columns = _crop(marked.shape, marked.shape if squashed else size)
     by_row = np.stack([marked[part].any(0) for part in _parts(*rows, size[0])])
     return np.stack([by_row[:, part].any(1) for part in _parts(*columns, size[1])], 1)
 

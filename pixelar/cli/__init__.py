@@ -106,15 +106,25 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Returns the options, having looked for misspelt ones first."""
-        known = self._option_string_actions
-        for word in arguments:
+        known, words = self._option_string_actions, list(arguments)
+        for k, word in enumerate(arguments):
             name = word.partition("=")[0]
             if word == "--":
                 break
             if name.startswith("--") and name not in known:
                 longer = [option for option in known if option.startswith(name)]
                 raise PixelarError(f"option: {did_you_mean(name, longer or known)}")
-        return self.parse_args(arguments)
+            option = known.get(word)
+            if option and option.nargs == "?" and not self._takes(option, words[k + 1 : k + 2]):
+                words[k] = f"{word}={option.const}"  # lest it takes a model or a file for its word
+        return self.parse_args(words)
+
+    def _takes(self, option: argparse.Action, following: Sequence[str]) -> bool:
+        """Returns whether an option takes the word that follows it, if any."""
+        try:
+            return all(self._get_value(option, word) for word in following)
+        except argparse.ArgumentError:
+            return False
 
     def error(self, message: str) -> NoReturn:
         raise PixelarError(f"{message} (see {self.prog} --help)")

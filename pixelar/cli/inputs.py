@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pixelar.classes import class_number, listed
 from pixelar.data import DATASETS, Folder, ImageData
-from pixelar.data.images import open_image, read_image
+from pixelar.data.images import Resize, open_image, read_image
 from pixelar.data.listing import split_folders
 from pixelar.device import place
 from pixelar.errors import PixelarError, did_you_mean
@@ -99,7 +99,7 @@ def _folder(root: Path, options: Namespace, shape: Shape) -> Folder:
     return Folder(root=str(root), resize=options.fit, **arguments)
 
 
-def read_images(files: Sequence[str], model: PixelModel, *, fit: bool) -> Tensor:
+def read_images(files: Sequence[str], model: PixelModel, *, fit: Resize) -> Tensor:
     """Returns image files as uint8 images with shape (B, C, H, W) that the model takes."""
     images, wrong = [], []
     for file in files:
@@ -127,7 +127,7 @@ def region(options: Namespace, shape: Shape) -> Tensor:
     mask, name = open_image(Path(options.mask)), f"the mask {options.mask}"
     for file in options.images:
         check_shape(mask.size, open_image(Path(file)).size, (f"{name} has", file))
-    return read_mask(mask, (height, width), name)
+    return read_mask(mask, (height, width), name, squashed=options.fit == "processor")
 
 
 def _kept(options: Namespace, height: int, width: int) -> Tensor:

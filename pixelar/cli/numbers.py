@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pixelar.limits import Limit
 
-__all__ = ["device", "orders", "real", "sides", "whole"]
+__all__ = ["device", "orders", "real", "resize", "sides", "whole"]
 
 LARGEST_SIDE = 2048  # of the images of a model; in pixelar.restore, which is not loaded here
 MOST_ORDERS = 1000
@@ -54,6 +54,13 @@ def sides(text: str) -> tuple[int, int]:
             f"must be HxW, such as 32x32, with sides from 1 to {LARGEST_SIDE}; got {text!r:.60}"
         )
     return height, width
+
+
+def resize(text: str) -> bool | str:
+    """Reads what `pixelar.data.images.read_image` takes as resize, for argparse."""
+    if text not in ("crop", "processor"):
+        raise argparse.ArgumentTypeError(f"must be crop or processor; got {text!r:.60}")
+    return text == "crop" or text
 
 
 def orders(text: str) -> int | str:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from pixelar.cli.numbers import device, orders, real, sides, whole
+from pixelar.cli.numbers import device, orders, real, resize, sides, whole
 from pixelar.limits import Limit
 
 __all__ = ["COMMANDS", "HOMES"]
@@ -39,6 +39,19 @@ def add_trust(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_fit(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument(
+        "--fit",
+        nargs="?",
+        type=resize,
+        const="crop",
+        default=False,
+        metavar="crop|processor",
+        help=f"resize {what}: by Lanczos, cropped at the centre (crop, the default word), or "
+        "squashed, bilinear, as ImageGPT's image processor does (processor)",
+    )
+
+
 def add_evaluate(command: argparse.ArgumentParser) -> None:
     add_model(command)
     add_device(command)
@@ -61,7 +74,7 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         "folder without folders for splits",
     )
     option("--limit", type=whole(1, 1 << 31), metavar="N", help="only the first N images")
-    option("--fit", action="store_true", help="resize and crop a folder's images to the model's")
+    add_fit(command, "a folder's images to the model's size")
     option(
         "--batch-size",
         type=whole(1, 1 << 31),
@@ -136,11 +149,7 @@ def add_complete(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-n", type=whole(1, MOST_IMAGES), default=4, help="completions of each image (default: 4)"
     )
-    command.add_argument(
-        "--fit",
-        action="store_true",
-        help="resize and crop images and mask to the model's size; take its nearest levels",
-    )
+    add_fit(command, "images and mask to the model's size, and take its nearest levels")
     add_drawing(command, "completions.png")
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pixelar.data.base import SPLITS, ImageData, ImageSet, Split, holdout
-from pixelar.data.images import advise, open_image, read_image
+from pixelar.data.images import Resize, advise, open_image, read_image
 from pixelar.data.listing import SPLIT_NAMES, find_images, split_folders
 from pixelar.data.mapped import mapped
 from pixelar.errors import PixelarError, plural
@@ -38,7 +38,8 @@ class Folder(ImageData):
         size: The side of an image. None takes the size of the first image; it needs `resize=False`.
         channels: 1 for grey or 3 for RGB.
         resize: Whether images of another size are resized (Lanczos, shorter side to `size`) and
-            cropped at their centre, or refused.
+            cropped at their centre, or refused; "processor" squashes them to the size as ImageGPT's
+            image processor does (bilinear, without cropping).
         background: The colour behind what is transparent, (red, green, blue) of 0 to 255.
         val_fraction: The part of the training images held out for validation, rounded up to whole
             images, where there is no folder `val`.
@@ -64,7 +65,7 @@ class Folder(ImageData):
         root: str,
         size: int | None = 32,
         channels: Literal[1, 3] = 3,
-        resize: bool = True,
+        resize: Resize = True,
         background: tuple[int, int, int] = (255, 255, 255),
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
@@ -87,6 +88,8 @@ class Folder(ImageData):
             width, height = open_image(files[0], notice=lambda _: None).size  # `_read` says it
         self.shape = (channels, height, width)
         fitted = "resized (Lanczos) and centre-cropped" if resize else "not resized"
+        if resize == "processor":
+            fitted = "squashed (bilinear, without cropping)"
         grey = "; colours to grey by their luma" if channels == 1 else ""
         self.preprocessing = f"{fitted}; transparency composited over background{grey}"
 

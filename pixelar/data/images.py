@@ -1,6 +1,6 @@
 """Image files of any kind as 8-bit tensors; one that cannot be read as a whole is refused.
 
-path ── open_image ──► L, RGB or RGBA ── fit ──► size (H, W) ── to_tensor ──► uint8 (C, H, W)
+path ─ open_image ─► L, RGB or RGBA ─ fit or squash ─► size (H, W) ─ to_tensor ─► uint8 (C, H, W)
 
 Of several frames or pages the first is read, and `notice` is called with a sentence that says so.
 """
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -25,15 +25,20 @@ __all__ = [
     "MAX_PIXELS",
     "WHITE",
     "Colour",
+    "Resize",
     "decode_image",
     "eight_bit",
     "fit",
     "open_image",
     "read_image",
+    "squash",
     "to_tensor",
 ]
 
 Colour = tuple[int, int, int]
+
+# whether images of another size are cropped by `fit`, or squashed as an image processor does
+Resize: TypeAlias = bool | Literal["processor"]
 
 MAX_PIXELS = 64_000_000
 WHITE: Colour = (255, 255, 255)
@@ -147,6 +152,14 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return ImageOps.fit(image, (size[1], size[0]), method=Image.Resampling.LANCZOS)
 
 
+def squash(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resizes an image to size (H, W) whatever its aspect, without cropping.
+
+    The filter, bilinear and antialiasing, is that of ImageGPT's image processor in `transformers`.
+    """
+    return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+
+
 def to_tensor(image: Image.Image, channels: int, background: Colour = WHITE) -> Tensor:
     """Returns an image in mode L, RGB or RGBA as 8-bit values with shape (C, H, W).
 
@@ -168,7 +181,7 @@ def read_image(
     path: Path,
     shape: Shape,
     *,
-    resize: bool,
+    resize: Resize,
     background: Colour = WHITE,
     notice: Callable[[str], None] = advise,
 ) -> Tensor:
@@ -177,7 +190,8 @@ def read_image(
     Arguments:
         path: The file.
         shape: The shape (C, H, W) of the result.
-        resize: Whether an image of another size is resized and cropped, or refused.
+        resize: Whether an image of another size is resized and cropped, by `fit`, or refused;
+            "processor" resizes it by `squash`.
         background: The colour behind what is transparent.
         notice: Takes a sentence about what was left out of the file.
     """
@@ -189,5 +203,5 @@ def read_image(
                 f"{path} is {image.width}×{image.height}, not {width}×{height}: "
                 "pass resize: true (or --fit) to resize and crop it"
             )
-        image = fit(image, (height, width))
+        image = (squash if resize == "processor" else fit)(image, (height, width))
     return to_tensor(image, channels, background)
