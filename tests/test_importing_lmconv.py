@@ -159,12 +159,24 @@ def test_files_as_programs_wrap_them(tmp_path: Path) -> None:
         },
         {"model_state_dict": state, "args": options, "test_loss": loss},
         {"shadow": state, "decay": 0.999},
+        {"model_state_dict": state, "ema_state_dict": {n: 2 * v for n, v in state.items()}},
+        {"model_state_dict": state, "args": None},
         newer,
     ):
         found = import_lmconv(written(content, tmp_path), size=SIZE).state_dict()
         assert all(torch.equal(found[name], value) for name, value in expected.items())
     torch.save(state, tmp_path / "model.pth", _use_new_zipfile_serialization=False)
     assert import_lmconv(tmp_path / "model.pth", size=SIZE)
+
+
+def test_options_of_a_training_are_followed(tmp_path: Path) -> None:
+    """Fewer bits, the size of faces, and a turned order where its variants are trained in too."""
+    options = {"n_bits": 5, "dataset": "celebahq", "celeba_size": 64, "order": ["s_curve"]}
+    options |= {"base_order_transpose": True, "randomize_order": True, "order_variants": None}
+    content = {"model_state_dict": lmconv_checkpoint(3, 20), "args": options}
+    model = import_lmconv(written(content, tmp_path))
+    assert model.image_shape == (3, 64, 64) and model.net.levels == 32
+    assert type(model.quantizer).__name__ == "BitDepth" and model.scan.name == "snake"
 
 
 def with_args(**options: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -182,6 +194,10 @@ def with_args(**options: Any) -> dict[str, Any]:  # noqa: ANN401
         (with_args(normalization="weight_norm"), "trained with --normalization 'weight_norm'"),
         (with_args(order=["hilbert"]), "in the order 'hilbert'; those that are read are raster"),
         (with_args(order=["s_curve", "hilbert"]), "in the order ['s_curve', 'hilbert']"),
+        (with_args(base_order_transpose=True), "trained in s_curve with base_order_transpose; the"),
+        (with_args(randomize_order=True, order_variants=[1, 3]), "with order_variants [1, 3]; the"),
+        (with_args(max_dilation="2"), "option max_dilation must be a whole number from 1; got '2'"),
+        (with_args(n_bits=9), "bits must be from 1 to 8; got 9"),
         (
             {**lmconv_checkpoint(1, 6), "u_init.mask_weight": torch.zeros(4, 3, 3)},
             "a tensor that LMConv with PONO has not: 'u_init.mask_weight'",

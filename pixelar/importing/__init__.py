@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pixelar.errors import PixelarError, did_you_mean
 from pixelar.importing.imagegpt import export_imagegpt, import_imagegpt
-from pixelar.importing.lmconv import import_lmconv, is_lmconv
+from pixelar.importing.lmconv import WEIGHTS, import_lmconv, is_lmconv
 from pixelar.importing.pixelcnnpp import import_pixelcnnpp
 from pixelar.importing.state import read_state
 from pixelar.model import PixelModel
@@ -60,7 +60,7 @@ def import_model(
 def _format_of(path: Path) -> str:
     """Returns the format of a path by what is there."""
     if path.suffix in CHECKPOINTS and not path.is_dir():
-        return "lmconv" if is_lmconv(read_state(path)) else "pixelcnnpp"
+        return "lmconv" if is_lmconv(read_state(path, prefer=WEIGHTS)) else "pixelcnnpp"
     if path.is_file():
         raise PixelarError(
             f"{path} is neither a folder of transformers nor a checkpoint (.pt, .pth); "

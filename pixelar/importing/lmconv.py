@@ -5,7 +5,8 @@
     down_layers.1.u_stream.2.nin_skip.lin_a        down.1.2.join, its weight norm multiplied out
 
 Masks and PONO have no weights, so the file does not show the order, and only its options, where it
-has them, show the normalization.
+has them, show the normalization. Of its weights and their average, `ema_state_dict`, the authors'
+code loads the former.
 
 References:
     Locally Masked Convolution for Autoregressive Models (Jain et al., 2020),
@@ -13,6 +14,7 @@ References:
     https://github.com/ajayjain/lmconv, the code whose checkpoints these are
 """
 
+import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,9 +28,11 @@ from pixelar.importing.state import State, read_state
 from pixelar.model import PixelModel, build_model
 from pixelar.restore import restore
 
-__all__ = ["import_lmconv", "is_lmconv"]
+__all__ = ["WEIGHTS", "import_lmconv", "is_lmconv"]
 
+WEIGHTS = "model_state_dict"  # the set of weights that the authors' code loads
 SCANS = {"raster_scan": "raster", "s_curve": "snake"}
+TURNS = ("base_order_transpose", "base_order_reflect_rows", "base_order_reflect_cols")
 
 
 def is_lmconv(state: State) -> bool:
@@ -47,7 +51,7 @@ def import_lmconv(path: Path | str, *, size: tuple[int, int] | None = None) -> P
     Raises:
         PixelarError: If the file is no such checkpoint, in one sentence.
     """
-    state = read_state(Path(path))
+    state = read_state(Path(path), prefer=WEIGHTS)
     try:
         description = _description(state, size)
         with torch.device("meta"):  # nothing is allocated before all tensors are there
@@ -69,8 +73,7 @@ def import_lmconv(path: Path | str, *, size: tuple[int, int] | None = None) -> P
 
 def _description(state: State, size: tuple[int, int] | None) -> dict[str, Any]:
     """Returns the description of the model, by shapes, names and the options of its training."""
-    options = state.rest.get("args", {})
-    options = options if isinstance(options, Mapping) else vars(options)
+    options = _options(state.rest.get("args"))
     if options.get("normalization", "pono") != "pono":
         raise PixelarError(
             f"it was trained with --normalization {options['normalization']!r:.40}, and LMConv "
@@ -87,24 +90,57 @@ def _description(state: State, size: tuple[int, int] | None) -> dict[str, Any]:
     if not binary:
         components = mixture_components(colors, last[0])
         head = {"name": "LogisticMixture", "args": {"components": components}}
+    side, bits = SIDES[colors], _whole(options, "n_bits", 8)
+    if options.get("dataset") == "celebahq":
+        side = _whole(options, "celeba_size", side)
+    quantizer: dict[str, Any] = {"name": "BitDepth", "args": {"bits": bits}}
+    if binary or bits == 8:
+        quantizer = {"name": "StochasticBinarisation" if binary else "Identity", "args": {}}
     depth = state.count("up_layers.0.u_stream.{}.conv_input.bias")
     net = {"width": width, "depth": depth, "kernel_size": kernel, "version": 2}
-    net["dilation"] = int(options.get("max_dilation", 2))
+    net["dilation"] = _whole(options, "max_dilation", 2)
     return {
-        "image_shape": [colors, *(size or (SIDES[colors],) * 2)],
-        "scan": _scan(options.get("order", "s_curve")),
-        "quantizer": {"name": "StochasticBinarisation" if binary else "Identity", "args": {}},
+        "image_shape": [colors, *(size or (side, side))],
+        "scan": _scan(options),
+        "quantizer": quantizer,
         "head": head,
         "net": {"name": "LMConv", "args": net},
     }
 
 
-def _scan(order: object) -> str:
-    """Returns our name of an order, which is a list of one where the options have it."""
+def _options(found: object) -> Mapping[str, Any]:
+    """Returns the options of a training, where a file has any."""
+    if isinstance(found, argparse.Namespace):
+        return vars(found)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _whole(options: Mapping[str, Any], name: str, default: int) -> int:
+    """Returns an option that is a whole number from 1."""
+    value = options.get(name, default)
+    if type(value) is not int or value < 1:
+        raise PixelarError(f"its option {name} must be a whole number from 1; got {value!r:.60}")
+    return value
+
+
+def _scan(options: Mapping[str, Any]) -> str:
+    """Returns our name of the order that a model was trained in, alone or among its variants."""
+    order = options.get("order", "s_curve")  # a list in the options
     name = order[0] if isinstance(order, (list, tuple)) and len(order) == 1 else order
     if not isinstance(name, str) or name not in SCANS:
         raise PixelarError(
             f"it was trained in the order {name!r:.60}; those that are read are {', '.join(SCANS)}"
+        )
+    turned = [turn for turn in TURNS if options.get(turn)]
+    variants = options.get("order_variants")  # the first of eight is the order as it stands
+    if variants and (turned or 0 not in variants):
+        turned = [f"order_variants {variants!r:.60}"]
+    elif options.get("randomize_order"):
+        turned = []
+    if turned:
+        raise PixelarError(
+            f"it was trained in {name} with {', '.join(turned)}; the orders that are read are "
+            f"{', '.join(SCANS)} as they stand, and their eight variants at random"
         )
     return SCANS[name]
 

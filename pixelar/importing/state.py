@@ -95,15 +95,19 @@ class State:
             raise PixelarError(f"it has a tensor that {net} has not: {min(self.tensors)!r}")
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path, *, prefer: str = "") -> State:
     """Returns the weights of a file of `torch.save`.
+
+    Arguments:
+        path: The file.
+        prefer: Which set of weights is taken, by its name, where the file holds several.
 
     Raises:
         PixelarError: If there is no such file, or it holds no weights, several sets of them, or
             what would have to be executed.
     """
     found = _load(path)
-    tensors, rest = _weights(found, path)
+    tensors, rest = _weights(found, path, prefer)
     named = {name.replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}
     while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in named)), ""):
         named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
@@ -147,13 +151,15 @@ def _reason(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _weights(found: object, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _weights(found: object, path: Path, prefer: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Returns the one dictionary of tensors by name in what a file holds, and the rest."""
     if not isinstance(found, Mapping):
         raise PixelarError(f"{path} holds no tensors by name but {type(found).__name__}")
     if _is_state(found):
         return dict(found), {}
     inner = {str(key): value for key, value in found.items() if _is_state(value)}
+    if prefer in inner:
+        inner = {prefer: inner[prefer]}
     if len(inner) != 1:
         what = f"several sets of weights ({', '.join(inner)})" if inner else "no tensors by name"
         more = "; save the one that you want alone" if inner else ""
