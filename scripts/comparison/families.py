@@ -31,7 +31,8 @@ FAMILIES: dict[str, Family] = {
     "GatedPixelCNN": Family(lambda _: {"depth": 6}),
     "PixelCNNPP": Family(lambda _: {"blocks": 1, "dropout": 0.0}),
     "PixelSNAIL": Family(lambda _: {"depth": 2, "layers": 2}, multiple=2),
-    "LMConv": Family(lambda _: {"depth": 1}, multiple=2),
+    # the form that the published results are of; the authors' is version 2
+    "LMConv": Family(lambda _: {"depth": 1, "version": 1}, multiple=2),
     "RasterRNN": Family(lambda _: {"depth": 2}),
     "RowLSTM": Family(lambda _: {"depth": 3, "readout": [64]}),
     "DiagonalBiLSTM": Family(lambda _: {"depth": 2, "readout": [64]}),
