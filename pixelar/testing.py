@@ -9,6 +9,7 @@ Example:
     >>> assert_cache_equals_forward(model)
     >>> assert_cache_selects(model)
     >>> assert_normalised(model)
+    >>> assert_net(model)  # all of these, as far as they apply
 """
 
 import itertools
@@ -27,10 +28,15 @@ __all__ = [
     "assert_autoregressive",
     "assert_cache_equals_forward",
     "assert_cache_selects",
+    "assert_net",
     "assert_normalised",
+    "assert_uses_labels",
     "randomise",
     "tiny_model",
 ]
+
+
+MOST_IMAGES = 1 << 16  # that are enumerated
 
 
 def tiny_model(
@@ -174,9 +180,10 @@ def _assert_steps_equal_forward(
 def assert_cache_selects(
     model: PixelModel, *, tolerance: float | None = None, seed: int = 0
 ) -> None:
-    """Checks that `select` copies, drops and reorders walks, from the start and after `prefill`.
+    """Checks that `select` copies, drops and reorders rows, from the start and after `prefill`.
 
-    Rows are exchanged at several sites, and each goes on with symbols of its own.
+    Rows are exchanged at several sites, now and then for as many others, and each goes on with
+    symbols of its own.
     """
     tolerance = tolerance or _tolerance(model)
     generator = torch.Generator().manual_seed(seed)
@@ -188,8 +195,10 @@ def assert_cache_selects(
             cache = net.init_cache(x, labels)
             net.prefill(x, start, cache)
             for t in range(start, scan.sites):
-                if t % 3 == start % 3:  # a batch of another size each time
+                if (t - start) % 3 < 2:  # a batch of another size, then the same one reordered
                     rows = torch.randint(len(x), (2 + t % 4,), generator=generator)
+                    if (t - start) % 3 == 1:
+                        rows = torch.arange(len(x)).roll(1)
                     rows = rows.to(model.device)
                     cache, past = net.select(cache, rows), x[rows]
                     labels = None if labels is None else labels[rows]
@@ -204,10 +213,10 @@ def assert_cache_selects(
 
 
 @torch.no_grad()
-def assert_normalised(model: PixelModel, *, tolerance: float = 1e-6, limit: int = 1 << 16) -> None:
-    """Checks Σ p(x) = 1 by enumerating all images of a model so tiny that there are at most `limit`
-    of them.
-    """
+def assert_normalised(
+    model: PixelModel, *, tolerance: float = 1e-6, limit: int = MOST_IMAGES
+) -> None:
+    """Checks Σ p(x) = 1 by enumerating all images of a model, at most `limit`."""
     scan, levels = model.scan, model.net.levels
     count = levels**scan.dims
     if count > limit:
@@ -221,6 +230,48 @@ def assert_normalised(model: PixelModel, *, tolerance: float = 1e-6, limit: int 
         raise AssertionError(
             f"{type(model.net).__name__}: the probabilities of all {count} images sum to {total}"
         )
+
+
+@torch.no_grad()
+def assert_uses_labels(model: PixelModel, *, seed: int = 0) -> None:
+    """Checks that labels change the parameters of each site, in `step` as in `forward`."""
+    if not model.classes:
+        return
+    net, tolerance = model.net, _tolerance(model)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randint(net.levels, (1, *model.scan.shape), generator=generator)
+    x = x.to(model.device).repeat(model.classes, 1, 1, 1)
+    labels = torch.arange(model.classes, device=model.device)
+    with evaluating(model):
+        params = net(x, labels)  # of one image with every label
+        for t in range(model.scan.sites):
+            same = [k for k in range(1, len(params)) if torch.equal(params[k, t], params[0, t])]
+            if same:
+                raise AssertionError(
+                    f"{type(net).__name__} ignores labels: the parameters of site {t} "
+                    f"({_where(model, t)}) are the same for the classes 0 and {same[0]}"
+                )
+        cache = net.init_cache(x, labels)
+        for t in range(model.scan.sites):
+            error = float((net.step(x, t, cache) - params[:, t]).abs().max())
+            if not error <= tolerance:
+                raise AssertionError(
+                    f"{type(net).__name__}.step sees other labels than forward: it differs by "
+                    f"{error:.2e} at site {t} ({_where(model, t)})"
+                )
+
+
+def assert_net(model: PixelModel, *, seed: int = 0) -> None:
+    """Checks all of the above, Σ p(x) = 1 only where there are few enough images.
+
+    Parameters should be noise (`randomise`), and dropout is off.
+    """
+    assert_autoregressive(model, seed=seed)
+    assert_cache_equals_forward(model, seed=seed)
+    assert_cache_selects(model, seed=seed)
+    assert_uses_labels(model, seed=seed)
+    if model.net.levels**model.scan.dims <= MOST_IMAGES:
+        assert_normalised(model)
 
 
 def _tolerance(model: PixelModel) -> float:
