@@ -50,6 +50,20 @@ def test_tokens_are_the_nearest_colours_and_the_first_of_equal_ones() -> None:
     assert palette.encode(images[:0]).shape == (0, 1, 1, 7)
 
 
+def test_equal_distances_are_not_rounded_apart() -> None:
+    """Each pixel lies in the middle of two colours that are hardly away from it."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (1, 3, 10, 20), generator=generator, dtype=torch.uint8)
+    middle = pixels.movedim(1, -1).reshape(-1, 3).float()
+    aside = torch.randint(1, 99, middle.shape, generator=generator) / 256
+    palette = Palette(levels=400)
+    palette.load_state_dict({"colours": torch.cat((middle + aside, middle - aside))})
+    apart = middle[:, None].double() - palette.colours.double()
+    first = apart.square().sum(-1).argmin(-1)
+    assert torch.equal(first, torch.arange(200))  # and not 200 further
+    assert torch.equal(palette.encode(pixels).flatten(), first)
+
+
 def test_a_palette_is_fitted_to_the_pixels_that_it_always_was() -> None:
     """To all of a small set; k-means is given them in the order of the seed."""
     from sklearn.cluster import MiniBatchKMeans
