@@ -58,6 +58,8 @@ def test_a_folder_is_squashed_as_its_images_are(photo: Path) -> None:
     assert data.preprocessing.startswith("squashed (bilinear, without cropping)")
     image = read_image(photo, (3, 16, 16), resize="processor")
     assert torch.equal(data.split("train").images[0], image)
+    with pytest.raises(PixelarError, match="resize must be true, false or processor; got 'squash'"):
+        Folder(root=str(photo.parent), resize="squash")  # type: ignore[arg-type]
 
 
 def test_a_mask_is_squashed_as_its_picture_is() -> None:

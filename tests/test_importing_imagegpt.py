@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fixtures import noise, palette_model, save, write_imagegpt
+from fixtures import noise, palette_model, save, write_imagegpt, write_lmconv, write_pixelcnnpp
 from safetensors.torch import load_file, save_file
 from test_configs import CONFIGS, built
 from test_folders import mutate
@@ -25,7 +25,7 @@ from pixelar.data import ImageSet
 from pixelar.errors import PixelarError
 from pixelar.folders import fingerprint
 from pixelar.heads import Categorical
-from pixelar.importing import IMPORTERS, export_imagegpt, import_imagegpt, import_model
+from pixelar.importing import export_imagegpt, import_imagegpt, import_model
 from pixelar.model import PixelModel, describe_model
 from pixelar.nets import ImageGPT
 from pixelar.quantizers import Palette
@@ -303,17 +303,20 @@ def test_the_command_line(
     assert_same_tensors(Path("out"), folder)
 
 
-def test_a_checkpoint_is_for_the_other_reader(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_is_for_the_other_readers(tmp_path: Path) -> None:
     """A file that ends as checkpoints do; a folder is none, whatever it is called."""
-    model = palette_model()
-    monkeypatch.setitem(IMPORTERS, "pixelcnnpp", lambda path: model)
-    for name in ("a.pt", "b.pth"):
-        (tmp_path / name).touch()
-        assert import_model(tmp_path / name) is model
-    (tmp_path / "c.bin").touch()
-    assert import_model(tmp_path / "c.bin", format="pixelcnnpp") is model
+    for name in ("a.pt", "b.pth", "c.bin"):
+        write_pixelcnnpp(tmp_path / name)
+    write_lmconv(tmp_path / "e.pth")
+    for name, format, kind in (
+        ("a.pt", None, "PixelCNNPP"),
+        ("b.pth", None, "PixelCNNPP"),
+        ("c.bin", "pixelcnnpp", "PixelCNNPP"),
+        ("e.pth", None, "LMConv"),
+        ("e.pth", "lmconv", "LMConv"),
+    ):
+        model = import_model(tmp_path / name, format=format, size=(4, 4))
+        assert type(model.net).__name__ == kind
     with pytest.raises(PixelarError, match=r"c.bin is neither a folder .* nor a checkpoint"):
         import_model(tmp_path / "c.bin")
     (tmp_path / "d.pt").mkdir()
@@ -321,7 +324,6 @@ def test_a_checkpoint_is_for_the_other_reader(
         import_model(tmp_path / "d.pt")
     with pytest.raises(PixelarError, match="format: unknown 'imagegtp'; did you mean 'imagegpt'"):
         import_model(tmp_path, format="imagegtp")
-    assert list(IMPORTERS) == ["imagegpt", "pixelcnnpp"]
 
 
 # --- what is refused --------------------------------------------------------------------------
@@ -495,7 +497,10 @@ REFUSED: dict[str, tuple[Damage, str]] = {
         "pytorch_model.bin is not a readable checkpoint",
     ),
     "a list in .bin": (pickled(lambda tensors: [*tensors.values()]), "holds no tensors by name"),
-    "nested .bin": (pickled(lambda tensors: {"state": tensors}), "holds no tensors by name"),
+    "nested .bin": (
+        pickled(lambda tensors: {"last": tensors, "best": tensors}),
+        r"holds several sets of weights \(last, best\); save the one that you want alone",
+    ),
     "numbered .bin": (
         pickled(lambda tensors: dict(enumerate(tensors.values()))),
         "holds no tensors by name",
@@ -563,7 +568,7 @@ def test_nothing_in_a_pickle_is_run(folder: Path) -> None:
             return Path.touch, (folder / "touched",)
 
     pickled(lambda tensors: {**tensors, "extra": Malice()})(folder)
-    with pytest.raises(PixelarError, match=r"pytorch_model.bin is not a readable checkpoint"):
+    with pytest.raises(PixelarError, match=r"pytorch_model.bin holds an object of \w+, whose code"):
         import_imagegpt(folder)
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Malice()))
     with pytest.raises(PixelarError, match=r"pytorch_model.bin is not a readable checkpoint"):

@@ -111,6 +111,10 @@ class Folder(ImageData):
             raise PixelarError(
                 "folder: size: null takes images as they are, so it needs resize: false"
             )
+        if self.resize not in (True, False, "processor"):
+            raise PixelarError(
+                f"folder: resize must be true, false or processor; got {self.resize!r:.60}"
+            )
         if self.size is not None and self.size < 1:
             raise PixelarError(f"folder: size is the side of an image, at least 1; got {self.size}")
 

@@ -17,7 +17,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from pixelar.errors import PixelarError
-from pixelar.files import read_object, read_torch, replacing
+from pixelar.files import read_object, replacing
+from pixelar.importing.state import read_state
 from pixelar.nets.imagegpt import EPSILON
 from pixelar.restore import holds_tensors
 
@@ -120,7 +121,7 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, Tensor]]:
         tensors: object = _read_safetensors(file)
     elif (folder / PICKLED).is_file():
         file = folder / PICKLED
-        tensors = read_torch(file)
+        tensors = read_state(file).tensors
     else:
         raise PixelarError(f"{folder} has no weights: no file {SAFETENSORS} or {PICKLED}")
     if not holds_tensors(tensors):

@@ -3,6 +3,7 @@
     whole checkpoints      {"model_state_dict": …, "epoch": 7}    the one set of weights in it
     many GPUs, Lightning   module.…, model.…                      without the prefix
     torch.compile          _orig_mod.…                            likewise
+    torch's AveragedModel  module.…, n_averaged                   without that count
     newer weight norm      parametrizations.weight.original0, 1   weight_g, weight_v
 
 Nothing in the file is executed: besides tensors and plain values, only the classes in `HARMLESS`
@@ -109,6 +110,7 @@ def read_state(path: Path, *, prefer: str = "") -> State:
     found = _load(path)
     tensors, rest = _weights(found, path, prefer)
     named = {name.replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}
+    named.pop("n_averaged", None)
     while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in named)), ""):
         named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
     named = {PARAMETRIZED.sub(_older_name, name): tensor for name, tensor in named.items()}
@@ -119,36 +121,56 @@ def _load(path: Path) -> object:
     if not path.is_file():
         raise PixelarError(f"no checkpoint at {path}")
     how = "in the program that wrote it, save the weights alone: torch.save("
-    if _is_program(path):
+    if program := _program(path):
         raise PixelarError(
-            f"{path} is a TorchScript program, which is not executed here; {how}"
-            f"torch.jit.load({path.name!r}).state_dict(), 'weights.pth')"
+            f"{path} is a {program[0]}, which is not executed here; {how}"
+            f"{program[1]}({path.name!r}).state_dict(), 'weights.pth')"
         )
     try:
         with torch.serialization.safe_globals(HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        held = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if held is None:
-            raise PixelarError(f"{path} is not a readable checkpoint: {_reason(error)}") from error
-        raise PixelarError(
-            f"{path} holds an object of {held[1]}, whose code would have to be executed to read "
-            f"it; {how}model.state_dict(), 'weights.pth')"
-        ) from error
     except Exception as error:  # of any type, where someone wrote the file on purpose
-        raise PixelarError(f"{path} is not a readable checkpoint: {_reason(error)}") from error
+        held = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and held:
+            raise PixelarError(
+                f"{path} holds an object of {held[1]}, whose code would have to be executed to "
+                f"read it; {how}model.state_dict(), 'weights.pth')"
+            ) from error
+        raise PixelarError(f"{path} is not a readable checkpoint: {_reason(path)}") from error
 
 
-def _is_program(path: Path) -> bool:
-    """Returns whether a file is a TorchScript archive, which has constants next to its data."""
+def _program(path: Path) -> tuple[str, str] | None:
+    """Returns what a file of compiled code is called, and what loads it; None for other files.
+
+    Raises:
+        PixelarError: If it is an archive of which a part does not match its checksum.
+    """
     if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+    except Exception as error:  # of any type, where someone wrote the file on purpose
+        raise PixelarError(f"{path} is damaged: it cannot be unpacked") from error
+    if damaged:
+        raise PixelarError(f"{path} is damaged: {damaged} does not match its checksum")
+    if "constants.pkl" in names:
+        return "TorchScript program", "torch.jit.load"
+    if "archive_format" in names:
+        return "program of torch.export", "torch.export.load"
+    return None
 
 
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _reason(path: Path) -> str:
+    """Returns in a few words why torch could not read a file."""
+    if not path.stat().st_size:
+        return "it is empty"
+    with path.open("rb") as file:
+        archive = file.read(2) == b"PK"
+    if archive and not zipfile.is_zipfile(path):
+        return "it ends too early; copy it again"
+    return "it is damaged, or no file of torch.save"
 
 
 def _weights(found: object, path: Path, prefer: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
