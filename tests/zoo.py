@@ -72,6 +72,7 @@ SEGMENTS = {"TransformerXL": 4}
 # norms, of layers or of kernels, take the size out of it
 PEAKED: dict[str, dict[str, Any]] = {
     "PixelCNNPP": {"scale": 1.2},
+    "LMConv": {"seed": 5},
     "RasterRNN": {"scale": 1.0},
     "WaveNet": {"seed": 5},
     "ImageTransformer": {"scale": 1.0, "seed": 13},
