@@ -2,7 +2,7 @@
 # Pillow 12.3.0: an uncompressed grey TIFF whose Orientation tag is 5 to 8 (rows are columns) decodes to
 # other pixels when it is opened by its path than when the same bytes are opened as a file object.
 #
-# Guess, written down before: both ways give the same picture, turned upright or not.
+# Expected, though not written down before the first run: both ways give the same picture, turned upright or not.
 # Seen: from a file object the values are in order; by path (which Pillow maps into memory) width and
 # height are exchanged before the rows are read, so that values land in other places, with no warning.
 set -euo pipefail

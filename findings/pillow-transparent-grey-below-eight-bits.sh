@@ -2,7 +2,7 @@
 # Pillow 12.3.0: in a grey PNG of 2 or 4 bits, the transparent grey of the tRNS chunk is kept in units of the
 # file while the pixels are scaled to 8 bits, so that converting to RGBA makes no pixel transparent, or others.
 #
-# Guess, written down before: `convert("RGBA")` gives alpha 0 where the file's value is the tRNS value.
+# Expected, though not written down before the first run: `convert("RGBA")` gives alpha 0 where the file's value is the tRNS value.
 # Seen: with 8 bits it does; with 2 and 4 bits the pixel that should vanish is opaque, without a warning.
 set -euo pipefail
 folder="$(mktemp -d)"
