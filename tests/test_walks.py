@@ -231,3 +231,16 @@ def test_looking_ahead_pays_or_ends() -> None:
 def test_a_trained_model_looks_ahead() -> None:
     drawn = draw_images(pixelar.load("binary-mnist-imagegpt"), 1, seed=1)
     assert drawn.walk == "fixed_point" and drawn.steps < 784 / 4
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_waves_of_no_site_in_narrow_images(width: int) -> None:
+    """Columns fewer than what a site sees to its right: some waves pass between all rows."""
+    model = zoo.tiny("PixelCNN", shape=(1, 5, width), classes=2)
+    labels = torch.tensor([0, 1])
+    drawn = [
+        pixelar.sample(model, 2, labels, seed=0, method=method)
+        for method in ("sequential", "wavefront")
+    ]
+    assert torch.equal(*drawn)

@@ -258,21 +258,21 @@ class PixelCNN(Net):
             self._show_wave(x, number, pixels)
         rows, weights = self._rows_of(number), cache.matrices
         stem, *kernels = cache.kernels
-        n = rows.stop - rows.start
+        shape = x.shape[0], rows.stop - rows.start  # of no row, for some waves of narrow images
         h = torch.addmm(self.stem.bias, pixels.seen(number, rows).flatten(0, 1), stem)  # (B·n, 2D)
         layers = zip(self.blocks, weights.blocks, inner, kernels, strict=True)
         for block, matrices, diagonal, kernel in layers:
             matrix, bias = matrices.down
             squeezed = torch.addmm(bias, h.relu(), matrix).relu_()
-            diagonal.at(number, rows).copy_(squeezed.view(x.shape[0], n, -1))
+            diagonal.at(number, rows).copy_(squeezed.unflatten(0, shape))
             features = torch.addmm(
                 block.conv.bias, diagonal.seen(number, rows).flatten(0, 1), kernel
             )
             if self.classes:
-                features.view(x.shape[0], n, -1).add_(block.label(cache.labels)[:, None])
+                features.unflatten(0, shape).add_(block.label(cache.labels)[:, None])
             matrix, bias = matrices.up[:-1], matrices.up[-1]
             h = torch.addmm(h, features.relu_(), matrix).add_(bias)
-        return weights.readout(h, colour).view(x.shape[0], n, -1)
+        return weights.readout(h, colour).unflatten(0, shape)
 
     def _convolutions(self) -> list[MaskedConv2d]:
         return [self.stem, *(block.conv for block in self.blocks)]
