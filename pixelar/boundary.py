@@ -53,7 +53,6 @@ def for_models(function: Callable[P, R]) -> Callable[P, R]:
     It runs under `torch_defaults`, and refuses anything but a model with finite weights. Between
     the values that a generator yields, the caller's settings hold.
     """
-    settings = torch_defaults
 
     def check(arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         require_finite(arguments[0] if arguments else named.get("model"))
@@ -62,12 +61,12 @@ def for_models(function: Callable[P, R]) -> Callable[P, R]:
 
         @functools.wraps(function)
         def generate(*arguments: Any, **named: Any) -> Iterator[Any]:  # noqa: ANN401
-            with settings():
+            with torch_defaults():
                 check(arguments, named)
                 values = cast("Iterator[Any]", function(*arguments, **named))
             try:
                 while True:
-                    with settings():
+                    with torch_defaults():
                         value = next(values, END)
                     if value is END:
                         return
@@ -79,7 +78,7 @@ def for_models(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*arguments: P.args, **named: P.kwargs) -> R:
-        with settings():
+        with torch_defaults():
             check(arguments, named)
             return function(*arguments, **named)
 

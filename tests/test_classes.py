@@ -249,7 +249,9 @@ def test_a_run_keeps_its_classes(capsys: pytest.CaptureFixture[str]) -> None:
     for one, other in (("dog", "fox"), ("cat", "zebra")):
         shutil.copytree(pictures, "changed")
         Path("changed", one).rename(Path("changed", other))
+        before = Path("run/config.yaml").read_bytes()
         assert fit(Path("changed"), "--resume", steps=4) == 2
+        assert Path("run/config.yaml").read_bytes() == before  # as the run is still that one
         assert "checkpoint has the classes cat, dog, and the data has" in capsys.readouterr().err
         shutil.rmtree("changed")
     assert fit(pictures, "--resume", steps=3) == 0

@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from pixelar.cli.fit_build import FitCLI, build, name_option
-from pixelar.cli.fit_folder import finish, how_to_go_on, keep_record, where_to_begin, with_a_way_out
+from pixelar.cli.fit_folder import (
+    finish,
+    how_to_go_on,
+    keep_record,
+    once_it_begins,
+    where_to_begin,
+    with_a_way_out,
+)
 from pixelar.cli.fit_forecast import foresee, tell_orders
 from pixelar.cli.fit_options import locate_configs
 from pixelar.cli.inputs import open_model
@@ -69,8 +77,11 @@ def fit(arguments: list[str]) -> int:
         try:
             ending = equip(trainer, config, folder)
             keep_record(trainer, folder, resumes=checkpoint is not None, init=config["init"])
+            if checkpoint is not None:  # which may refuse this config
+                once_it_begins(trainer, partial(save_config, cli, folder))
             if trainer.is_global_zero:
-                save_config(cli, folder)
+                if checkpoint is None:
+                    save_config(cli, folder)
                 cli.datamodule.prepare_data()  # data that are missing are told at once
                 foresee(trainer, cli.model, cli.datamodule)
                 tell_orders(cli.model)

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import lightning as L
@@ -17,7 +17,14 @@ from pixelar.packaged import find
 from pixelar.training import Ending, newest_checkpoint
 from pixelar.training.curves import draw_curves
 
-__all__ = ["finish", "how_to_go_on", "keep_record", "where_to_begin", "with_a_way_out"]
+__all__ = [
+    "finish",
+    "how_to_go_on",
+    "keep_record",
+    "once_it_begins",
+    "where_to_begin",
+    "with_a_way_out",
+]
 
 MEMORY = (
     "there is not enough memory for a training step; use a smaller data.batch_size, with "
@@ -93,15 +100,26 @@ def keep_record(trainer: L.Trainer, folder: Path, *, resumes: bool, init: str | 
     begins: those of this start, and of what it goes on from, the run itself or another model.
     """
 
-    def write(trainer: L.Trainer, _: L.LightningModule) -> None:
+    def write() -> None:
+        begin = folder if resumes else run_of(find(init)) if init else None
+        before = None if begin is None else read_record(begin)
+        data: PixelData = trainer.datamodule  # type: ignore[attr-defined]
+        record_of(data.dataset).joined(before).save(folder)
+
+    once_it_begins(trainer, write)
+
+
+def once_it_begins(trainer: L.Trainer, action: Callable[[], None]) -> None:
+    """Lets the first process do something when training begins, which a checkpoint of another model
+    or of other classes prevents.
+    """
+
+    def begin(trainer: L.Trainer, _: L.LightningModule) -> None:
         if trainer.is_global_zero:
-            begin = folder if resumes else run_of(find(init)) if init else None
-            before = None if begin is None else read_record(begin)
-            data: PixelData = trainer.datamodule  # type: ignore[attr-defined]
-            record_of(data.dataset).joined(before).save(folder)
+            action()
 
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    callbacks.append(LambdaCallback(on_train_start=write))
+    callbacks.append(LambdaCallback(on_train_start=begin))
 
 
 def finish(folder: Path, trainer: L.Trainer, ending: Ending, own: Mapping[str, type]) -> None:
@@ -127,6 +145,6 @@ def finish(folder: Path, trainer: L.Trainer, ending: Ending, own: Mapping[str, t
         print(f"Stopped at step {trainer.global_step:,} of {most:,} ({reason}). To go on:\n  {how}")
     print(
         f"{'' if reason else 'Trained. '}The model is in {folder / 'model'}. Next:\n"
-        f"  pixelar evaluate {folder / 'model'} -d DATA"
+        f"  pixelar evaluate {folder / 'model'}"
         + "".join(f" --trust {kind.__module__}.{name}" for name, kind in own.items())
     )

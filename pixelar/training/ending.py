@@ -154,7 +154,7 @@ def check_trainer(trainer: L.Trainer, precision: object) -> None:
             f"this CPU has no instructions for bfloat16: trainer.precision {trainer.precision} is "
             "slower here than 32-true"
         )
-    if advice:
+    if advice and trainer.is_global_zero:
         warnings.warn("; ".join(advice), Advice, stacklevel=2)
 
 
