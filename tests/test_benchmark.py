@@ -20,6 +20,7 @@ from benchmarks.scaling import exponent  # noqa: E402
 from pixelar.nets import NETS  # noqa: E402
 
 
+@pytest.mark.full
 def test_every_suite_runs(tmp_path: Path) -> None:
     output = tmp_path / "found.json"
     command = [sys.executable, SCRIPT, "--tiny", "-o", output]
@@ -42,6 +43,7 @@ def test_every_suite_runs(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.full
 def test_nets_are_added_to_what_is_there(tmp_path: Path) -> None:
     output = tmp_path / "found.json"
     for nets in (["PixelCNN"], ["RasterRNN", "PixelCNN"]):
@@ -51,6 +53,7 @@ def test_nets_are_added_to_what_is_there(tmp_path: Path) -> None:
     assert cases == [f"{net}, {n}×{n}" for net in ("PixelCNN", "RasterRNN") for n in (4, 6)]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "command", [["compare.py", "digits"], ["benchmark.py", "--tiny", "pixels", "--nets"]]
 )
@@ -103,6 +106,7 @@ def test_the_fitted_exponent() -> None:
     assert exponent(x, [3 * v**1.5 for v in x]) == pytest.approx(1.5)
 
 
+@pytest.mark.full
 def test_every_net_is_compared(tmp_path: Path) -> None:
     """On digits, for an instant each: that it runs, and what it writes is whole."""
     script, output = ROOT / "scripts" / "compare.py", tmp_path / "digits.json"

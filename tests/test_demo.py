@@ -387,6 +387,7 @@ class TestUnderstand:
         assert histogram_of("no such model") is None
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("net", "scan", "shape", "classes"), list(every_net()))
 def test_seen_by_is_a_row_of_the_dependencies(
     net: str, scan: str, shape: tuple[int, int, int], classes: int

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 import served
+import zoo
 from PIL import Image
 from served import Server, serving
 
@@ -228,6 +229,7 @@ def test_upload_paint_complete_and_download(user: User, tmp_path: Path) -> None:
     assert Path(download.value.path()).stat().st_size > 1000
 
 
+@pytest.mark.full
 def test_choosing_a_region_takes_the_marks_away(user: User) -> None:
     user.stroke((0.3, 0.3), (0.7, 0.3))
     user.until("#complete-seen", (8, 8), lambda p: hatched(p)[2].any() and not hatched(p)[7].any())
@@ -341,6 +343,7 @@ def test_understand_a_pixel(user: User) -> None:
     assert "The true level" in page.locator("#pixel-chart svg").get_attribute("aria-label")
 
 
+@pytest.mark.full
 def test_sample_grows(user: User) -> None:
     user.tab("Sample")
     user.choose("Model", MODELS[2])
@@ -413,6 +416,7 @@ def test_keyboard_alone(user: User) -> None:
     user.wait("#sample-status", "samples in")
 
 
+@pytest.mark.full
 def test_two_users_at_once(browser: Any, demo: Server) -> None:  # noqa: ANN401
     """What two people get while both work is what the library draws for each."""
     users = [User(browser, demo.url) for _ in range(2)]
@@ -435,6 +439,7 @@ def test_two_users_at_once(browser: Any, demo: Server) -> None:  # noqa: ANN401
         user.close()
 
 
+@pytest.mark.full
 def test_a_phone(browser: Any, demo: Server) -> None:  # noqa: ANN401
     user = User(browser, demo.url, **PHONE)
     for name in ("Complete", "Understand", "Sample"):
@@ -452,7 +457,7 @@ def test_a_phone(browser: Any, demo: Server) -> None:  # noqa: ANN401
     user.close()
 
 
-@pytest.mark.parametrize("look", [{}, DARK, PHONE], ids=["light", "dark", "phone"])
+@pytest.mark.parametrize("look", zoo.quick([{}, DARK, PHONE], {}), ids=["light", "dark", "phone"])
 def test_axe_finds_no_violation(browser: Any, demo: Server, look: dict[str, Any]) -> None:  # noqa: ANN401
     user = User(browser, demo.url, **look)
     page = user.page
@@ -485,6 +490,7 @@ def test_a_mistake_is_told(user: User) -> None:
     user.page.wait_for_selector("text=There is nothing to redraw")
 
 
+@pytest.mark.full
 def test_the_first_frame_comes_soon(browser: Any, demo: Server) -> None:  # noqa: ANN401
     user = User(browser, demo.url)
     user.choose("Model", MODELS[2])
@@ -499,6 +505,7 @@ def test_the_first_frame_comes_soon(browser: Any, demo: Server) -> None:  # noqa
     user.close()
 
 
+@pytest.mark.full
 def test_who_leaves_lets_the_next_begin(browser: Any, demo: Server) -> None:  # noqa: ANN401
     user = User(browser, demo.url)
     user.choose("Model", MODELS[1])
@@ -521,6 +528,7 @@ def test_who_leaves_lets_the_next_begin(browser: Any, demo: Server) -> None:  # 
     served.until(demo.idle, 10)
 
 
+@pytest.mark.full
 def test_a_full_queue_is_told(user: User, demo: Server) -> None:
     user.page.wait_for_selector("#complete-result img")
     with ExitStack() as stack:
@@ -534,6 +542,7 @@ def test_a_full_queue_is_told(user: User, demo: Server) -> None:
     user.wait("#complete-status", "completions in")
 
 
+@pytest.mark.full
 def test_classes_are_offered_where_a_model_knows_them(user: User, by_class: str) -> None:
     page = user.page
     field = page.get_by_label("Class", exact=True).locator("visible=true")
@@ -571,7 +580,7 @@ def test_classes_are_offered_where_a_model_knows_them(user: User, by_class: str)
     user.wait("#understand-headline", "Read as class 4")
 
 
-@pytest.mark.parametrize("empty", [True, False], ids=["empty", "full"])
+@pytest.mark.parametrize("empty", zoo.quick([True, False], True), ids=["empty", "full"])
 def test_a_file_is_dropped(user: User, empty: bool) -> None:
     if empty:
         user.page.locator("#complete-canvas button[aria-label='Clear canvas']").first.click()
@@ -651,6 +660,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+@pytest.mark.full
 def test_below_a_path_of_a_proxy(browser: Any, tmp_path: Path) -> None:  # noqa: ANN401
     arguments = (MODELS[0], "--root-path", "/pixelar")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)

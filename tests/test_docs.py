@@ -80,10 +80,17 @@ def blocks(document: Path) -> Iterator[Block]:
         yield Block(found[1], found[2], text.count("\n", 0, found.start(2)) + 1)
 
 
+QUICK = ("README.md", "extending.md")
+
+
 def with_blocks(*languages: str) -> list[Any]:
     """Returns the documents that have blocks of a language, as parameters of a test."""
     return [
-        pytest.param(document, id=called(document))
+        pytest.param(
+            document,
+            id=called(document),
+            marks=[] if called(document) in QUICK else pytest.mark.full,
+        )
         for document in DOCUMENTS
         if any(block.language in languages for block in blocks(document))
     ]
@@ -161,6 +168,7 @@ def test_quickstart_leaves_models_and_pictures(checkout: Path) -> None:
         assert (out / name / "model" / "model.safetensors").exists()
 
 
+@pytest.mark.full
 def test_quickstart_again_trains_nothing(checkout: Path) -> None:
     assert "Training" not in run(["scripts/quickstart.sh", *SHORT], checkout)
 
@@ -289,12 +297,14 @@ def test_scripts_that_are_named_exist() -> None:
         )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("script", TINY)
 def test_scripts_that_are_named_run(script: str, checkout: Path) -> None:
     python = str(checkout / ".venv" / "bin" / "python")
     assert run([python, script, *TINY[script].split()], checkout)
 
 
+@pytest.mark.full
 def test_pictures_are_drawn_by_scripts(checkout: Path) -> None:
     python = str(checkout / ".venv" / "bin" / "python")
     for script in DRAWING:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch._inductor.config as inductor
 import yaml
 
 from pixelar.cli import main
@@ -147,10 +148,10 @@ def test_other_commands_refuse_an_option_by_its_name(
 
 
 def test_compiling_without_a_compiler_is_refused(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/nowhere/c++"))
-    assert main(["fit", "-c", "a.yaml", "--model.compile", "true"]) == 2
+    with inductor.patch({"cpp.cxx": (None, "/nowhere/c++")}):
+        assert main(["fit", "-c", "a.yaml", "--model.compile", "true"]) == 2
     assert "pixelar: model.compile needs a compiler that works" in capsys.readouterr().err
     assert not Path("runs").exists()
 

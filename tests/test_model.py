@@ -14,6 +14,7 @@ BINARY = [*zoo.every_model((1, 2, 2), levels=2, classes=(0, 2))]
 COLOUR = [*zoo.every_model((3, 1, 2), levels=3, classes=(0, 2))]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("net", "head", "scan", "classes"), BINARY)
 def test_probabilities_of_binary_images_sum_to_one(
     net: str, head: str, scan: str, classes: int
@@ -22,6 +23,7 @@ def test_probabilities_of_binary_images_sum_to_one(
     assert_normalised(model, tolerance=1e-9)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("net", "head", "scan", "classes"), COLOUR)
 def test_probabilities_of_colour_images_sum_to_one(
     net: str, head: str, scan: str, classes: int
@@ -39,6 +41,7 @@ def test_enumerations_cover_every_net_and_head() -> None:
         assert {case[1] for case in cases} == heads
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("net", "head", "scan", "classes"), [*zoo.every_model((3, 3, 4), levels=5, classes=(0, 2))]
 )

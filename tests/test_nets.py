@@ -32,6 +32,7 @@ def test_zoo_lists_every_net() -> None:
     assert zoo.NET_ARGS.keys() == NETS.keys()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("net", "scan", "shape", "classes"), EVERY_NET)
 def test_no_site_depends_on_itself_or_later_ones(
     net: str, scan: str, shape: tuple[int, int, int], classes: int
@@ -39,6 +40,7 @@ def test_no_site_depends_on_itself_or_later_ones(
     assert_autoregressive(zoo.tiny(net, shape=shape, scan=scan, classes=classes), trials=2)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("net", "scan", "shape", "classes"), EVERY_NET)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_step_equals_forward(
@@ -62,13 +64,14 @@ SHAPES = {  # whose walks keep or read what kernels and blocks reach; and with b
 
 
 @pytest.mark.parametrize("net", NETS)
-@pytest.mark.parametrize("height", [14, 20])
+@pytest.mark.parametrize("height", zoo.quick((14, 20), 14))
 def test_a_long_known_beginning_is_skipped(net: str, height: int) -> None:
     """Images are taller than what a site looks up, so that most rows matter no more."""
     for args in SHAPES.get(net, [{}]):
         assert_cache_equals_forward(zoo.tiny(net, shape=(1, height, 4), classes=2, **args))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("net", "scan", "shape", "classes"), EVERY_NET)
 def test_walks_can_be_copied_dropped_and_reordered(
     net: str, scan: str, shape: tuple[int, int, int], classes: int
@@ -85,6 +88,7 @@ def test_the_default_select_keeps_the_labels(classes: int) -> None:
     assert selected.tolist() == [2, 2, 0] if classes else selected is None
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("net", "scan", "shape", "classes"), EVERY_NET)
 def test_the_default_step_is_the_forward(
     net: str, scan: str, shape: tuple[int, int, int], classes: int

@@ -136,7 +136,7 @@ def fresh_compiler() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", zoo.quick(NETS, "ImageGPT"))
 def test_compiling_changes_neither_loss_nor_gradients(net: str, fresh_compiler: None) -> None:
     args: dict[str, Any] = {"net_args": zoo.deep(net, 1)}
     training = built(net, **args)
@@ -149,6 +149,7 @@ def test_compiling_changes_neither_loss_nor_gradients(net: str, fresh_compiler: 
     assert copied.loss(X, LABELS) != training.loss(X, LABELS), "a copy computes with its weights"
 
 
+@pytest.mark.full
 def test_machine_code_of_a_head_stays_outside_of_graphs(fresh_compiler: None) -> None:
     """In float32, where the mixture of logistics has some."""
     args: dict[str, Any] = {"head": LogisticMixture, "dtype": torch.float32}

@@ -56,6 +56,7 @@ def pooled(found: Posterior) -> Tensor:
     return distribution(found.images.flatten(0, 2), found.log_weights.exp().flatten())
 
 
+@pytest.mark.exhaustive(1)
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("head", ["Bernoulli", "Categorical", "LogisticMixture"])
 def test_the_population_converges_to_the_exact_conditional(net: str, head: str) -> None:
@@ -70,6 +71,7 @@ def test_the_population_converges_to_the_exact_conditional(net: str, head: str) 
     assert errors[3] < errors[2] < errors[1] < errors[0]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("net", NETS)
 def test_clamping_does_not_converge(net: str) -> None:
     """However many are drawn, they follow another distribution, which is that of the walk."""
@@ -87,6 +89,7 @@ def test_clamping_does_not_converge(net: str) -> None:
     assert variation(distribution(one_each), exact) < 0.06
 
 
+@pytest.mark.exhaustive(1)
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("resample_below", [0.0, 0.99, 1.0])
 def test_log_known_is_an_unbiased_estimate(net: str, resample_below: float) -> None:
@@ -150,6 +153,7 @@ def test_classes_lead_to_their_own_conditional(net: str) -> None:
         assert float(found.log_known[row]) == pytest.approx(math.log(p_known), abs=0.05)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("net", "scan", "shape", "classes"), [*zoo.every_net()])
 def test_known_values_stay_and_seeds_repeat(
     net: str, scan: str, shape: tuple[int, int, int], classes: int

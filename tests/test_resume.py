@@ -215,6 +215,7 @@ def kill_until_done(
         assert code == -signal.SIGKILL, f"{history}\n{log}"
 
 
+@pytest.mark.full
 def test_kill_9_at_any_moment_changes_nothing(
     server: Server, whole: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -236,6 +237,7 @@ def test_kill_9_with_a_worker_process(
     assert_same(whole, result(tmp_path / "run"), str(history))
 
 
+@pytest.mark.full
 def test_kill_9_with_checkpointing(server: Server, whole: dict[str, Any], tmp_path: Path) -> None:
     """The run comes to what it would without: each block has the same dropout both times."""
     rng, options = random.Random(2), ("--model.checkpointing", "true")

@@ -28,6 +28,7 @@ def chi_square(counts: Tensor, probabilities: Tensor) -> float:
     return float(((counts - expected) ** 2 / expected).sum())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("net", "head", "scan", "classes"), SMALL)
 def test_sample_frequencies_match_probabilities(
     net: str, head: str, scan: str, classes: int
@@ -55,6 +56,7 @@ def test_colour_samples_follow_the_mixture(net: str) -> None:
     assert chi_square(counts, probabilities) < 29.9  # 0.9999 quantile at 7 degrees of freedom
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("net", "scan", "shape", "classes"), [*zoo.every_net()])
 def test_known_pixels_stay_and_seeds_repeat(
     net: str, scan: str, shape: tuple[int, int, int], classes: int

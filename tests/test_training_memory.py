@@ -49,6 +49,7 @@ def assert_foreseen(training: Training, batch: int, within: float = 0.2) -> None
     assert 1 - within < foreseen / found < 1 + within, (foreseen, found)
 
 
+@pytest.mark.exhaustive(1)
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("head", ["Categorical", "LogisticMixture"])
 @pytest.mark.parametrize("net", NETS)

@@ -22,6 +22,7 @@ WAVING = [name for name in NETS if zoo.tiny(name).net.reach() is not None]
 MODELS = [*zoo.every_model((3, 4, 5), levels=3, classes=(0, 3))]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("net", "head", "scan", "classes"), MODELS)
 def test_all_walks_draw_the_same_images(net: str, head: str, scan: str, classes: int) -> None:
     model = zoo.tiny(net, head, shape=(3, 4, 5), scan=scan, levels=3, classes=classes)

@@ -1,9 +1,10 @@
 """Tiny builds of everything: a net or head is tested by being listed here."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -150,6 +151,14 @@ def tiny(
         }
     )
     return randomise(model).eval()
+
+
+def quick(values: Iterable[Any], *chosen: Any) -> list[Any]:  # noqa: ANN401
+    """Returns all values of a parameter, where those not chosen run with --full only."""
+    return [
+        value if value in chosen else pytest.param(value, marks=pytest.mark.full)
+        for value in values
+    ]
 
 
 def deep(net: str, depth: int) -> dict[str, int]:

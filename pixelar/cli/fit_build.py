@@ -3,8 +3,9 @@
 import os
 import re
 import time
+from argparse import Action
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Union, get_args, get_origin
 
 import lightning as L
 import torch
@@ -38,6 +39,8 @@ class FitCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("data.shape", "model.shape", apply_on="instantiate")
+        for action in parser._actions:
+            whole_numbers_first(action)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Reads all options, and refuses what cannot be before anything is built of them."""
@@ -85,6 +88,17 @@ def build(arguments: list[str]) -> FitCLI:
         raise
     except ValueError as error:  # of a class that a config names
         raise PixelarError(explain(str(error))) from error
+
+
+def whole_numbers_first(action: Action) -> None:
+    """Reads 2 as an int where an option takes `int | float`, and not as 2.0, another thing to a
+    trainer. The first kind that fits is taken, and `typing` caches unions whatever their order:
+    which comes first depends on what other modules have asked of it.
+    """
+    kinds = get_args(hint := getattr(action, "_typehint", None))
+    if get_origin(hint) is Union and {int, float} <= {*kinds}:
+        ordered = tuple(sorted(kinds, key=lambda kind: kind is not int))
+        action._typehint = Union[ordered]  # type: ignore[attr-defined]  # noqa: UP007
 
 
 def name_option(message: str, options: Mapping[str, Any]) -> str:

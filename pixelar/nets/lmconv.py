@@ -72,6 +72,8 @@ def as_it_is(h: Tensor) -> Tensor:
     return h
 
 
+SITES_AT_ONCE = 1024  # that a prefill looks at on a CPU, more if an image has more
+
 VERSIONS = {
     1: Norms(inner=layer_norm, gate=layer_norm_gate, outer=as_it_is),
     2: Norms(inner=pono, gate=pono_gate, outer=pono),
@@ -274,8 +276,9 @@ class LMConv(Net):
         visited.view(-1)[self.place[:stop]] = 1
         visited = visited[: visited.any(1).nonzero().max() + 1]  # below, there is nothing yet
         pixels = self._pixels(x[:, :, : len(visited)])
-        # on a CPU one image at a time, whose maps stay in the processor's cache
-        at_once = 1 if x.device.type == "cpu" else x.shape[0]
+        # on a CPU few images at a time, whose maps stay in the processor's cache
+        few = max(1, SITES_AT_ONCE // visited.numel())
+        at_once = few if x.device.type == "cpu" else x.shape[0]
         for rows in (slice(b, b + at_once) for b in range(0, x.shape[0], at_once)):
             cache.visited[self.stem].fill(pixels[rows], visited, rows)
 
