@@ -1,4 +1,4 @@
-.PHONY: install check test faults bench
+.PHONY: install check test full faults bench
 
 install:  ## .venv with all that the tests need
 	./scripts/install.sh test
@@ -8,8 +8,11 @@ check: install  ## lint, layout and types: a minute
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-test: install  ## everything
+test: install  ## every part of it
 	./scripts/test.sh
+
+full: install  ## every combination of parts too: for a night
+	./scripts/test.sh --full
 
 faults: install  ## what users once met: some minutes
 	OMP_NUM_THREADS=1 .venv/bin/pytest -m faults

@@ -1,8 +1,7 @@
 """pixelar: pixel-autoregressive image models, with exact likelihoods and cached sampling.
 
 Letters in docstrings: B batch, C H W image of symbols, V levels of a symbol, T sites, S symbols per
-    site,
-P parameters per site, D width, K mixture components.
+site, P parameters per site, D width, K mixture components.
 """
 
 import importlib
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pixelar.analysis import dependencies, sequential_log_prob, surprise_map
     from pixelar.completion import complete, stream
-    from pixelar.errors import PixelarError
+    from pixelar.errors import ConfigError, DataError, PixelarError, StorageError
     from pixelar.evaluation import EvaluationReport, bits_per_dim, evaluate
     from pixelar.folders import load, save
     from pixelar.metrics import BitsPerDim
@@ -29,7 +28,10 @@ _HOMES = {
     "surprise_map": "analysis",
     "complete": "completion",
     "stream": "completion",
+    "ConfigError": "errors",
+    "DataError": "errors",
     "PixelarError": "errors",
+    "StorageError": "errors",
     "EvaluationReport": "evaluation",
     "bits_per_dim": "evaluation",
     "evaluate": "evaluation",
@@ -48,11 +50,14 @@ _HOMES = {
 
 __all__ = [
     "BitsPerDim",
+    "ConfigError",
+    "DataError",
     "EvaluationReport",
     "PixelModel",
     "PixelarError",
     "Posterior",
     "Scan",
+    "StorageError",
     "bits_per_dim",
     "build_model",
     "complete",

@@ -12,7 +12,7 @@ from torch import Tensor
 from pixelar.arrays import Array, whole_number
 from pixelar.boundary import for_models
 from pixelar.drawing import Sites
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 from pixelar.model import PixelModel, evaluating
 from pixelar.unroll import unroll
 
@@ -121,9 +121,9 @@ def seen_by(
     """
     scan, generator, x = model.scan, torch.Generator().manual_seed(seed), model.check_symbols(x)
     if whole_number(t, "t, the number of a site,", 0) >= scan.sites:
-        raise PixelarError(f"t must be a site from 0 to {scan.sites - 1}; got {t}")
+        raise DataError(f"t must be a site from 0 to {scan.sites - 1}; got {t}")
     if len(x) != 1:
-        raise PixelarError(f"x must be one image, with shape (1, C, H, W); got {len(x)} images")
+        raise DataError(f"x must be one image, with shape (1, C, H, W); got {len(x)} images")
     squares = torch.zeros(scan.sites)
     with evaluating(model), torch.enable_grad(), _embedded(model) as captured:
         params = model.net(x, model.check_labels(labels, 1))[0, t]  # (P,)

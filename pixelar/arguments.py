@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 
 __all__ = ["Recorded"]
 
@@ -41,7 +41,7 @@ class Recorded:
         defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         values = {**defaults, **vars(self).get("recorded", {})}
         if "*" in values:
-            raise PixelarError(
+            raise ConfigError(
                 f"{type(self).__name__} was given {values['*']!r:.60} without a name, so it cannot "
                 "be saved; pass arguments by keyword"
             )
@@ -78,7 +78,7 @@ def _plain(value: object, owner: str, name: str) -> Any:  # noqa: ANN401
         return [_plain(item, owner, name) for item in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _plain(item, owner, name) for key, item in value.items()}
-    raise PixelarError(
+    raise ConfigError(
         f"{owner}: {name} must be a number, a string, or a list or dictionary of these to be "
         f"saved with the model; got {type(value).__name__} {value!r:.60}"
     )

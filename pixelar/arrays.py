@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 
 __all__ = ["Array", "as_images", "as_labels", "as_mask", "as_symbols", "whole_number"]
 
@@ -67,7 +67,7 @@ def as_mask(values: Array) -> Tensor:
     fits = (mask == 0) | (mask == 1) | (mask == 255)
     if not fits.all():
         at = (~fits).nonzero()[0].tolist()
-        raise PixelarError(
+        raise DataError(
             f"known must be True or 1 where a pixel is known and False or 0 elsewhere; known{at} "
             f"is {mask[tuple(at)].item()}"
         )
@@ -106,11 +106,11 @@ def whole_number(value: object, name: str, least: int | None = None) -> int:
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except (TypeError, RuntimeError):  # torch raises the latter for tensors of many values
-        raise PixelarError(
+        raise DataError(
             f"{name} must be a whole number; got {type(value).__name__} {value!r:.60}"
         ) from None
     if least is not None and number < least:
-        raise PixelarError(f"{name} must be at least {least}; got {number}")
+        raise DataError(f"{name} must be at least {least}; got {number}")
     return number
 
 
@@ -122,11 +122,11 @@ def _as_tensor(values: object, wanted: str) -> Tensor:
         if values.layout is not torch.strided or values.is_quantized or values.is_meta:
             kinds = {values.is_quantized: "quantized", values.is_meta: "meta"}
             kind = f"a {kinds[True]} tensor" if True in kinds else f"a tensor of {values.layout}"
-            raise PixelarError(f"{wanted}; got {kind}")
+            raise DataError(f"{wanted}; got {kind}")
         return values if type(values) is Tensor else values.as_subclass(Tensor)
     array = _as_array(values)
     if array is None or array.dtype.kind not in "biuf":
-        raise PixelarError(f"{wanted}; got {_kind(values, array)}")
+        raise DataError(f"{wanted}; got {_kind(values, array)}")
     if not array.size and not isinstance(values, np.ndarray):
         array = array.astype(np.int64)  # an empty list has no type of its own
     # of this machine's byte order, and in memory that may be written: else torch takes none of it
@@ -134,7 +134,7 @@ def _as_tensor(values: object, wanted: str) -> Tensor:
     try:
         return torch.from_numpy(native)
     except TypeError:  # numbers longer than torch's
-        raise PixelarError(f"{wanted}; got {_kind(values, array)}") from None
+        raise DataError(f"{wanted}; got {_kind(values, array)}") from None
 
 
 def _as_array(values: object) -> np.ndarray | None:
@@ -167,7 +167,7 @@ def _kind(values: object, array: np.ndarray | None) -> str:
 def _require_integers(tensor: Tensor, values: object, wanted: str) -> None:
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         array = None if isinstance(values, Tensor) else _as_array(values)
-        raise PixelarError(f"{wanted}; got {_kind(values, array)}")
+        raise DataError(f"{wanted}; got {_kind(values, array)}")
 
 
 def _require_range(x: Tensor, levels: int, what: str, name: str) -> None:
@@ -179,4 +179,4 @@ def _require_range(x: Tensor, levels: int, what: str, name: str) -> None:
     if outside.any():
         at = outside.nonzero()[0].tolist()
         value = x.numpy(force=True)[tuple(at)]
-        raise PixelarError(f"{what} must be from 0 to {levels - 1}; {name}{at} is {value}")
+        raise DataError(f"{what} must be from 0 to {levels - 1}; {name}{at} is {value}")

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import torch
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 from pixelar.model import PixelModel
 
 __all__ = ["for_models", "require_finite", "torch_defaults"]
@@ -97,7 +97,7 @@ def require_finite(model: object) -> None:
     """
     inner = getattr(model, "_orig_mod", model)  # of what torch.compile returns
     if not isinstance(inner, PixelModel):
-        raise PixelarError(
+        raise DataError(
             f"model must be a pixelar model, such as pixelar.load(path) returns; "
             f"got {type(model).__name__}"
         )
@@ -108,7 +108,7 @@ def require_finite(model: object) -> None:
         checks += [(key, (buffer < torch.inf).all()) for key, buffer in floating]
     if checks and not torch.stack([fits for _, fits in checks]).all():  # one wait for a device
         wrong = next(name for name, fits in checks if not fits)
-        raise PixelarError(
+        raise DataError(
             f"the model's weights are not finite, {wrong} first, so it can neither draw nor score; "
             "load or train it again"
         )

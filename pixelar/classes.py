@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pixelar.errors import Advice, PixelarError
+from pixelar.errors import Advice, DataError
 
 if TYPE_CHECKING:  # commands that print names alone do without
     from torch import Tensor
@@ -38,9 +38,9 @@ def check_names(names: object, classes: int) -> tuple[str, ...]:
         classes: The number of classes of the model.
     """
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-        raise PixelarError(f"class_names must be a list of names; got {names!r:.60}")
+        raise DataError(f"class_names must be a list of names; got {names!r:.60}")
     if len(set(names)) != len(names) or len(names) != classes or not classes:
-        raise PixelarError(
+        raise DataError(
             f"class_names must be as many different names as the model has classes, {classes}; "
             f"got {listed(names) or 'none'}"
         )
@@ -72,7 +72,7 @@ def class_number(word: str, names: Sequence[str] | None, classes: int) -> int:
     if number < classes:
         return number
     by_name = f" or one of the names {listed(names)}" if names is not None else ""
-    raise PixelarError(f"must be from 0 to {classes - 1}{by_name}; got {word:.60}")
+    raise DataError(f"must be from 0 to {classes - 1}{by_name}; got {word:.60}")
 
 
 def match_labels(
@@ -95,7 +95,7 @@ def match_labels(
         return labels
     if names is None:
         if len(given) != classes:
-            raise PixelarError(
+            raise DataError(
                 f"the names of the model's {classes} classes are not known, and the data has "
                 f"{len(given)} ({listed(given)}), so neither names nor numbers tell which is which"
             )
@@ -109,13 +109,13 @@ def match_labels(
     number_of = {name: number for number, name in enumerate(names)}
     used = labels.unique().tolist()
     if used and not 0 <= min(used) <= max(used) < len(given):
-        raise PixelarError(
+        raise DataError(
             f"the data has {len(given)} classes, so its labels must be from 0 to {len(given) - 1}; "
             f"got {min(used)} to {max(used)}"
         )
     unknown = [given[label] for label in used if given[label] not in number_of]
     if unknown:
-        raise PixelarError(
+        raise DataError(
             f"the data has images of {'classes' if len(unknown) > 1 else 'a class'} that the model "
             f"does not know: {listed(unknown)}; it knows {listed(names)}. Rename folders or leave "
             "them out"
@@ -143,7 +143,7 @@ def check_same_classes(there: Sequence[str] | None, here: Sequence[str] | None, 
         )
         return
     order = " in another order" if {*there} == {*here} else ""
-    raise PixelarError(
+    raise DataError(
         f"{owner} has the classes {listed(there)}, and the data has {listed(here)}{order}: give "
         "the data the same classes, or begin a new run with weights of its own"
     )

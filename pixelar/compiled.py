@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pixelar.drawing import Draw
-from pixelar.errors import Advice, PixelarError
+from pixelar.errors import Advice, ConfigError
 from pixelar.heads import Bernoulli, Categorical
 from pixelar.kernels import numba_is_there
 from pixelar.model import PixelModel
@@ -45,13 +45,13 @@ def can_compile(model: PixelModel, draw: Draw) -> bool:
 def require_kernel(model: PixelModel, draw: Draw) -> None:
     """Raises PixelarError where `compiled_rows` cannot do it."""
     if not can_compile(model, draw):
-        raise PixelarError(
+        raise ConfigError(
             "walk: compiled is for a GatedPixelCNN of grey images or tokens on the CPU, with a "
             "Bernoulli or Categorical head, at temperature 1 without top-k and top-p; "
             "use sequential"
         )
     if not numba_is_there():
-        raise PixelarError("walk: compiled needs numba: pip install 'pixelar[fast]'")
+        raise ConfigError("walk: compiled needs numba: pip install 'pixelar[fast]'")
 
 
 def tell_once() -> None:

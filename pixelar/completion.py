@@ -27,7 +27,7 @@ from pixelar.arrays import Array, as_images, as_mask, whole_number
 from pixelar.boundary import for_models
 from pixelar.compiled import can_compile, compiled_rows, require_kernel, tell_once
 from pixelar.drawing import Draw, Drawing, seed_of, uniforms
-from pixelar.errors import PixelarError, did_you_mean
+from pixelar.errors import ConfigError, did_you_mean
 from pixelar.kernels import numba_is_there
 from pixelar.known import known_symbols
 from pixelar.methods import Method, choose_method, ordered
@@ -98,7 +98,7 @@ def complete(
         model = ordered(model, known, images, method)
         return draw_unknown(model, images, known, labels, walk=walk, **options).images
     if walk not in ("auto", "sequential"):
-        raise PixelarError(f"particles walk site by site, so walk: {walk} is not for them")
+        raise ConfigError(f"particles walk site by site, so walk: {walk} is not for them")
     every = model.scan.sites
     *_, last = follow(model, images, known, labels, every=every, particles=particles, **options)
     return last.draw()[:, 0]
@@ -193,7 +193,7 @@ def choose_walk(model: PixelModel, walk: Walk, draw: Draw, start: int = 0) -> Wa
     is quicker filled in one pass.
     """
     if walk not in get_args(Walk):
-        raise PixelarError(f"walk: {did_you_mean(str(walk), get_args(Walk))}")
+        raise ConfigError(f"walk: {did_you_mean(str(walk), get_args(Walk))}")
     if walk == "compiled":
         require_kernel(model, draw)
     if walk != "auto":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pixelar.errors import PixelarError, did_you_mean
+from pixelar.errors import ConfigError, did_you_mean
 
 __all__ = ["configs", "find_config"]
 
@@ -36,6 +36,6 @@ def find_config(name: str) -> Path:
     if name in known:
         return known[name]
     if path.is_dir():
-        raise PixelarError(f"config: {name} is a folder; give a file in it")
+        raise ConfigError(f"config: {name} is a folder; give a file in it")
     names = [known_name for known_name in known if "/" not in known_name]
-    raise PixelarError(f"config: there is no file {name}, and {did_you_mean(path.stem, names)}")
+    raise ConfigError(f"config: there is no file {name}, and {did_you_mean(path.stem, names)}")

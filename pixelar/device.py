@@ -6,7 +6,7 @@ import os
 import torch
 
 from pixelar.analysis import surprise_map
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.model import PixelModel
 from pixelar.particles import posterior
 
@@ -37,7 +37,7 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device(own if own in found else found[0])
     name = own if wanted == "cuda" and own in found else wanted
     if name not in found and f"{name}:0" not in found:
-        raise PixelarError(
+        raise ConfigError(
             f"--device {wanted}: this computer has {', '.join(found)}; use one of these, or auto"
         )
     return torch.device(name)
@@ -77,7 +77,7 @@ def place(
     except (NotImplementedError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else repr(error)
         if wanted != "auto":
-            raise PixelarError(
+            raise ConfigError(
                 f"--device {wanted} cannot run this model ({reason}); use --device cpu"
             ) from error
         return model, f"device: cpu, since {name} cannot run this model ({reason})"

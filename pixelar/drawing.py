@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pixelar.arrays import whole_number
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 
 __all__ = [
     "Draw",
@@ -98,18 +98,18 @@ def check_options(temperature: float, top_k: int | None, top_p: float | None) ->
     """Raises PixelarError for options that describe no distribution."""
     _require_number("temperature", temperature)
     if not 0 <= temperature < math.inf:
-        raise PixelarError(f"temperature must be 0 or more, and finite; got {temperature}")
+        raise ConfigError(f"temperature must be 0 or more, and finite; got {temperature}")
     if top_k is not None:
         whole_number(top_k, "top_k", 1)
     if top_p is not None:
         _require_number("top_p", top_p)
         if not 0 < top_p <= 1:
-            raise PixelarError(f"top_p must be above 0 and at most 1; got {top_p}")
+            raise ConfigError(f"top_p must be above 0 and at most 1; got {top_p}")
 
 
 def _require_number(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise PixelarError(f"{name} must be a number; got {type(value).__name__} {value!r:.60}")
+        raise ConfigError(f"{name} must be a number; got {type(value).__name__} {value!r:.60}")
 
 
 def is_tempered(

@@ -1,13 +1,35 @@
-"""The one exception that means: the input was wrong, and this sentence says how to mend it."""
+"""Errors that mean: the input was wrong, and this sentence says how to fix it."""
 
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["Advice", "PixelarError", "did_you_mean", "plural"]
+__all__ = [
+    "Advice",
+    "ConfigError",
+    "DataError",
+    "PixelarError",
+    "StorageError",
+    "did_you_mean",
+    "plural",
+]
 
 
-class PixelarError(ValueError):
-    """A mistake in the input. The command line prints its message alone and exits with code 2."""
+class PixelarError(Exception):
+    """A mistake in the input, of one of the kinds below. The command line prints its message alone
+    and exits with code 2.
+    """
+
+
+class ConfigError(PixelarError):
+    """An option, an argument of a constructor or a choice that cannot be."""
+
+
+class DataError(PixelarError, ValueError):
+    """Images, labels, masks or weights that do not fit what is done with them."""
+
+
+class StorageError(PixelarError, OSError):
+    """A file or directory that cannot be read or written, or does not hold what it should."""
 
 
 class Advice(UserWarning):

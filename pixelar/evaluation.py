@@ -21,7 +21,7 @@ from pixelar.boundary import for_models
 from pixelar.classes import match_labels, missing_classes
 from pixelar.data import ImageData, ImageSet, Split
 from pixelar.data.record import DataRecord
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError, DataError
 from pixelar.folders import fingerprint
 from pixelar.likelihood import mean as mean_of
 from pixelar.likelihood import standard_error
@@ -56,7 +56,7 @@ def bits_per_dim(
         Bits per dimension with shape (N,), float64.
     """
     if model.quantizer.unit != "dim":
-        raise PixelarError(
+        raise DataError(
             "a palette's tokens are not dimensions of the image, so the model has no bits/dim; "
             "use pixelar.evaluate, which reports bits/token"
         )
@@ -103,7 +103,7 @@ def evaluate(
         progress: Whether to show a progress bar.
     """
     if not isinstance(data, ImageData | ImageSet):
-        raise PixelarError(
+        raise DataError(
             "data must be a data set, such as pixelar.data.Digits(), or an ImageSet; "
             f"got {type(data).__name__}; for images alone use pixelar.bits_per_dim"
         )
@@ -169,7 +169,7 @@ def _table(
 ) -> tuple[Tensor, int]:
     """Returns the figures of all images, with shape (N,), and the number of processes at work."""
     if not len(images):
-        raise PixelarError("there are no images to evaluate")
+        raise DataError("there are no images to evaluate")
     labels = _labels(model, images)
     rank, world = _world()
     own = slice(rank, None, world)  # a view: what is mapped from a file is not read at once
@@ -203,7 +203,7 @@ def _labels(model: PixelModel, images: ImageSet) -> Tensor | None:
     if not model.classes:
         return None
     if images.labels is None:
-        raise PixelarError(
+        raise DataError(
             f"the model is conditioned on {model.classes} classes, but these images have no labels"
         )
     labels = match_labels(images.labels, images.classes, model.class_names, model.classes)
@@ -217,7 +217,7 @@ def _computing_in(model: PixelModel, dtype: torch.dtype) -> PixelModel:
     The quantizer stays as it is, so that symbols do not depend on the data type.
     """
     if dtype not in (torch.float32, torch.float64):
-        raise PixelarError(f"dtype must be torch.float32 or torch.float64; got {dtype}")
+        raise ConfigError(f"dtype must be torch.float32 or torch.float64; got {dtype}")
     parts = model.net, model.head
     if all(p.dtype == dtype for part in parts for p in part.parameters()):
         return model
@@ -270,7 +270,7 @@ def _check_finite(bits: Tensor, names: Sequence[str | int]) -> None:
     """Raises PixelarError for a likelihood that is no number."""
     wrong = (~bits.isfinite()).nonzero().flatten().tolist()
     if wrong:
-        raise PixelarError(
+        raise DataError(
             f"the likelihood of {len(wrong)} of {len(bits)} images is {float(bits[wrong[0]])} "
             f"(image {names[wrong[0]]} first): the model's weights are not finite, or so large "
             "that they overflow"

@@ -10,11 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pixelar.errors import PixelarError
+from pixelar.errors import PixelarError, StorageError
 
 __all__ = ["read_bytes", "read_object", "read_torch", "replacing"]
 
 LARGEST_OBJECT = 1 << 20  # bytes of JSON
+# in what torch says when it cannot write
+TORCH_WRITER = ("PytorchStreamWriter", "inline_container", "unexpected pos", "Parent directory")
 ALMOST_FULL = 1 << 16  # free bytes of a disk on which torch could not write, and does not say why
 
 
@@ -36,17 +38,28 @@ def replacing(path: Path) -> Iterator[Path]:
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+    except (OSError, RuntimeError) as error:
+        if not _is_of_writing(error, temporary):
+            raise
         full = isinstance(error, RuntimeError) and shutil.disk_usage(path.parent).free < ALMOST_FULL
         full_disk = os.strerror(errno.ENOSPC) if full else ""
         reason = full_disk or getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise PixelarError(
+        raise StorageError(
             f"cannot write {path}: {reason}. Files written before are intact; "
             "make room or choose another folder, and go on from there"
         ) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _is_of_writing(error: OSError | RuntimeError, temporary: Path) -> bool:
+    """Whether an error came from writing that file, not from what else the body did."""
+    if isinstance(error, PixelarError):
+        return False
+    if isinstance(error, RuntimeError):  # as torch reports a disk that is full
+        return any(word in str(error) for word in TORCH_WRITER)
+    return error.filename is None or Path(error.filename) in (temporary, *temporary.parents)
 
 
 def read_torch(path: Path) -> Any:  # noqa: ANN401
@@ -61,7 +74,7 @@ def read_torch(path: Path) -> Any:  # noqa: ANN401
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged:
-            raise PixelarError(
+            raise StorageError(
                 f"checkpoint {path} is damaged: {damaged} does not match its checksum"
             )
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -69,7 +82,7 @@ def read_torch(path: Path) -> Any:  # noqa: ANN401
         raise
     except Exception as error:  # of any type, where someone wrote the file on purpose
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise PixelarError(f"{path} is not a readable checkpoint: {reason}") from error
+        raise StorageError(f"{path} is not a readable checkpoint: {reason}") from error
 
 
 def read_bytes(path: Path) -> bytes:
@@ -78,19 +91,19 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or "it does not fit into memory"
-        raise PixelarError(f"{path} cannot be read: {reason}") from error
+        raise StorageError(f"{path} cannot be read: {reason}") from error
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """Returns the JSON object in a file; that there is none, or a huge one, is a PixelarError."""
     if path.is_file() and path.stat().st_size > LARGEST_OBJECT:
-        raise PixelarError(f"{path} has more than {LARGEST_OBJECT:,} bytes: it is no config")
+        raise StorageError(f"{path} has more than {LARGEST_OBJECT:,} bytes: it is no config")
     try:
         found = json.loads(read_bytes(path))
     except PixelarError:
         raise
     except (ValueError, RecursionError) as error:
-        raise PixelarError(f"{path} is not JSON: {error}") from error
+        raise StorageError(f"{path} is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise PixelarError(f"{path} is not a config: it is no JSON object")
+        raise StorageError(f"{path} is not a config: it is no JSON object")
     return found

@@ -20,7 +20,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from pixelar.boundary import torch_defaults
-from pixelar.errors import PixelarError
+from pixelar.errors import StorageError
 from pixelar.files import replacing
 from pixelar.model import PixelModel, describe_model
 from pixelar.packaged import find, is_packaged
@@ -55,7 +55,7 @@ def save(
     """
     folder = Path(path)
     if model.net.built_in not in SCANS:
-        raise PixelarError(f"scan {model.net.built_in!r} is none of {', '.join(SCANS)}")
+        raise StorageError(f"scan {model.net.built_in!r} is none of {', '.join(SCANS)}")
     tensors = save_tensors(_stored(model, storage))
     config = {
         "format": FORMAT,
@@ -115,7 +115,7 @@ def load_checkpoint(
     about, states = _read_checkpoint(file)
     weights = weights or ("ema" if "ema" in states else "raw")
     if weights not in states:
-        raise PixelarError(f"{file} has no {weights} weights; it has {', '.join(states)}")
+        raise StorageError(f"{file} has no {weights} weights; it has {', '.join(states)}")
     return restore(
         about["model"], states[weights], file, class_names=about["class_names"], trust=trust
     )
@@ -153,12 +153,12 @@ def _stored(model: PixelModel, storage: torch.dtype | None) -> dict[str, torch.T
     if storage is None:
         return tensors
     if not storage.is_floating_point:
-        raise PixelarError(f"storage must be a floating-point data type; got {storage}")
+        raise StorageError(f"storage must be a floating-point data type; got {storage}")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not name.startswith("quantizer."):
             tensors[name] = tensor.to(storage)
             if not torch.equal(tensors[name].isfinite(), tensor.isfinite()):
-                raise PixelarError(
+                raise StorageError(
                     f"weights {name} are too large for {storage}; store them as torch.float32"
                 )
     return tensors
@@ -170,7 +170,7 @@ def _load_folder(folder: Path, trust: Mapping[str, type] | None) -> dict[Weights
     try:
         state = load_tensors(content)
     except Exception as error:  # of any type, where someone wrote the file on purpose
-        raise PixelarError(f"{file} is not a safetensors file: {error}") from error
+        raise StorageError(f"{file} is not a safetensors file: {error}") from error
     names = config.get("class_names")  # which folders of before do not have
     if is_packaged(folder):
         model = build_restored(config["model"], state)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pixelar.arrays import Array, as_mask
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 from pixelar.model import PixelModel
 
 __all__ = ["is_prefix", "known_symbols", "knows_alike"]
@@ -16,7 +16,7 @@ def known_symbols(model: PixelModel, known: Array, x: Tensor) -> Tensor:
     try:
         mask = given.to(model.device).expand(len(x), *model.image_shape)
     except RuntimeError:
-        raise PixelarError(
+        raise DataError(
             f"known has shape {tuple(given.shape)}, which does not broadcast to "
             f"{(len(x), *model.image_shape)} (images, channels, height, width)"
         ) from None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 
 __all__ = ["LIMITS", "Limit", "check_duration", "check_limits"]
 
@@ -119,7 +119,7 @@ def check_limits(values: Mapping[str, Any]) -> None:
                 continue
             if not limit.holds(number):
                 finite = "" if math.isfinite(number) else "finite and "
-                raise PixelarError(f"{name} must be {finite}{limit}; got {value}")
+                raise ConfigError(f"{name} must be {finite}{limit}; got {value}")
 
 
 def check_duration(name: str, value: object) -> None:
@@ -141,4 +141,4 @@ def check_duration(name: str, value: object) -> None:
     except (TypeError, OverflowError):
         right = False
     if not right:
-        raise PixelarError(f"{name} must be a time above 0, written DD:HH:MM:SS; got {given}")
+        raise ConfigError(f"{name} must be a time above 0, written DD:HH:MM:SS; got {given}")

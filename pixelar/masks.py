@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 
 __all__ = ["check_partial", "check_shape", "covered", "known_pixels", "read_mask"]
 
@@ -66,7 +66,7 @@ def known_pixels(mask: Image.Image, name: str) -> np.ndarray:
             return alpha >= HALF
         mask = mask.convert("RGB")
     if mask.mode == "RGB" and np.ptp(np.asarray(mask), axis=-1).max(initial=0) > COLOURED:
-        raise PixelarError(f"{name} has colours: {MEANING}")
+        raise DataError(f"{name} has colours: {MEANING}")
     grey = np.asarray(mask.convert("L"))
     levels = np.unique(grey)
     if levels.tolist() == [0, 1]:
@@ -74,12 +74,12 @@ def known_pixels(mask: Image.Image, name: str) -> np.ndarray:
     known = grey >= HALF
     if len(levels) > 1 and known.all() == known.any():
         side = "light" if known.all() else "dark"
-        raise PixelarError(
+        raise DataError(
             f"{name} is {side} throughout, with values from {levels[0]} to {levels[-1]}: {MEANING}"
         )
     between = (grey >= GREYS[0]) & (grey < GREYS[1])
     if len(levels) > 2 and between.mean() > MOST_GREYS:
-        raise PixelarError(f"{between.mean():.0%} of {name} is grey, as in a photograph: {MEANING}")
+        raise DataError(f"{between.mean():.0%} of {name} is grey, as in a photograph: {MEANING}")
     return known
 
 
@@ -114,7 +114,7 @@ def check_shape(mask: tuple[int, int], picture: tuple[int, int], names: tuple[st
         names: The words before each size, as ("the mask has", "the picture").
     """
     if mask != picture:
-        raise PixelarError(
+        raise DataError(
             f"{names[0]} {mask[0]}×{mask[1]} pixels and {names[1]} {picture[0]}×{picture[1]}: "
             "they must have the same size, so that one lies on the other"
         )
@@ -129,11 +129,11 @@ def check_partial(known: Tensor, name: str, hint: str = "") -> None:
         hint: What the message ends with.
     """
     if bool(known.all()):
-        raise PixelarError(
+        raise DataError(
             f"{name} leaves nothing to draw: every pixel that the model sees is known{hint}"
         )
     if not bool(known.any()):
-        raise PixelarError(
+        raise DataError(
             f"{name} leaves nothing known: every pixel that the model sees is to be drawn; to draw "
             f"images from nothing, use pixelar sample{hint}"
         )

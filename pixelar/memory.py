@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.model import PixelModel, evaluating
 from pixelar.peaks import LiveBytes
 
@@ -39,7 +39,7 @@ def require_memory(model: PixelModel, images: int, populations: int, particles: 
     if rows * row > free:
         most = free // (row * images * populations)
         advice = f"use at most {most} particles, or " if most > 1 else "use "
-        raise PixelarError(
+        raise ConfigError(
             f"{particles} particles for {images * populations} completions need about "
             f"{gigabytes(rows * row)} for the model's caches, and {gigabytes(free)} are free; "
             f"{advice}fewer images at once"

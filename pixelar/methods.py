@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias, get_args
 from torch import Tensor
 
 from pixelar.arrays import Array
-from pixelar.errors import PixelarError, did_you_mean
+from pixelar.errors import ConfigError, did_you_mean
 from pixelar.known import is_prefix, known_symbols, knows_alike
 from pixelar.model import PixelModel
 from pixelar.nets.base import takes_any_order
@@ -22,20 +22,20 @@ def choose_method(
 ) -> Literal["prefix", "known_first", "particles", "clamp"]:
     """Returns the method that is used: "auto" settled, the others checked."""
     if method not in get_args(Method):
-        raise PixelarError(f"method: {did_you_mean(str(method), get_args(Method))}")
+        raise ConfigError(f"method: {did_you_mean(str(method), get_args(Method))}")
     if method in ("particles", "clamp"):
         return method
     if method != "known_first" and is_prefix(model, known, images):
         return "prefix"
     if method == "prefix":
-        raise PixelarError(
+        raise ConfigError(
             "method prefix needs the known pixels to come first in the model's order "
             f"({model.scan.name}), and here some come after unknown ones; "
             "use particles (or clamp, which is biased)"
         )
     obstacle = _against_known_first(model, known, images)
     if method == "known_first" and obstacle:
-        raise PixelarError(f"method known_first needs {obstacle}")
+        raise ConfigError(f"method known_first needs {obstacle}")
     return "particles" if obstacle else "known_first"
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pixelar.arrays import Array, as_images, as_labels, as_symbols
 from pixelar.classes import check_names
-from pixelar.errors import PixelarError, did_you_mean
+from pixelar.errors import ConfigError, DataError, did_you_mean
 from pixelar.graphs import writes_program
 from pixelar.heads import HEADS, Head
 from pixelar.likelihood import Score, add_sites, by_parts
@@ -53,21 +53,21 @@ class PixelModel(nn.Module):
         super().__init__()
         scan = net.scan
         if head.symbols != scan.symbols:
-            raise PixelarError(
+            raise ConfigError(
                 f"head {type(head).__name__} codes {head.symbols} symbols per site "
                 f"but scan {scan.name!r} has {scan.symbols}"
             )
         if net.out_features != head.num_params:
-            raise PixelarError(
+            raise ConfigError(
                 f"net {type(net).__name__} gives {net.out_features} parameters per site "
                 f"but head {type(head).__name__} takes {head.num_params}"
             )
         if not net.levels == head.levels == quantizer.levels:
-            raise PixelarError(
+            raise ConfigError(
                 f"levels differ: quantizer {quantizer.levels}, net {net.levels}, head {head.levels}"
             )
         if quantizer.symbol_shape(image_shape) != scan.shape:
-            raise PixelarError(
+            raise ConfigError(
                 f"images of shape {image_shape} have symbols of shape "
                 f"{quantizer.symbol_shape(image_shape)}, but the scan is for {scan.shape}"
             )
@@ -164,7 +164,7 @@ class PixelModel(nn.Module):
         """
         images = as_images(images)
         if images.ndim != 4 or tuple(images.shape[1:]) != self.image_shape:
-            raise PixelarError(
+            raise DataError(
                 f"the model takes images of shape (B, {', '.join(map(str, self.image_shape))}) "
                 f"(channels, height, width); got {tuple(images.shape)}"
             )
@@ -176,7 +176,7 @@ class PixelModel(nn.Module):
             return x  # there are no values to check
         x = as_symbols(x, self.net.levels)
         if x.ndim != 4 or tuple(x.shape[1:]) != self.scan.shape:
-            raise PixelarError(
+            raise DataError(
                 f"the model takes symbols of shape (B, {', '.join(map(str, self.scan.shape))}) "
                 f"(channels, height, width); got {tuple(x.shape)}"
             )
@@ -186,25 +186,25 @@ class PixelModel(nn.Module):
         """Returns labels on the model's device; raises PixelarError if the model takes others."""
         if self.classes == 0:
             if labels is not None:
-                raise PixelarError(
+                raise DataError(
                     "labels given, but the model is not conditioned on classes (classes: 0)"
                 )
             return None
         if labels is None:
-            raise PixelarError(
+            raise DataError(
                 f"the model is conditioned on {self.classes} classes: "
                 f"pass labels from 0 to {self.classes - 1}"
             )
         labels = as_labels(labels)
         if labels.shape != (batch,):
-            raise PixelarError(
+            raise DataError(
                 f"{batch} images need labels of shape ({batch},); got {tuple(labels.shape)}"
             )
         labels = labels.to(self.device)
         if writes_program():  # of which the labels are no part
             return labels
         if labels.numel() and not (0 <= int(labels.min()) and int(labels.max()) < self.classes):
-            raise PixelarError(
+            raise DataError(
                 f"labels must be from 0 to {self.classes - 1}; "
                 f"got {int(labels.min())} to {int(labels.max())}"
             )
@@ -275,18 +275,18 @@ def class_of(part: str, entry: Mapping[str, Any], trust: Mapping[str, type]) -> 
     name = str(entry["name"])
     if "class" not in entry:
         if name not in PARTS[part]:
-            raise PixelarError(f"{part}: {did_you_mean(name, PARTS[part])}")
+            raise ConfigError(f"{part}: {did_you_mean(name, PARTS[part])}")
         return PARTS[part][name]
     path = entry["class"]
     if name not in trust:
-        raise PixelarError(
+        raise ConfigError(
             f"{part} {name} is not part of pixelar but the class {path!s:.200}; if you trust its "
             f"code, import it and pass trust={{{name!r}: {name}}}, or --trust {path!s:.200} on the "
             "command line"
         )
     kind = trust[name]
     if not (isinstance(kind, type) and issubclass(kind, BASES[part])):
-        raise PixelarError(
+        raise ConfigError(
             f"trust: {name} must be a subclass of {BASES[part].__name__}; got {kind!r:.60}"
         )
     return kind
@@ -312,7 +312,7 @@ def build_model(
         takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
         for key in [] if takes_any else args:
             if key not in known:
-                raise PixelarError(f"{part} {entry['name']}: {did_you_mean(str(key), known)}")
+                raise ConfigError(f"{part} {entry['name']}: {did_you_mean(str(key), known)}")
         return kind, args
 
     c, h, w = description["image_shape"]

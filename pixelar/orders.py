@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pixelar.arrays import Array, as_images, whole_number
 from pixelar.boundary import for_models
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.memory import choose_batch_size
 from pixelar.model import PixelModel, evaluating
 from pixelar.nets.base import takes_any_order
@@ -73,12 +73,12 @@ def orders_of(model: PixelModel, orders: Orders) -> tuple[list[Scan], str]:
         return [model.scan], f"{model.scan.name}, one order, not averaged"
     number = orders if isinstance(orders, int) else 0
     if number < 2 and orders != "symmetries":
-        raise PixelarError(
+        raise ConfigError(
             "orders must be one, symmetries, or a whole number from 2, of random orders; "
             f"got {orders!r}"
         )
     if not takes_any_order(model.net):
-        raise PixelarError(
+        raise ConfigError(
             f"orders: {orders} needs a net that takes any order, such as LMConv or AnyOrderGPT, "
             f"and the order of {type(model.net).__name__} is fixed; use orders: one"
         )
@@ -133,7 +133,7 @@ def order_averaged_log_prob(
         Nats with shape (B,), in float64.
     """
     if not orders:
-        raise PixelarError("orders must be one scan or more; got none")
+        raise ConfigError("orders must be one scan or more; got none")
     if batch_size is None:
         batch_size = choose_batch_size(model)
     size = whole_number(batch_size, "batch_size", 1)

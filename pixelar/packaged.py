@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pixelar.errors import PixelarError, did_you_mean
+from pixelar.errors import ConfigError, did_you_mean
 
 __all__ = ["find", "is_packaged", "packaged", "read_card"]
 
@@ -32,7 +32,7 @@ def find(name: str | Path) -> Path:
         PixelarError: If it is neither; the nearest name is told.
     """
     if not isinstance(name, str | os.PathLike):
-        raise PixelarError(
+        raise ConfigError(
             "model must be the name of a packaged model or the path of a folder or checkpoint; "
             f"got {type(name).__name__}"
         )
@@ -46,7 +46,7 @@ def find(name: str | Path) -> Path:
     if path.exists():
         return path  # whoever reads it says what it lacks
     guess = did_you_mean(str(name), known)
-    raise PixelarError(f"model: {guess}; there is no folder of that name either")
+    raise ConfigError(f"model: {guess}; there is no folder of that name either")
 
 
 def is_packaged(folder: Path) -> bool:

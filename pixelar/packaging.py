@@ -19,7 +19,7 @@ import yaml
 import pixelar
 from pixelar.cards import headline, render_card
 from pixelar.data import ImageData
-from pixelar.errors import PixelarError, did_you_mean
+from pixelar.errors import ConfigError, StorageError, did_you_mean
 from pixelar.evaluation import EvaluationReport, evaluate
 from pixelar.folders import Weights, load, load_checkpoint, save
 from pixelar.model import PixelModel
@@ -136,15 +136,15 @@ def package(
 def _check(runs: Sequence[Run], about: About) -> None:
     """Raises PixelarError, before hours are spent on measuring, for what cannot be packaged."""
     if about.source not in SOURCES:
-        raise PixelarError(f"source: {did_you_mean(about.source, SOURCES)}")
+        raise ConfigError(f"source: {did_you_mean(about.source, SOURCES)}")
     if runs[0].began_with:
-        raise PixelarError(
+        raise ConfigError(
             f"the run in {runs[0].folder} began with the weights of {runs[0].began_with}; "
             "name the run that made those with --before"
         )
     for run in runs[1:]:
         if not run.began_with:
-            raise PixelarError(f"the run in {run.folder} began with no other run's weights")
+            raise ConfigError(f"the run in {run.folder} began with no other run's weights")
 
 
 def _trained(
@@ -276,7 +276,7 @@ def _check_sizes(folder: Path, models: Path) -> None:
         (size + others, MOST_BYTES_IN_ALL, "all models together"),
     ):
         if bytes_ > most:
-            raise PixelarError(
+            raise StorageError(
                 f"{what} would take {bytes_:,} bytes, and may take {most:,}; "
                 "train a smaller model or leave one out"
             )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 
 __all__ = ["fit_colours", "nearest_colours"]
 
@@ -40,7 +40,7 @@ def fit_colours(images: Tensor, levels: int, seed: int, *, progress: bool | None
     with tqdm(total=3, desc="palette", unit="step", disable=hidden) as bar:
         distinct = _count_colours(images, levels)
         if distinct < levels:
-            raise PixelarError(
+            raise DataError(
                 f"quantizer Palette: {levels} colours asked for, but the training images "
                 f"have only {distinct} different ones; set levels to {distinct} or fewer"
             )

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.model import PixelModel
 from pixelar.nets import Net
 from pixelar.unroll import Choose, write_sites
@@ -74,7 +74,7 @@ def wavefront(
     """
     schedule = waves(model.net)
     if schedule is None:
-        raise PixelarError(
+        raise ConfigError(
             f"net {type(model.net).__name__} looks at whole rows, so there are no waves of pixels "
             "that do not see each other; use sequential or fixed_point"
         )

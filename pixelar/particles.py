@@ -39,7 +39,7 @@ from pixelar.drawing import (
     seed_of,
     uniforms,
 )
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError, DataError
 from pixelar.known import known_symbols
 from pixelar.memory import require_memory
 from pixelar.model import PixelModel, evaluating
@@ -243,7 +243,7 @@ class _Swarm:
     def record(self, t: int) -> None:
         """Notes the effective sample size 1 / Σ w² of each population after site t."""
         if not self.log_weights.logsumexp(1).isfinite().all():
-            raise PixelarError(
+            raise DataError(
                 f"the model gives the known pixels probability zero (site {t} of "
                 f"{self.model.scan.sites}), so there is nothing to complete; "
                 "does the picture have the model's levels?"
@@ -302,6 +302,6 @@ def _check_sizes(every: int, particles: int, populations: int, resample_below: f
     for name, value in {"every": every, "particles": particles, "populations": populations}.items():
         whole_number(value, name, 1)
     if not (isinstance(resample_below, numbers.Real) and 0 <= resample_below <= 1):
-        raise PixelarError(
+        raise ConfigError(
             f"resample_below is a share of the particles, from 0 to 1; got {resample_below}"
         )

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 from pixelar.files import replacing
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def grid(images: Tensor, *, columns: int | None = None, side: int = 64) -> Tenso
         One uint8 image with shape (3, H', W').
     """
     if not len(images) or images.shape[1] not in (1, 3):
-        raise PixelarError(
+        raise DataError(
             f"a picture is made of at least one image with 1 or 3 channels; got {len(images)} with "
             f"{images.shape[1]}"
         )
@@ -111,7 +111,7 @@ def surprise_figure(images: Tensor, bits: Tensor, unit: str = "bits per pixel") 
     from matplotlib.figure import Figure
 
     if not 1 <= len(images) <= MOST_SURPRISES:
-        raise PixelarError(
+        raise DataError(
             f"a picture of surprise has from 1 to {MOST_SURPRISES} images; got {len(images)}"
         )
     figure = Figure(figsize=(1.4 * len(images) + 1.2, 3.2), dpi=110, layout="constrained")

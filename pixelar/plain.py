@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from pixelar.errors import PixelarError
+from pixelar.errors import StorageError
 from pixelar.files import read_bytes, read_object
 
 __all__ = ["FORMAT", "PlainTensor", "Weights", "digest", "fingerprint", "parse_tensors"]
@@ -51,12 +51,12 @@ def read_config(folder: Path) -> dict[str, Any]:
         PixelarError: If there is none, or it is damaged or of another format.
     """
     if folder.is_file():
-        raise PixelarError(f"{folder} is a file; a model is a folder or a checkpoint, NAME.ckpt")
+        raise StorageError(f"{folder} is a file; a model is a folder or a checkpoint, NAME.ckpt")
     if not folder.is_dir():
-        raise PixelarError(f"no model at {folder}: there is no such folder")
+        raise StorageError(f"no model at {folder}: there is no such folder")
     file = folder / "config.json"
     if not file.is_file():
-        raise PixelarError(f"{folder} is not a model folder: it has no file config.json")
+        raise StorageError(f"{folder} is not a model folder: it has no file config.json")
     config = read_object(file)
     _check_config(config, file)
     return config
@@ -64,21 +64,21 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _check_config(config: dict[str, Any], file: Path) -> None:
     if "format" in config and config["format"] != FORMAT:
-        raise PixelarError(
+        raise StorageError(
             f"{file} has format {config['format']!r:.60}; this version reads format {FORMAT}"
         )
     missing = [key for key in KEYS if key not in config]
     if missing:
-        raise PixelarError(
+        raise StorageError(
             f"{file} is not the config of a pixelar model: it has no {', '.join(missing)}"
         )
     if config["config_sha256"] != digest(config):
-        raise PixelarError(
+        raise StorageError(
             f"{file} is damaged or was edited: its values do not match its config_sha256; "
             "copy the folder again"
         )
     if config["weights"] not in get_args(Weights):
-        raise PixelarError(f"{file}: weights must be ema or raw; got {config['weights']!r:.60}")
+        raise StorageError(f"{file}: weights must be ema or raw; got {config['weights']!r:.60}")
 
 
 def digest(config: Mapping[str, Any]) -> str:
@@ -95,10 +95,10 @@ def read_weights(folder: Path, config: Mapping[str, Any]) -> bytes:
     """
     file = folder / "model.safetensors"
     if not file.is_file():
-        raise PixelarError(f"{folder} has no file model.safetensors: the folder is incomplete")
+        raise StorageError(f"{folder} has no file model.safetensors: the folder is incomplete")
     content = read_bytes(file)
     if hashlib.sha256(content).hexdigest() != config["sha256"]:
-        raise PixelarError(
+        raise StorageError(
             f"{file} is damaged or was exchanged: its SHA-256 is not the one in config.json; "
             "copy the folder again"
         )

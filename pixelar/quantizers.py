@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelar.arguments import Recorded
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError, DataError
 from pixelar.palettes import fit_colours, nearest_colours
 from pixelar.precision import Convert, keeping_dtype
 
@@ -87,7 +87,7 @@ class Identity(Quantizer):
     def __init__(self, *, levels: int = 256) -> None:
         super().__init__()
         if not 2 <= levels <= 256:
-            raise PixelarError(f"quantizer Identity: levels must be from 2 to 256; got {levels}")
+            raise ConfigError(f"quantizer Identity: levels must be from 2 to 256; got {levels}")
         self.levels = levels
 
     def encode(self, images: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class Identity(Quantizer):
         x = (images.float() * ((self.levels - 1) / 255)).round().long()
         odd = self.decode(x) != images
         if odd.any():
-            raise PixelarError(
+            raise DataError(
                 f"quantizer Identity(levels={self.levels}): "
                 f"the images hold the value {int(images[odd][0])}, "
                 f"which is none of {self.levels} evenly spaced levels; "
@@ -122,7 +122,7 @@ class BitDepth(Quantizer):
     def __init__(self, *, bits: int = 5) -> None:
         super().__init__()
         if not 1 <= bits <= 8:
-            raise PixelarError(f"quantizer BitDepth: bits must be from 1 to 8; got {bits}")
+            raise ConfigError(f"quantizer BitDepth: bits must be from 1 to 8; got {bits}")
         self.bits, self.levels, self.lossless = bits, 2**bits, bits == 8
 
     def encode(self, images: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ class Threshold(Quantizer):
     def __init__(self, *, threshold: int = 128) -> None:
         super().__init__()
         if not 1 <= threshold <= 255:
-            raise PixelarError(
+            raise ConfigError(
                 f"quantizer Threshold: threshold must be from 1 to 255; got {threshold}"
             )
         self.threshold = threshold
@@ -178,7 +178,7 @@ class StochasticBinarisation(Quantizer):
     def __init__(self, *, seed: int = 0, version: Literal[1, 2] = 2) -> None:
         super().__init__()
         if version not in (1, 2):
-            raise PixelarError(
+            raise ConfigError(
                 f"quantizer StochasticBinarisation: version must be 1 or 2; got {version!r:.60}"
             )
         self.seed, self.version = seed, version
@@ -217,7 +217,7 @@ class Palette(Quantizer):
     def __init__(self, *, levels: int = 512, seed: int = 0) -> None:
         super().__init__()
         if levels < 2:
-            raise PixelarError(f"quantizer Palette: levels must be at least 2; got {levels}")
+            raise ConfigError(f"quantizer Palette: levels must be at least 2; got {levels}")
         self.levels, self.seed = levels, seed
         unknown = torch.full((levels, 3), torch.nan, dtype=torch.float32)
         self.register_buffer("colours", unknown)
@@ -225,7 +225,7 @@ class Palette(Quantizer):
 
     def symbol_shape(self, shape: Shape) -> Shape:
         if shape[0] != 3:
-            raise PixelarError(
+            raise ConfigError(
                 f"quantizer Palette: made for RGB images; these have {shape[0]} channel(s)"
             )
         return 1, *shape[1:]
@@ -251,7 +251,7 @@ class Palette(Quantizer):
 
     def _require_colours(self) -> None:
         if not self.colours.isfinite().all():
-            raise PixelarError(
+            raise ConfigError(
                 "quantizer Palette: has no colours yet; call fit(images) with training images"
             )
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from pixelar.boundary import torch_defaults
-from pixelar.errors import PixelarError
+from pixelar.errors import PixelarError, StorageError
 from pixelar.model import PARTS, PixelModel, build_model, class_of
 
 __all__ = ["holds_tensors", "restore"]
@@ -47,18 +47,18 @@ def restore(
         trust: The classes from outside of pixelar that may be built, by name.
     """
     if not holds_tensors(state):
-        raise PixelarError(f"{file} holds no tensors by name")
+        raise StorageError(f"{file} holds no tensors by name")
     try:
         checked = _checked(description, trust or {})
         expected = _outline(checked, trust, most=4 * len(state))
         _compare(expected, state)
     except PixelarError as error:
-        raise PixelarError(f"{file}: {error}") from error
+        raise StorageError(f"{file}: {error}") from error
     model = build_restored(checked, state, trust)
     try:
         model.class_names = class_names
     except PixelarError as error:
-        raise PixelarError(f"{file}: {error}") from error
+        raise StorageError(f"{file}: {error}") from error
     return model
 
 
@@ -97,17 +97,17 @@ def _checked(description: object, trust: Mapping[str, type]) -> dict[str, Any]:
     """Returns the description if it has the form, the types and an image size that we know."""
     keys = ("image_shape", "scan", *PARTS)
     if not isinstance(description, dict) or set(description) != set(keys):
-        raise PixelarError(f"a model is described by {', '.join(keys)}; this one is not")
+        raise StorageError(f"a model is described by {', '.join(keys)}; this one is not")
     shape = description["image_shape"]
     if not (_fits(shape, list[int]) and len(shape) == 3 and min(shape) >= 1):
-        raise PixelarError(f"image_shape must be three numbers, (C, H, W); got {shape!r:.60}")
+        raise StorageError(f"image_shape must be three numbers, (C, H, W); got {shape!r:.60}")
     if max(shape) > LARGEST_SIDE or math.prod(shape) > MOST_DIMS:
-        raise PixelarError(
+        raise StorageError(
             f"image_shape {shape}: images have at most {LARGEST_SIDE} pixels a side and "
             f"{MOST_DIMS:,} values"
         )
     if not isinstance(description["scan"], str):
-        raise PixelarError(f"scan must be a name; got {description['scan']!r:.60}")
+        raise StorageError(f"scan must be a name; got {description['scan']!r:.60}")
     for part in PARTS:
         _check_part(part, description[part], trust)
     return description
@@ -121,14 +121,14 @@ def _check_part(part: str, entry: object, trust: Mapping[str, type]) -> None:
         and set(entry) in ({"name", "args"}, set(types))
         and all(isinstance(entry[key], types[key]) for key in entry)
     ):
-        raise PixelarError(f"{part} must be a name and its args; got {entry!r:.60}")
+        raise StorageError(f"{part} must be a name and its args; got {entry!r:.60}")
     name, kind = entry["name"], class_of(part, entry, trust)
     # annotations of a class from outside may be anything
     hints = {} if "class" in entry else get_type_hints(kind.__init__)  # type: ignore[misc]
     for key, value in entry["args"].items():
         if key in hints and not _fits(value, hints[key]):
             form = getattr(hints[key], "__name__", "") if not get_args(hints[key]) else ""
-            raise PixelarError(
+            raise StorageError(
                 f"{part} {name}: {key} must be {form or hints[key]}; got {value!r:.60}"
             )
 
@@ -162,7 +162,7 @@ def _outline(
 
     def count(*_: object) -> None:
         if next(built) > most:
-            raise PixelarError("its config describes far more layers than it has tensors for")
+            raise StorageError("its config describes far more layers than it has tensors for")
 
     handle = register_module_parameter_registration_hook(count)
     try:
@@ -172,7 +172,7 @@ def _outline(
         raise
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         reason = str(error).splitlines()[0][:200]
-        raise PixelarError(f"its config describes no model: {reason}") from error
+        raise StorageError(f"its config describes no model: {reason}") from error
     finally:
         handle.remove()
 
@@ -182,7 +182,7 @@ def _compare(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Non
     for name in sorted(expected.keys() | state.keys()):
         want, have = (_kind(tensors.get(name)) for tensors in (expected, state))
         if want != have:
-            raise PixelarError(f"tensor {name!r} is {have} where the model has {want}")
+            raise StorageError(f"tensor {name!r} is {have} where the model has {want}")
 
 
 def _kind(tensor: Tensor | None) -> str:

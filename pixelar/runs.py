@@ -10,7 +10,7 @@ import lightning as L
 import yaml
 
 from pixelar.cli.fit_options import TRAINER_DEFAULTS
-from pixelar.errors import PixelarError
+from pixelar.errors import StorageError
 from pixelar.training.checkpoints import newest_checkpoint, read_checkpoint
 from pixelar.training.curves import read_curve
 
@@ -36,7 +36,7 @@ class Run:
             return cls(path.parent.parent, path)
         found, complaints = newest_checkpoint(path / "checkpoints")
         if found is None:
-            raise PixelarError("; ".join(complaints) or f"{path} has no checkpoint: it is no run")
+            raise StorageError("; ".join(complaints) or f"{path} has no checkpoint: it is no run")
         return cls(path, found)
 
     @cached_property
@@ -44,10 +44,10 @@ class Run:
         """The config of the run as it was written down."""
         file = self.folder / "config.yaml"
         if not file.is_file():
-            raise PixelarError(f"{self.folder} is no folder of a run: it has no file config.yaml")
+            raise StorageError(f"{self.folder} is no folder of a run: it has no file config.yaml")
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise PixelarError(f"{file} is no config of a run")
+            raise StorageError(f"{file} is no config of a run")
         return content
 
     @property

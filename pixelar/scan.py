@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError, did_you_mean
+from pixelar.errors import ConfigError, did_you_mean
 
 __all__ = [
     "SCANS",
@@ -59,7 +59,7 @@ class Scan(nn.Module):
     def __init__(self, name: str, shape: Shape, index: Tensor) -> None:
         super().__init__()
         if min(shape) < 1:
-            raise PixelarError(f"an image needs at least one pixel; got (C, H, W) = {tuple(shape)}")
+            raise ConfigError(f"an image needs at least one pixel; got (C, H, W) = {tuple(shape)}")
         self.name = name
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.sites, self.symbols = index.shape
@@ -159,7 +159,7 @@ SCANS: dict[str, Callable[[Shape], Scan]] = {
 def build_scan(name: str, shape: Shape) -> Scan:
     """Returns the scan of that name for images of symbols with shape (C, H, W)."""
     if name not in SCANS:
-        raise PixelarError(f"scan: {did_you_mean(name, SCANS)}")
+        raise ConfigError(f"scan: {did_you_mean(name, SCANS)}")
     return SCANS[name](shape)
 
 
@@ -175,7 +175,7 @@ def known_first(scan: Scan, known: Tensor) -> Scan:
     try:
         mask = known.to(scan.index.device, torch.bool).expand(scan.shape)
     except RuntimeError:
-        raise PixelarError(
+        raise ConfigError(
             f"known has shape {tuple(known.shape)}, which does not broadcast to {scan.shape} "
             "(channels, height, width): one mask makes one order"
         ) from None

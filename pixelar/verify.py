@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import StorageError
 from pixelar.model import PixelModel, describe_model, foreign_classes
 from pixelar.nets.base import takes_any_order
 from pixelar.restore import restore
@@ -47,7 +47,7 @@ def check_same_model(
     again = restore(description, state, file, trust=foreign_classes(model))
     for name, tensor in again.state_dict().items():
         if not torch.equal(tensor, state[name].to(tensor.dtype)):
-            raise PixelarError(f"{file}: tensor {name!r} does not come back as it was saved")
+            raise StorageError(f"{file}: tensor {name!r} does not come back as it was saved")
     # in float64, in which no two ways to add up differ by as much as a wrong argument does
     original = copy.deepcopy(model).cpu().eval()
     original.load_state_dict(state)
@@ -60,7 +60,7 @@ def check_same_model(
     want, have = (_log_prob(each, x, labels) for each in (original, again))
     if not torch.allclose(have, want, rtol=1e-6, atol=1e-6, equal_nan=True):
         name = type(model.net).__name__
-        raise PixelarError(
+        raise StorageError(
             f"{file}: the model that is read back gives other likelihoods than the one that was "
             f"saved; is {name} a function of its constructor's arguments and its weights alone?"
         )

@@ -140,6 +140,7 @@ def test_every_net_is_compared(tmp_path: Path) -> None:
         (["digits", "--lr", "x"], "argument --lr: must be a number above 0; got 'x'"),
     ],
 )
+@pytest.mark.full
 def test_mistakes_of_the_comparison_are_explained(options: list[str], message: str) -> None:
     command = [sys.executable, ROOT / "scripts" / "compare.py", *options]
     done = subprocess.run(command, capture_output=True, text=True)

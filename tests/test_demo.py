@@ -26,7 +26,13 @@ from pixelar.demo import plots, samples, walks
 from pixelar.demo.complete import command_line, complete_picture, preview, sheet
 from pixelar.demo.complete import write_files as write_completions
 from pixelar.demo.examples import blank, examples, tiles
-from pixelar.demo.labels import LIKELIEST, class_probabilities, label_of
+from pixelar.demo.labels import (
+    LIKELIEST,
+    class_probabilities,
+    label_choice,
+    label_of,
+    label_update,
+)
 from pixelar.demo.private import sweep, sweeping
 from pixelar.demo.regions import CHOICES, PAINTED, known_pixels
 from pixelar.demo.seen import CANVAS, INKS, MARKER, read_canvas, settle, without_marks
@@ -615,6 +621,17 @@ def classes_demo(tmp_path_factory: pytest.TempPathFactory, by_class: Path) -> It
         yield server
 
 
+def test_classes_are_offered_by_their_names() -> None:
+    model = tiny("ImageGPT", classes=2)
+    assert label_update(model, "any")["choices"] == [("any", "any"), ("0", "0"), ("1", "1")]
+    model.class_names = ("cat", "dog")
+    for choices in (
+        label_update(model, "any")["choices"],
+        label_choice({"a": model}, "any").choices,
+    ):
+        assert [*map(tuple, choices)] == [("any", "any"), ("cat", "0"), ("dog", "1")]
+
+
 class TestClasses:
     """A model that is conditioned on classes, beside one that is not."""
 
@@ -688,6 +705,7 @@ class TestClasses:
         assert torch.equal(*[self.pictures(answer, 2) for answer in answers])
 
 
+@pytest.mark.full
 def test_served_from_a_model_folder_without_a_card(tmp_path: Path, digit: Tensor) -> None:
     with serving(tmp_path, served.small_model(tmp_path)) as demo:
         show(digit, side=64).save(tmp_path / "digit.png")

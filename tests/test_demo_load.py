@@ -104,6 +104,7 @@ def test_a_file_is_left_alone_while_others_get_it(demo: Server) -> None:
     assert [path.name for path in file.parent.iterdir()].count("image.png") == 1
 
 
+@pytest.mark.full
 def test_many_pictures_one_after_the_other(demo: Server) -> None:
     for seed in range(10):
         demo.ask("complete", seed=seed)

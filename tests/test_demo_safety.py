@@ -375,6 +375,7 @@ def poor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.mark.full
 def test_direct_calls_are_answered_two_at_a_time(poor: Server) -> None:
     (path,) = poor.upload(("own.png", GOOD["good.png"]()))
     config = httpx.get(f"{poor.url}/config", timeout=60).json()

@@ -1,14 +1,16 @@
 """Options of the command line: refused by their names, before anything is read or written."""
 
+import argparse
 import re
 from pathlib import Path
+from typing import Union, get_args
 
 import pytest
 import torch._inductor.config as inductor
 import yaml
 
 from pixelar.cli import main
-from pixelar.cli.fit_build import build
+from pixelar.cli.fit_build import build, whole_numbers_first
 from pixelar.cli.fit_help import CLASSES, arguments_of
 from pixelar.cli.fit_options import OPTIONS
 from pixelar.cli.processes import settle_processes
@@ -154,6 +156,23 @@ def test_compiling_without_a_compiler_is_refused(
         assert main(["fit", "-c", "a.yaml", "--model.compile", "true"]) == 2
     assert "pixelar: model.compile needs a compiler that works" in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+class Option(argparse.Action):
+    """An option as a parser keeps it."""
+
+    def __call__(self, *_: object) -> None: ...
+
+
+def test_whole_numbers_stay_whole_whatever_typing_has_cached() -> None:
+    """`Optional[Union[int, float]]` may give the arguments of an equal union, in another order."""
+    option = Option([], "batches")
+    option._typehint = Union[float, int, str, None]  # type: ignore[attr-defined]  # noqa: UP007
+    whole_numbers_first(option)
+    assert get_args(option._typehint) == (int, float, str, type(None))  # type: ignore[attr-defined]
+    option._typehint = float | None  # type: ignore[attr-defined]
+    whole_numbers_first(option)
+    assert option._typehint == float | None  # type: ignore[attr-defined]
 
 
 # --- processes --------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def test_checkpointing_changes_neither_loss_nor_gradients(net: str, dropout: flo
     assert_same(built(net, checkpointing=True, **options), built(net, **options), 1e-10)
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", zoo.quick(NETS, *zoo.UNLIKE))
 def test_checkpointing_lowers_the_peak(net: str) -> None:
     """Of twelve blocks the activations of one remain, beside what passes between them."""
     deep: dict[str, Any] = {"net_args": zoo.deep(net, 12)}
@@ -161,6 +161,7 @@ def test_machine_code_of_a_head_stays_outside_of_graphs(fresh_compiler: None) ->
         assert_same(training, expected, 1e-4)
 
 
+@pytest.mark.full
 def test_all_options_go_together(fresh_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiled blocks are checkpointed, and so are compiled parts of a batch."""
     expected, training = built("ImageGPT"), built("ImageGPT", checkpointing=True)

@@ -19,6 +19,7 @@ import lightning as L
 import pytest
 import torch
 import yaml
+import zoo
 from safetensors.torch import load_file
 
 from pixelar.training.checkpoints import newest_checkpoint, read_checkpoint
@@ -246,10 +247,8 @@ def test_kill_9_with_checkpointing(server: Server, whole: dict[str, Any], tmp_pa
     assert_same(whole, result(tmp_path / "run"), str(history))
 
 
-@pytest.mark.parametrize(
-    ("letter", "number"),
-    [("b", signal.SIGINT), ("v", signal.SIGINT), ("s", signal.SIGTERM), ("v", signal.SIGTERM)],
-)
+@pytest.mark.parametrize("number", zoo.quick((signal.SIGINT, signal.SIGTERM), signal.SIGINT))
+@pytest.mark.parametrize("letter", zoo.quick("bvs", "b"))
 def test_interrupt_saves_and_says_how_to_go_on(
     server: Server, whole: dict[str, Any], tmp_path: Path, letter: str, number: int
 ) -> None:
@@ -267,6 +266,7 @@ def test_interrupt_saves_and_says_how_to_go_on(
     assert_same(whole, result(run), seen)
 
 
+@pytest.mark.full
 def test_accumulated_gradients_are_saved_whole(server: Server, tmp_path: Path) -> None:
     """An interrupt between two batches of a step waits for the second."""
     options = ("--trainer.accumulate_grad_batches", "2", "--trainer.max_steps", "14")
@@ -340,7 +340,7 @@ def damage(kind: str, path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("kind", ["cut", "flipped", "text", "empty"])
+@pytest.mark.parametrize("kind", zoo.quick(("cut", "flipped", "text", "empty"), "flipped"))
 def test_a_damaged_checkpoint_is_named_and_passed_over(
     server: Server, whole: dict[str, Any], tmp_path: Path, kind: str
 ) -> None:

@@ -16,6 +16,7 @@ import lightning as L
 import pytest
 import torch
 import yaml
+import zoo
 from safetensors.torch import load_file
 
 from pixelar import load
@@ -307,7 +308,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("log_every", [1, 100])
+@pytest.mark.parametrize("log_every", zoo.quick((1, 100), 100))
 def test_full_disk_leaves_the_checkpoint_before(
     small_disk: Callable[..., Path], log_every: int
 ) -> None:
@@ -353,6 +354,7 @@ def in_a_process(*arguments: str, **environment: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+@pytest.mark.full
 def test_two_processes(tmp_path: Path) -> None:
     """Shards are disjoint, the figure is that of one process, and what was saved resumes."""
     record = [{"class_path": f"{__name__}.Record", "init_args": {"folder": str(tmp_path)}}]

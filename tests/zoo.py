@@ -153,6 +153,10 @@ def tiny(
     return randomise(model).eval()
 
 
+# convolutions, attention, recurrence, and one with several resolutions: for what takes long
+UNLIKE = ("GatedPixelCNN", "PixelCNNPP", "RowLSTM", "ImageGPT", "TransformerXL")
+
+
 def quick(values: Iterable[Any], *chosen: Any) -> list[Any]:  # noqa: ANN401
     """Returns all values of a parameter, where those not chosen run with --full only."""
     return [

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import pixelar
 from pixelar.cli.options import COMMANDS, HOMES
 from pixelar.cli.processes import settle_processes
-from pixelar.errors import Advice, PixelarError, did_you_mean
+from pixelar.errors import Advice, ConfigError, PixelarError, did_you_mean
 
 __all__ = ["main"]
 
@@ -77,7 +77,7 @@ def run(arguments: list[str]) -> int:
     if name.startswith("-"):
         top_parser().parse_args([name])
     if name not in COMMANDS:
-        raise PixelarError(f"command: {did_you_mean(name, COMMANDS)}")
+        raise ConfigError(f"command: {did_you_mean(name, COMMANDS)}")
     settle_processes()
     if name == "fit":  # its options come from the classes that it builds
         if {"-h", "--help"} & {*arguments}:
@@ -113,7 +113,7 @@ class Parser(argparse.ArgumentParser):
                 break
             if name.startswith("--") and name not in known:
                 longer = [option for option in known if option.startswith(name)]
-                raise PixelarError(f"option: {did_you_mean(name, longer or known)}")
+                raise ConfigError(f"option: {did_you_mean(name, longer or known)}")
             option = known.get(word)
             if option and option.nargs == "?" and not self._takes(option, words[k + 1 : k + 2]):
                 words[k] = f"{word}={option.const}"  # lest it takes a model or a file for its word
@@ -127,7 +127,7 @@ class Parser(argparse.ArgumentParser):
             return False
 
     def error(self, message: str) -> NoReturn:
-        raise PixelarError(f"{message} (see {self.prog} --help)")
+        raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
 def top_parser() -> Parser:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pixelar.cli.inputs import open_model, placed
 from pixelar.cli.trust import trusted
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.model import PixelModel
 from pixelar.packaged import packaged
 
@@ -55,12 +55,12 @@ def open_models(
     """
     models = {name: open_model(name, trust) for name in names or packaged()}
     if not models:
-        raise PixelarError(
+        raise ConfigError(
             "no model comes with this package; name a model folder: pixelar demo FOLDER"
         )
     for name, model in models.items():
         if model.image_shape[0] not in (1, 3):
-            raise PixelarError(
+            raise ConfigError(
                 f"{name} takes {model.image_shape[0]} channels; the demo shows grey and RGB images"
             )
     return models

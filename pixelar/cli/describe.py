@@ -12,6 +12,7 @@ from pixelar.cards import duration, images_in_words, in_full
 from pixelar.classes import check_names, listed
 from pixelar.cli.listing import names
 from pixelar.cli.trust import trusted
+from pixelar.errors import PixelarError
 from pixelar.packaged import find, is_packaged, read_card
 
 __all__ = ["RUN", "cards_beside", "describe", "render", "run_of"]
@@ -110,7 +111,7 @@ def read_facts(folder: Path) -> tuple[dict[str, Any], set[str]] | None:
             "parameters": sum(n for name, n in counts.items() if name not in plain.BUFFERS),
             "weights": [config["weights"]],
         }, {own}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (PixelarError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -22,7 +22,7 @@ from pixelar.cli.trust import trusted
 from pixelar.data import Folder, ImageData, Split
 from pixelar.data.base import SPLITS
 from pixelar.data.record import DataRecord, read_record
-from pixelar.errors import PixelarError, plural
+from pixelar.errors import ConfigError, plural
 from pixelar.evaluation import evaluate as evaluate_model
 from pixelar.folders import load_all
 from pixelar.packaged import find, read_card
@@ -198,7 +198,7 @@ def processes() -> Iterator[int]:
         store.wait([f"pixelar-{other}" for other in range(world)], PATIENCE)
     except (ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
-        raise PixelarError(f"cannot join {others}: {reason:.200}. {leftover}") from error
+        raise ConfigError(f"cannot join {others}: {reason:.200}. {leftover}") from error
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
     try:
         yield dist.get_rank()

@@ -9,7 +9,7 @@ from pixelar.cli.describe import run_of
 from pixelar.cli.inputs import open_model
 from pixelar.cli.trust import trusted
 from pixelar.data.record import copy_record
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.folders import Weights, load_checkpoint, save
 from pixelar.importing import export_imagegpt, import_model
 from pixelar.nets import LMConv, PixelCNNPP
@@ -47,7 +47,7 @@ def export_model(options: Namespace) -> int:
     if path.suffix == ".ckpt":
         model = load_checkpoint(path, weights=weights, trust=trust)
     elif options.weights:
-        raise PixelarError(f"--weights chooses between those of a .ckpt; {path} has only its own")
+        raise ConfigError(f"--weights chooses between those of a .ckpt; {path} has only its own")
     else:
         model = open_model(options.model, trust)
     export_imagegpt(model, options.output)
@@ -58,4 +58,4 @@ def export_model(options: Namespace) -> int:
 def _check_apart(path: Path, output: str) -> None:
     """Raises PixelarError if a model would be written over the files that it is read from."""
     if path.resolve() == Path(output).resolve():
-        raise PixelarError(f"-o must be another folder than {path}, which it would overwrite")
+        raise ConfigError(f"-o must be another folder than {path}, which it would overwrite")

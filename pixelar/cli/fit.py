@@ -36,7 +36,7 @@ from pixelar.cli.fit_forecast import foresee, tell_orders
 from pixelar.cli.fit_options import locate_configs
 from pixelar.cli.inputs import open_model
 from pixelar.cli.messages import USAGE
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.files import replacing
 from pixelar.model import foreign_classes
 from pixelar.training import (
@@ -58,7 +58,7 @@ __all__ = ["fit"]
 def fit(arguments: list[str]) -> int:
     """Trains what the arguments and their config files describe; returns the exit code."""
     if not arguments:
-        raise PixelarError(USAGE)
+        raise ConfigError(USAGE)
     with quiet_libraries():
         arguments, name = locate_configs(arguments)
         cli = build(arguments)
@@ -92,13 +92,13 @@ def fit(arguments: list[str]) -> int:
                 print(f"\nStopped. {hint}", file=sys.stderr)
             return 130
         except MisconfigurationException as error:  # of options that only the data contradict
-            reason = PixelarError(name_option(str(error), vars(config["trainer"])))
-            raise PixelarError(with_a_way_out(reason, folder)) from error
+            reason = ConfigError(name_option(str(error), vars(config["trainer"])))
+            raise ConfigError(with_a_way_out(reason, folder)) from error
         except Exception as error:
             sentence = with_a_way_out(error, folder)
             if sentence is None:
                 raise
-            raise PixelarError(sentence) from error
+            raise ConfigError(sentence) from error
     if trainer.is_global_zero:
         finish(folder, trainer, ending, own)
     return 0
@@ -108,7 +108,7 @@ def _check_processes(trainer: L.Trainer) -> None:
     """Raises PixelarError where torchrun started more processes than train together."""
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started not in (1, trainer.world_size):
-        raise PixelarError(
+        raise ConfigError(
             f"{started} processes were started, but each would train a model of its own: add "
             f"--trainer.devices {os.environ.get('LOCAL_WORLD_SIZE', started)} "
             "--trainer.strategy ddp"

@@ -18,7 +18,7 @@ from pixelar.cli.fit_options import OPTIONS, TRAINER_DEFAULTS, locate_configs
 from pixelar.cli.messages import explain
 from pixelar.cli.trust import import_here
 from pixelar.data.module import PixelData
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError, PixelarError
 from pixelar.limits import check_duration, check_limits
 from pixelar.training import Bar, Training
 
@@ -65,7 +65,7 @@ class FitCLI(LightningCLI):
         try:
             return super().instantiate_trainer(callbacks=callbacks, **named)
         except (MisconfigurationException, ImportError, RuntimeError, ValueError) as error:
-            raise PixelarError(name_option(str(error), vars(trainer))) from error
+            raise ConfigError(name_option(str(error), vars(trainer))) from error
 
 
 def build(arguments: list[str]) -> FitCLI:
@@ -83,11 +83,11 @@ def build(arguments: list[str]) -> FitCLI:
             parser_kwargs={"exit_on_error": False, "allow_abbrev": False, "prog": "pixelar fit"},
         )
     except ArgumentError as error:
-        raise PixelarError(explain(str(error))) from error
+        raise ConfigError(explain(str(error))) from error
     except PixelarError:
         raise
     except ValueError as error:  # of a class that a config names
-        raise PixelarError(explain(str(error))) from error
+        raise ConfigError(explain(str(error))) from error
 
 
 def whole_numbers_first(action: Action) -> None:
@@ -113,12 +113,12 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
         check_duration(f"trainer.{name}", trainer[name])
     interval = trainer["val_check_interval"]
     if isinstance(interval, float) and trainer["check_val_every_n_epoch"] is None:
-        raise PixelarError(
+        raise ConfigError(
             f"trainer.val_check_interval must be a whole number of batches; got {interval}. For a "
             "share of the whole run, set trainer.check_val_every_n_epoch to 1"
         )
     if trainer["use_distributed_sampler"]:
-        raise PixelarError(
+        raise ConfigError(
             "trainer.use_distributed_sampler must be false: the data divide batches among "
             "processes themselves"
         )
@@ -134,13 +134,13 @@ def check_devices(trainer: Mapping[str, Any]) -> None:
     """
     accelerator, devices, nodes = (trainer[k] for k in ("accelerator", "devices", "num_nodes"))
     if nodes > 1 and not {"MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID"} & os.environ.keys():
-        raise PixelarError(
+        raise ConfigError(
             f"trainer.num_nodes is {nodes}, but nothing says where the other machines are: start "
             "with torchrun or srun, or set MASTER_ADDR, MASTER_PORT, WORLD_SIZE and NODE_RANK"
         )
     gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
     if accelerator in ("gpu", "cuda", "mps") and not gpus:
-        raise PixelarError(
+        raise ConfigError(
             f"trainer.accelerator is {accelerator}, but torch finds no GPU here; use cpu or auto"
         )
     if devices == "auto" or accelerator not in ("auto", "cpu", "gpu", "cuda", "mps"):
@@ -163,7 +163,7 @@ def check_devices(trainer: Mapping[str, Any]) -> None:
     else:
         right = len(chosen) == 1 and (1 <= chosen[0] <= most or (on_gpus and chosen[0] == -1))
     if not right:
-        raise PixelarError(f"trainer.devices must be auto, or {rule}; got {devices}")
+        raise ConfigError(f"trainer.devices must be auto, or {rule}; got {devices}")
 
 
 def check_compiler() -> None:
@@ -176,8 +176,9 @@ def check_compiler() -> None:
     try:
         torch.compile(lambda x: x.sin() + number)(torch.ones(8, device=device))
     except Exception as error:  # of torch's own kinds, by what is missing
-        reason = str(error).strip().partition("\n")[0]
-        raise PixelarError(
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = next((line for line in lines if not line.endswith(":")), type(error).__name__)
+        raise ConfigError(
             "model.compile needs a compiler that works (g++ or clang++, and the headers of "
             f"Python); leave it false. torch says: {reason:.200}"
         ) from error

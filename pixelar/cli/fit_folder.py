@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from pixelar.cli.describe import run_of
 from pixelar.data.module import PixelData
 from pixelar.data.record import copy_record, read_record, record_of
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError, PixelarError
 from pixelar.folders import load_checkpoint, save
 from pixelar.packaged import find
 from pixelar.training import Ending, newest_checkpoint
@@ -42,13 +42,13 @@ def where_to_begin(folder: Path, resume: bool, *, leads: bool) -> Path | None:
     """
     if not resume:
         if any((folder / "checkpoints").glob("step-*.ckpt")):
-            raise PixelarError(
+            raise ConfigError(
                 f"{folder} holds a run already: go on with --resume, or name another --run"
             )
         return None
     checkpoint, complaints = newest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
-        raise PixelarError(
+        raise ConfigError(
             "; ".join([*complaints, f"nothing to resume in {folder}"])
             + ("" if complaints else "; leave --resume out to start there")
         )
@@ -70,7 +70,7 @@ def with_a_way_out(error: Exception, folder: Path) -> str | None:
     out_of_memory = isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and "memory" in str(error)
     )
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, PixelarError):
         what = f"cannot write {error.filename or f'in {folder}'}: {error.strerror}"
     elif isinstance(error, PixelarError) or out_of_memory:
         what = MEMORY if out_of_memory else str(error)
@@ -136,7 +136,7 @@ def finish(folder: Path, trainer: L.Trainer, ending: Ending, own: Mapping[str, t
     checkpoint, complaints = newest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         ended = f"the run ended before its first step ({reason}): there is no model"
-        raise PixelarError("; ".join(complaints) or ended)
+        raise ConfigError("; ".join(complaints) or ended)
     save(load_checkpoint(checkpoint, trust=own), folder / "model", weights="ema")
     copy_record(folder, folder / "model")
     draw_curves({folder.name: folder}, folder / "curves.png")

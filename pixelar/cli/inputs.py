@@ -16,7 +16,7 @@ from pixelar.data import DATASETS, Folder, ImageData
 from pixelar.data.images import Resize, open_image, read_image
 from pixelar.data.listing import split_folders
 from pixelar.device import place
-from pixelar.errors import PixelarError, did_you_mean
+from pixelar.errors import ConfigError, DataError, PixelarError, StorageError, did_you_mean
 from pixelar.folders import load, load_checkpoint
 from pixelar.masks import check_partial, check_shape, read_mask
 from pixelar.model import PixelModel
@@ -64,9 +64,9 @@ def data_of(path: Path) -> str:
     """Returns the data set that a model's card names, for when none is given."""
     card = read_card(path)
     if card is None:
-        raise PixelarError("-d is missing: name a data set (pixelar list) or a folder of images")
+        raise ConfigError("-d is missing: name a data set (pixelar list) or a folder of images")
     if card["data"]["name"] not in DATASETS.keys() - {"folder"}:
-        raise PixelarError(
+        raise ConfigError(
             f"-d is missing: the model's card is for {card['data']['title']}, a folder of images; "
             f"to measure its figure again: {card['evaluate']}"
         )
@@ -78,7 +78,7 @@ def data_named(options: Namespace, shape: Shape) -> ImageData:
     name, known = options.data, sorted(DATASETS.keys() - {"folder"})
     if name not in known:
         if not Path(name).is_dir():
-            raise PixelarError(f"data: there is no folder {name}, and {did_you_mean(name, known)}")
+            raise ConfigError(f"data: there is no folder {name}, and {did_you_mean(name, known)}")
         return _folder(Path(name), options, shape)
     kind: Any = DATASETS[name]
     offered = {"root": options.root or "data", "download": options.download, "size": shape[1]}
@@ -90,9 +90,9 @@ def _folder(root: Path, options: Namespace, shape: Shape) -> Folder:
     """Returns a folder's images; where nothing names a split, all of them are the test split."""
     channels, height, width = shape
     if height != width and options.fit:
-        raise PixelarError(f"--fit makes squares, but the model takes {width}×{height} pixels")
+        raise ConfigError(f"--fit makes squares, but the model takes {width}×{height} pixels")
     if channels not in (1, 3):
-        raise PixelarError(f"image files have 1 or 3 channels, but the model takes {channels}")
+        raise ConfigError(f"image files have 1 or 3 channels, but the model takes {channels}")
     arguments: dict[str, Any] = {"size": height if height == width else None, "channels": channels}
     if not (options.split or split_folders(root)):
         arguments |= {"val_fraction": 0.0, "test_fraction": 1.0}
@@ -109,7 +109,7 @@ def read_images(files: Sequence[str], model: PixelModel, *, fit: Resize) -> Tens
             wrong.append(str(error))
     if wrong:
         more = [f"and {len(wrong) - REPORTED} more"] if len(wrong) > REPORTED else []
-        raise PixelarError("\n  ".join(wrong[:REPORTED] + more))
+        raise DataError("\n  ".join(wrong[:REPORTED] + more))
     stacked = torch.stack(images)
     return model.quantizer.nearest(stacked) if fit else stacked
 
@@ -137,13 +137,13 @@ def _kept(options: Namespace, height: int, width: int) -> Tensor:
         return known_region(word, height, width)
     if word == "rows":
         if not number.isdecimal() or not 0 < int(number[:9]) < height:
-            raise PixelarError(
+            raise ConfigError(
                 f"--keep rows:N: N must be from 1 to {height - 1}; got {number!r:.60}"
             )
         return (torch.arange(height) < int(number[:9]))[None, :, None].expand(1, height, width)
     if Path(options.keep).is_file():
-        raise PixelarError(f"--keep takes the name of a region; give a file by --mask {word}")
-    raise PixelarError(f"--keep: {did_you_mean(options.keep, [*REGIONS, 'rows:N'])}")
+        raise ConfigError(f"--keep takes the name of a region; give a file by --mask {word}")
+    raise ConfigError(f"--keep: {did_you_mean(options.keep, [*REGIONS, 'rows:N'])}")
 
 
 def labels_for(model: PixelModel, label: str | None, count: int) -> Tensor | None:
@@ -157,17 +157,17 @@ def labels_for(model: PixelModel, label: str | None, count: int) -> Tensor | Non
     if label is None and not model.classes:
         return None
     if not model.classes:
-        raise PixelarError("--label is given, but the model is not conditioned on classes")
+        raise ConfigError("--label is given, but the model is not conditioned on classes")
     if label is None:
         named = f" or one of {listed(model.class_names)}" if model.class_names else ""
-        raise PixelarError(
+        raise ConfigError(
             f"the model is conditioned on classes: --label must be from 0 to {model.classes - 1}"
             f"{named}; got none"
         )
     try:
         number = class_number(label, model.class_names, model.classes)
     except PixelarError as error:
-        raise PixelarError(f"--label {error}") from error
+        raise ConfigError(f"--label {error}") from error
     return torch.full((count,), number)
 
 
@@ -180,9 +180,9 @@ def picture(name: str) -> Path:
     """Returns the path of a picture that can be written: known before it is drawn."""
     path = Path(name)
     if path.suffix.lower() != ".png":
-        raise PixelarError(f"pictures are PNG files: -o must end in .png; got {name}")
+        raise ConfigError(f"pictures are PNG files: -o must end in .png; got {name}")
     if path.is_dir():
-        raise PixelarError(f"cannot write {path}: it is a folder")
+        raise StorageError(f"cannot write {path}: it is a folder")
     check_writable(path.parent)
     return path
 
@@ -193,4 +193,4 @@ def check_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise PixelarError(f"cannot write to {folder}: {error.strerror}") from error
+        raise StorageError(f"cannot write to {folder}: {error.strerror}") from error

@@ -8,7 +8,7 @@ by srun, or those of a launch that is over. Needs no torch.
 import os
 from collections.abc import MutableMapping
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 
 __all__ = ["settle_processes"]
 
@@ -38,7 +38,7 @@ def settle_processes(environment: MutableMapping[str, str] | None = None) -> Non
             variables.pop(name, None)
     for name in (*RANKS, *SIZES, "MASTER_PORT"):
         if name in variables and _number(variables[name]) is None:
-            raise PixelarError(
+            raise ConfigError(
                 f"the environment variable {name} must be a whole number; got "
                 f"{variables[name]!r:.60}. Where it is a leftover: unset {name}"
             )
@@ -49,13 +49,13 @@ def settle_processes(environment: MutableMapping[str, str] | None = None) -> Non
             for name in ranks:  # of one process, which is the first
                 del variables[name]
     elif started < 1 or not ranks:
-        raise PixelarError(
+        raise ConfigError(
             f"the environment says that {started} processes were started (WORLD_SIZE), but not "
             "which one this is (RANK or LOCAL_RANK). Where that is a leftover: unset WORLD_SIZE"
         )
     elif max(ranks.values()) >= started:
         name = max(ranks, key=lambda rank: ranks[rank])
-        raise PixelarError(
+        raise ConfigError(
             f"the environment numbers this process {ranks[name]} ({name}) of {started} "
             f"(WORLD_SIZE), counted from 0. Where these are leftovers: unset {name} WORLD_SIZE"
         )

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 
 __all__ = ["import_here", "trusted"]
 
@@ -30,13 +30,13 @@ def import_here() -> None:
 def _import_class(path: str) -> tuple[str, type]:
     module, _, name = path.rpartition(".")
     if not (module and path.replace(".", "").isidentifier()):
-        raise PixelarError(f"--trust: write a class as module.Class; got {path!r:.100}")
+        raise ConfigError(f"--trust: write a class as module.Class; got {path!r:.100}")
     try:
         kind = getattr(importlib.import_module(module), name)
     except ImportError as error:
-        raise PixelarError(f"--trust {path}: cannot import {module}: {error}") from error
+        raise ConfigError(f"--trust {path}: cannot import {module}: {error}") from error
     except AttributeError:
-        raise PixelarError(f"--trust {path}: module {module} has no {name}") from None
+        raise ConfigError(f"--trust {path}: module {module} has no {name}") from None
     if not isinstance(kind, type):
-        raise PixelarError(f"--trust {path}: {name} is not a class")
+        raise ConfigError(f"--trust {path}: {name} is not a class")
     return name, kind

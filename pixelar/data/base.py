@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from pixelar.arguments import Recorded
 from pixelar.arrays import as_images, as_labels, whole_number
-from pixelar.errors import PixelarError, did_you_mean, plural
+from pixelar.errors import DataError, did_you_mean, plural
 
 __all__ = ["SPLITS", "Batch", "ImageData", "ImageSet", "Shape", "Split", "collate", "holdout"]
 
@@ -63,17 +63,17 @@ class ImageSet(Dataset[Batch]):
         images = as_images(self.images)
         labels = None if self.labels is None else as_labels(self.labels)
         if images.ndim != 4:
-            raise PixelarError(
+            raise DataError(
                 "a set of images has shape (N, C, H, W) (images, channels, height, width); "
                 f"got {tuple(images.shape)}"
             )
         if labels is not None and labels.shape != images.shape[:1]:
-            raise PixelarError(
+            raise DataError(
                 f"{len(images)} images need labels of shape ({len(images)},), or None; "
                 f"got {tuple(labels.shape)}"
             )
         if len(self.names) != len(images):
-            raise PixelarError(f"{len(images)} images need as many names; got {len(self.names)}")
+            raise DataError(f"{len(images)} images need as many names; got {len(self.names)}")
         object.__setattr__(self, "images", images)  # frozen for everyone else
         object.__setattr__(self, "labels", labels)
 
@@ -98,7 +98,7 @@ class ImageSet(Dataset[Batch]):
     def first(self, limit: int) -> "ImageSet":
         """Returns the first `limit` images, or all where there are fewer."""
         if whole_number(limit, "limit") < 1:
-            raise PixelarError(f"limit: at least 1 image is needed; got {limit}")
+            raise DataError(f"limit: at least 1 image is needed; got {limit}")
         return self.subset(range(min(limit, len(self))))
 
     def fingerprint(self) -> str:
@@ -123,7 +123,7 @@ def holdout(n: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
         with shape (count,).
     """
     if not 0 <= count <= n:
-        raise PixelarError(
+        raise DataError(
             f"cannot hold out {count} of {plural(n, 'image')}; choose a number of at most {n}"
         )
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
@@ -166,12 +166,12 @@ class ImageData(Recorded, abc.ABC):
     def split(self, name: Split) -> ImageSet:
         """Returns the images of a split, which has at least one."""
         if name not in SPLITS:
-            raise PixelarError(f"split: {did_you_mean(str(name), SPLITS)}")
+            raise DataError(f"split: {did_you_mean(str(name), SPLITS)}")
         self.prepare()
         assert self._splits is not None
         if not len(self._splits[name]):
             counts = ", ".join(f"{split} {len(images)}" for split, images in self._splits.items())
-            raise PixelarError(
+            raise DataError(
                 self.shortage or f"{self.name} has no images to use as {name} (it has {counts})"
             )
         return self._splits[name]
@@ -203,7 +203,7 @@ class ImageData(Recorded, abc.ABC):
         """
         missing = [a for a in ("name", "shape", "classes", "preprocessing") if not hasattr(self, a)]
         if missing:
-            raise PixelarError(
+            raise DataError(
                 f"data set {type(self).__name__} must set {', '.join(missing)}; see "
                 "pixelar.data.ImageData"
             )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pixelar.data.base import ImageData, ImageSet, Split, holdout
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 
 __all__ = ["Digits"]
 
@@ -60,5 +60,5 @@ def _file() -> Path:
     """
     found = importlib.util.find_spec("sklearn")
     if found is None or found.origin is None:
-        raise PixelarError("data digits: comes with scikit-learn: pip install scikit-learn")
+        raise DataError("data digits: comes with scikit-learn: pip install scikit-learn")
     return Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"

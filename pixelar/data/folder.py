@@ -22,7 +22,7 @@ from pixelar.data.base import SPLITS, ImageData, ImageSet, Split, holdout
 from pixelar.data.images import Resize, advise, open_image, read_image
 from pixelar.data.listing import SPLIT_NAMES, find_images, split_folders
 from pixelar.data.mapped import mapped
-from pixelar.errors import PixelarError, plural
+from pixelar.errors import DataError, PixelarError, plural
 
 __all__ = ["Folder"]
 
@@ -97,26 +97,26 @@ class Folder(ImageData):
         """Refuses arguments that no folder could satisfy."""
         fractions = (self.val_fraction, self.test_fraction)
         if min(fractions) < 0 or sum(fractions) > 1:
-            raise PixelarError(
+            raise DataError(
                 "folder: val_fraction and test_fraction are parts of 1 that add up to 1 at most; "
                 f"got {fractions[0]} and {fractions[1]}"
             )
         if self.channels not in (1, 3):
-            raise PixelarError(f"folder: channels is 1 (grey) or 3 (RGB); got {self.channels}")
+            raise DataError(f"folder: channels is 1 (grey) or 3 (RGB); got {self.channels}")
         if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
-            raise PixelarError(
+            raise DataError(
                 f"folder: background is three values from 0 to 255; got {tuple(self.background)}"
             )
         if self.size is None and self.resize:
-            raise PixelarError(
+            raise DataError(
                 "folder: size: null takes images as they are, so it needs resize: false"
             )
         if self.resize not in (True, False, "processor"):
-            raise PixelarError(
+            raise DataError(
                 f"folder: resize must be true, false or processor; got {self.resize!r:.60}"
             )
         if self.size is not None and self.size < 1:
-            raise PixelarError(f"folder: size is the side of an image, at least 1; got {self.size}")
+            raise DataError(f"folder: size is the side of an image, at least 1; got {self.size}")
 
     def _by_split(self, files: list[Path], folders: dict[Split, Path]) -> dict[Split, list[Path]]:
         """Returns the files of each split, given the splits that have a folder."""
@@ -130,7 +130,7 @@ class Folder(ImageData):
             if others:
                 names = ", ".join(folder.name for folder in folders.values())
                 more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
-                raise PixelarError(
+                raise DataError(
                     f"{self.root} has split folders ({names}), so every image belongs in one for "
                     f"train, val or test: move {others[0]}{more} there, or rename {names} if it "
                     "is no split"
@@ -172,7 +172,7 @@ class Folder(ImageData):
         parents = {f: f.relative_to(self.root).parts[depth:-1] for f in files}
         without = [f for f, parts in parents.items() if not parts]
         if without and len(without) < len(files):
-            raise PixelarError(
+            raise DataError(
                 f"{self.root}: either all images or none lie in class folders; {len(without)} of "
                 f"{len(files)} do not, such as {without[0]}"
             )
@@ -247,7 +247,7 @@ class Folder(ImageData):
         if wrong:
             more = [f"and {len(wrong) - REPORTED} more"] if len(wrong) > REPORTED else []
             listed = "\n  ".join(wrong[:REPORTED] + more)
-            raise PixelarError(
+            raise DataError(
                 f"{len(wrong)} of {plural(len(files), 'image')} cannot be used:\n  {listed}"
             )
         if notices:

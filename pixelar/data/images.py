@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pixelar.data.base import Shape
 from pixelar.data.formats import FORMATS, claimed, loaded, several, to_eight_bits
-from pixelar.errors import Advice, PixelarError
+from pixelar.errors import Advice, DataError
 
 __all__ = [
     "MAX_PIXELS",
@@ -97,7 +97,7 @@ def decode_image(
                 pixels = loaded(image, lambda: Image.open(content, formats=formats))
                 upright = eight_bit(ImageOps.exif_transpose(pixels))
     except Exception as error:  # a damaged file makes Pillow raise errors of any type
-        raise PixelarError(f"{name} cannot be read: {_reason(file, error, most)}") from error
+        raise DataError(f"{name} cannot be read: {_reason(file, error, most)}") from error
     if more:
         notice(f"{name} holds more than one picture (frames or pages); the first is read")
     return upright
@@ -169,7 +169,7 @@ def to_tensor(image: Image.Image, channels: int, background: Colour = WHITE) -> 
         background: The colour behind what is transparent.
     """
     if channels not in (1, 3):
-        raise PixelarError(f"image files are read with 1 or 3 channels; got {channels}")
+        raise DataError(f"image files are read with 1 or 3 channels; got {channels}")
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image)
     pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
@@ -199,7 +199,7 @@ def read_image(
     image = open_image(path, notice=notice)
     if image.size != (width, height):
         if not resize:
-            raise PixelarError(
+            raise DataError(
                 f"{path} is {image.width}×{image.height}, not {width}×{height}: "
                 "pass resize: true (or --fit) to resize and crop it"
             )

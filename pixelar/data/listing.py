@@ -14,7 +14,7 @@ from PIL import Image
 
 from pixelar.data.base import Split
 from pixelar.data.formats import FORMATS
-from pixelar.errors import Advice, PixelarError
+from pixelar.errors import Advice, DataError
 
 __all__ = ["SPLIT_NAMES", "extensions", "find_images", "split_folders"]
 
@@ -51,7 +51,7 @@ def split_folders(root: Path) -> dict[Split, Path]:
         if split is None or not path.is_dir():
             continue
         if split in folders:
-            raise PixelarError(
+            raise DataError(
                 f"{root}: {folders[split].name} and {path.name} are two folders for one split, "
                 f"{split}; put their images into one"
             )
@@ -66,13 +66,13 @@ def find_images(root: Path) -> list[Path]:
         PixelarError: If there is no such folder, it holds no images, or one in it cannot be listed.
     """
     if not root.is_dir():
-        raise PixelarError(f"{root} is not a folder")
+        raise DataError(f"{root} is not a folder")
     walk = _Walk()
     walk.folder(root, os.path.realpath(root))
     walk.follow()
     if not walk.images:
         others = f"; it has {_in_words(walk.left_out)}" if walk.left_out else ""
-        raise PixelarError(
+        raise DataError(
             f"{root} holds no images (.png, .jpg or another of the {len(extensions())} extensions "
             f"that Pillow reads){others}"
         )
@@ -100,7 +100,7 @@ class _Walk:
         try:
             entries = sorted(os.scandir(path), key=lambda entry: entry.name)
         except OSError as error:
-            raise PixelarError(f"{path} cannot be listed: {error.strerror}") from error
+            raise DataError(f"{path} cannot be listed: {error.strerror}") from error
         for entry in entries:
             if entry.name.startswith("."):
                 self.left_out["hidden"] += 1

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 from pixelar.files import replacing
 
 __all__ = ["mapped"]
@@ -33,7 +33,7 @@ def mapped(
         fill: Makes them, in place.
     """
     if path.suffix != ".npy":
-        raise PixelarError(f"cache: the file's name ends with .npy; got {path}")
+        raise DataError(f"cache: the file's name ends with .npy; got {path}")
     made_of = path.with_suffix(".json")
     if not (path.is_file() and _says(made_of, source)):
         made_of.unlink(missing_ok=True)  # from here on, no file passes for what it is not

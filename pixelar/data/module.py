@@ -10,7 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from pixelar.data.base import ImageData, ImageSet, Shape, Split, collate
 from pixelar.data.sampling import Origin, ShardSampler, StepSampler
-from pixelar.errors import Advice, PixelarError
+from pixelar.errors import Advice, DataError
 from pixelar.limits import check_limits
 from pixelar.memory import choose_batch_size
 from pixelar.model import PixelModel
@@ -82,7 +82,7 @@ class PixelData(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         trainer = self.trainer
         if trainer is None or trainer.max_steps < 1:
-            raise PixelarError(
+            raise DataError(
                 "training is counted in steps: give the trainer max_steps of at least 1"
             )
         images = self.dataset.split("train")

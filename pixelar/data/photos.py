@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pixelar.data.base import ImageData, ImageSet, Split
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 from pixelar.seeds import mix
 
 __all__ = ["BANDS", "Photos"]
@@ -57,9 +57,7 @@ class Photos(ImageData):
     ) -> None:
         widest = min(right - left for left, right in BANDS.values())
         if not 1 <= size <= widest:
-            raise PixelarError(
-                f"photos: size is the side of a patch, from 1 to {widest}; got {size}"
-            )
+            raise DataError(f"photos: size is the side of a patch, from 1 to {widest}; got {size}")
         self.size, self.seed = size, seed
         self.train_images, self.val_images, self.test_images = train_images, val_images, test_images
         self.shape = (3, size, size)
@@ -87,7 +85,7 @@ class Photos(ImageData):
         m, _, rows, columns = windows.shape[:4]  # (M, 3, rows, columns, size, size), a view
         places = m * rows * columns
         if not 0 <= count <= places:
-            raise PixelarError(
+            raise DataError(
                 f"photos: {count} patches of size {self.size} are asked for of columns {left} to "
                 f"{right}, which have {places}"
             )

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pixelar.data import DATASETS, Folder
 from pixelar.data.base import SPLITS, ImageData, ImageSet
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError, PixelarError
 from pixelar.files import read_bytes, read_object, replacing
 
 __all__ = ["DataRecord", "copy_record", "image_digests", "read_record", "record_of"]
@@ -67,7 +67,7 @@ class DataRecord:
             PixelarError: If it is a data set from outside of pixelar, or cannot be read.
         """
         if self.name not in DATASETS:
-            raise PixelarError(
+            raise DataError(
                 f"the run's data is {self.kind}, which is not part of pixelar: name a data set "
                 "(pixelar list) or a folder of images by -d"
             )
@@ -79,7 +79,7 @@ class DataRecord:
         try:
             data: ImageData = kind(**arguments)
         except (PixelarError, TypeError) as error:
-            raise PixelarError(
+            raise DataError(
                 f"the run's data cannot be read: {error}; if it is elsewhere now, name its folder "
                 "by -d"
             ) from error
@@ -177,7 +177,7 @@ def read_record(folder: Path) -> DataRecord | None:
         and len(digests) % 8 == 0
         and len(digests) <= 8 * MOST_DIGESTS
     ):
-        raise PixelarError(
+        raise DataError(
             f"{file} and trained_on.bin are not a record of a run's data that this version reads; "
             "move them away to go on without it"
         )

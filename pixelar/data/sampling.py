@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 from pixelar.seeds import mix
 
 __all__ = ["Origin", "ShardSampler", "StepSampler"]
@@ -94,7 +94,7 @@ class StepSampler(Sampler[list[int]]):
         repeat: int = 0,
     ) -> None:
         if n < batch_size * world:
-            raise PixelarError(
+            raise DataError(
                 f"a batch takes {batch_size} images on each of {world} processes, but there are "
                 f"only {n} to train on; choose a batch_size of at most {n // world}"
             )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pixelar.data.base import ImageData, ImageSet, Split, holdout
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 
 __all__ = ["TorchvisionData"]
 
@@ -54,10 +54,8 @@ class TorchvisionData(ImageData):
         except (RuntimeError, OSError, ValueError, TypeError, AssertionError) as error:
             if self.download:
                 reason = " ".join(str(error).split())
-                raise PixelarError(
-                    f"{self.name}: the download to {where} failed: {reason}"
-                ) from error
-            raise PixelarError(
+                raise DataError(f"{self.name}: the download to {where} failed: {reason}") from error
+            raise DataError(
                 f"{self.name}: there is no complete copy in {where}; "
                 "name the folder that holds one as root (or --root), "
                 "or pass download: true (or --download) to fetch it"

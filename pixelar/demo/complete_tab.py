@@ -22,7 +22,7 @@ from pixelar.demo.seen import CANVAS, INKS, MARKER, Canvas, read_canvas, without
 from pixelar.demo.show import faint
 from pixelar.demo.told import sentence, told
 from pixelar.demo.walks import Task, blank_frame, first_frame, read_seed
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError, PixelarError
 from pixelar.model import PixelModel
 
 __all__ = ["CompleteTab"]
@@ -274,7 +274,7 @@ class CompleteTab:
             picture, paint = read_canvas(canvas, net)
             images, known = picture.repeat(count, 1, 1, 1), known_pixels(region, paint)
             if not bool(known.any()):
-                raise PixelarError(NOTHING_KEPT)
+                raise ConfigError(NOTHING_KEPT)
             # before anything is computed, so that there is something to see at once
             yield sheet(first_frame(net, images, known)), parts.progress(0), "", "", None, None
             chosen = label_of(net, label, picture)

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from pixelar.data.images import decode_image, eight_bit, fit, to_tensor
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError, PixelarError
 from pixelar.masks import check_shape, covered
 from pixelar.model import PixelModel
 
@@ -47,11 +47,11 @@ def open_picture(file: Path | bytes) -> Image.Image:
         try:
             file = file.read_bytes()
         except OSError as error:
-            raise PixelarError(f"the picture cannot be read: {error.strerror}") from error
+            raise DataError(f"the picture cannot be read: {error.strerror}") from error
     try:
         return decode_image(io.BytesIO(file), "the picture", most=MOST_PIXELS, formats=FORMATS)
     except PixelarError as error:
-        raise PixelarError(f"{error} (pictures are {LIMITS})") from error
+        raise DataError(f"{error} (pictures are {LIMITS})") from error
 
 
 def read_picture(picture: Image.Image | str | Path, model: PixelModel) -> Tensor:
@@ -96,12 +96,12 @@ def _upright(picture: Image.Image) -> Image.Image:
     try:
         return eight_bit(ImageOps.exif_transpose(picture))
     except ValueError as error:
-        raise PixelarError(f"the picture cannot be read: {error}") from error
+        raise DataError(f"the picture cannot be read: {error}") from error
 
 
 def _check_size(size: tuple[int, int]) -> None:
     if not 0 < size[0] * size[1] <= MOST_PIXELS:
-        raise PixelarError(
+        raise DataError(
             f"the picture has {size[0]}×{size[1]} pixels; it must have at least one, and no more "
             f"than {MOST_PIXELS:,}"
         )

@@ -7,7 +7,7 @@ import gradio as gr
 import torch
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 from pixelar.model import PixelModel, evaluating
 
 __all__ = [
@@ -28,8 +28,9 @@ def label_choice(models: Mapping[str, PixelModel], first: str) -> gr.Dropdown:
     """Returns the choice of a class, `first` or a number, hidden where the first model has none."""
     most = max(model.classes for model in models.values())
     # with all that any of the models knows: a program that calls chooses the model as well
+    named = choices_of(next(iter(models.values())))
     return gr.Dropdown(
-        [first, *map(str, range(most))],
+        [(first, first), *named, *((str(k), str(k)) for k in range(len(named), most))],
         value=first,
         label="Class",
         visible=bool(next(iter(models.values())).classes),
@@ -38,14 +39,20 @@ def label_choice(models: Mapping[str, PixelModel], first: str) -> gr.Dropdown:
 
 def label_update(model: PixelModel, first: str) -> dict[str, Any]:
     """Returns how the choice of a class looks for a model: hidden where it knows none."""
-    choices = [first, *map(str, range(model.classes))]
+    choices = [(first, first), *choices_of(model)]
     return gr.update(visible=bool(model.classes), choices=choices, value=first)
+
+
+def choices_of(model: PixelModel) -> list[tuple[str, str]]:
+    """Returns the classes of a model, each by its name, if it has one, and its number."""
+    numbers = [str(number) for number in range(model.classes)]
+    return [*zip(model.class_names or numbers, numbers, strict=True)]
 
 
 def read_label(model: PixelModel, choice: str) -> int:
     """Returns the number of a class that was chosen by its number."""
     if not (str(choice).isdecimal() and int(choice) < model.classes):
-        raise PixelarError(f"class must be from 0 to {model.classes - 1}; got {choice!r:.30}")
+        raise DataError(f"class must be from 0 to {model.classes - 1}; got {choice!r:.30}")
     return int(choice)
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from pixelar.errors import PixelarError
+from pixelar.errors import StorageError
 
 try:
     import fcntl
@@ -42,7 +42,7 @@ def private_folder() -> Iterator[Path]:
     try:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     except OSError as error:
-        raise PixelarError(
+        raise StorageError(
             f"cannot write to the folder for temporary files: {error.strerror} (set TMPDIR)"
         ) from error
     lock = (folder / LOCK).open("w")

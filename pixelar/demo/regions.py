@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pixelar.errors import PixelarError, did_you_mean
+from pixelar.errors import ConfigError, did_you_mean
 from pixelar.regions import known_region
 
 __all__ = ["CHOICES", "PAINTED", "known_pixels"]
@@ -32,5 +32,5 @@ def known_pixels(region: str, paint: Tensor) -> Tensor:
     if region == PAINTED or bool(paint.any()):
         return ~paint
     if region not in KEPT:
-        raise PixelarError(f"region: {did_you_mean(str(region), CHOICES)}")
+        raise ConfigError(f"region: {did_you_mean(str(region), CHOICES)}")
     return known_region(KEPT[region], *torch.Size(paint.shape[1:]))

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from pixelar.demo.intake import painted, read_picture
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.masks import check_shape
 from pixelar.model import PixelModel
 
@@ -90,9 +90,7 @@ def _parts(canvas: Canvas) -> tuple[Image.Image, list[Image.Image]]:
     layers = [layer.convert("RGBA") for layer in value.get("layers") or () if layer is not None]
     background = value.get("background")
     if background is None and not layers:
-        raise PixelarError(
-            "there is no picture yet: upload one, paste one, draw or take an example"
-        )
+        raise ConfigError("there is no picture yet: upload one, paste one, draw or take an example")
     if background is None:
         return Image.new("RGBA", layers[0].size, "white"), layers
     for layer in layers:

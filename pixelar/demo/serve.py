@@ -21,7 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pixelar.demo.private import private_folder, sweeping
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -104,7 +104,7 @@ def checked_host(host: str | None, *, public: bool) -> str:
     if host is None:
         return EVERYWHERE if public else HOST
     if not public and not _is_own(host):
-        raise PixelarError(
+        raise ConfigError(
             f"--host {host}: other machines could connect to this address; add --public if they "
             "may, and read docs/demo.md first"
         )
@@ -134,11 +134,11 @@ def free_port(host: str, port: int | None) -> int:
                 return int(probe.getsockname()[1])
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise PixelarError(f"--host {host}: cannot listen there: {error}") from error
+                raise ConfigError(f"--host {host}: cannot listen there: {error}") from error
             reason = str(error.strerror).lower()
     if port is None:
-        raise PixelarError(f"no port from {ports[0]} to {ports[-1]} is free; name one with --port")
-    raise PixelarError(f"port {port} cannot be used: {reason}; choose another with --port")
+        raise ConfigError(f"no port from {ports[0]} to {ports[-1]} is free; name one with --port")
+    raise ConfigError(f"port {port} cannot be used: {reason}; choose another with --port")
 
 
 @contextmanager

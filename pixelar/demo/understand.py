@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pixelar.analysis import seen_by, surprise_map, surprise_unit
 from pixelar.demo.labels import LIKELIEST, class_probabilities, read_label
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError, PixelarError
 from pixelar.model import PixelModel, evaluating
 from pixelar.packaged import find, read_card
 
@@ -107,7 +107,7 @@ def look_at_pixel(
     """Returns what a model expects at a pixel of a picture (1, C, H, W), read as a class."""
     _, height, width = model.image_shape
     if not (0 <= row < height and 0 <= column < width):
-        raise PixelarError(
+        raise DataError(
             f"the picture has rows 0 to {height - 1} and columns 0 to {width - 1}; "
             f"got row {row}, column {column}"
         )

@@ -23,7 +23,7 @@ from pixelar.demo.understand import (
     read,
     share_below,
 )
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 from pixelar.model import PixelModel
 from pixelar.quantizers import Palette
 
@@ -167,7 +167,7 @@ class UnderstandTab:
         """
         with told():
             if row is None or column is None:
-                raise PixelarError("a pixel has a row and a column; one of them is empty")
+                raise DataError("a pixel has a row and a column; one of them is empty")
             net, at = self.models[model], (int(row), int(column))
             image = self._settled(picture, net)
             chosen = label_of(net, label, image)
@@ -215,7 +215,7 @@ class UnderstandTab:
 
     def _settled(self, picture: Image.Image | None, model: PixelModel) -> torch.Tensor:
         if picture is None:
-            raise PixelarError(NO_PICTURE)
+            raise DataError(NO_PICTURE)
         return settle(picture, model)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pixelar.completion import stream
 from pixelar.drawing import Drawing
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.methods import Method, choose_method, ordered
 from pixelar.model import PixelModel
 from pixelar.particles import Posterior, follow
@@ -65,7 +65,7 @@ class Task:
 
     def __post_init__(self) -> None:
         if bool(self.known.all()):
-            raise PixelarError(
+            raise ConfigError(
                 "there is nothing to redraw: paint over a part of the picture, or choose a region"
             )
         chosen = choose_method(self.model, self.known, self.images, self.method)
@@ -151,7 +151,7 @@ def read_seed(text: str | None) -> int:
     if not text:
         return secrets.randbelow(NEW_SEEDS)
     if not (text.isascii() and text.isdecimal() and len(text) <= LONGEST_SEED):
-        raise PixelarError(
+        raise ConfigError(
             f"a seed is a whole number of at most {LONGEST_SEED} digits; got {text!r:.30}"
         )
     return int(text)

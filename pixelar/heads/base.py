@@ -7,7 +7,7 @@ import abc
 from torch import Tensor, nn
 
 from pixelar.arguments import Recorded
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 
 __all__ = ["Head"]
 
@@ -33,7 +33,7 @@ class Head(Recorded, nn.Module, abc.ABC):
     def __init__(self, levels: int, symbols: int) -> None:
         super().__init__()
         if levels < 2:
-            raise PixelarError(
+            raise ConfigError(
                 f"{type(self).__name__}: a symbol needs at least 2 levels; got {levels}"
             )
         self.levels, self.symbols = levels, symbols

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.heads.base import Head, at_least_float32
 
 __all__ = ["Bernoulli"]
@@ -23,7 +23,7 @@ class Bernoulli(Head):
     def __init__(self, levels: int, symbols: int) -> None:
         super().__init__(levels, symbols)
         if levels != 2:
-            raise PixelarError(
+            raise ConfigError(
                 f"head Bernoulli: codes 2 levels but the quantizer gives {levels}; "
                 "use head: Categorical, or quantizer: Threshold"
             )

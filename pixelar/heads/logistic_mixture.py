@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.graphs import holds_values, outside_graphs, writes_program
 from pixelar.heads.base import Head, at_least_float32
 from pixelar.kernels import numba_is_there
@@ -55,7 +55,7 @@ class LogisticMixture(Head):
     def __init__(self, levels: int, symbols: int, *, components: int = 10) -> None:
         super().__init__(levels, symbols)
         if components < 1:
-            raise PixelarError(
+            raise ConfigError(
                 f"head LogisticMixture: components must be at least 1; got {components}"
             )
         self.components = components

@@ -6,7 +6,7 @@ it has been looked at.
 
 from pathlib import Path
 
-from pixelar.errors import PixelarError, did_you_mean
+from pixelar.errors import ConfigError, StorageError, did_you_mean
 from pixelar.importing.imagegpt import export_imagegpt, import_imagegpt
 from pixelar.importing.lmconv import WEIGHTS, import_lmconv, is_lmconv
 from pixelar.importing.pixelcnnpp import import_pixelcnnpp
@@ -43,14 +43,14 @@ def import_model(
     """
     path = Path(path)
     if format is not None and format not in FORMATS:
-        raise PixelarError(f"format: {did_you_mean(format, FORMATS)}")
+        raise ConfigError(f"format: {did_you_mean(format, FORMATS)}")
     format = format or _format_of(path)
     if format == "pixelcnnpp":
         return import_pixelcnnpp(path, size=size)
     if format == "lmconv":
         return import_lmconv(path, size=size)
     if size is not None:
-        raise PixelarError(
+        raise ConfigError(
             f"--size is for PixelCNN++ and LMConv only: {path} is read as an ImageGPT, whose "
             "folder says how large its images are"
         )
@@ -62,7 +62,7 @@ def _format_of(path: Path) -> str:
     if path.suffix in CHECKPOINTS and not path.is_dir():
         return "lmconv" if is_lmconv(read_state(path, prefer=WEIGHTS)) else "pixelcnnpp"
     if path.is_file():
-        raise PixelarError(
+        raise StorageError(
             f"{path} is neither a folder of transformers nor a checkpoint (.pt, .pth); "
             "say what it is with --format"
         )

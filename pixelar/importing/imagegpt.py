@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 from pixelar.heads import Categorical
 from pixelar.importing.imagegpt_folder import (
     CONFIG,
@@ -61,7 +61,7 @@ def import_imagegpt(path: str | Path) -> PixelModel:
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise PixelarError(
+        raise DataError(
             f"no folder at {folder}: name one with config.json, weights and "
             "preprocessor_config.json; pixelar itself downloads nothing"
         )
@@ -69,7 +69,7 @@ def import_imagegpt(path: str | Path) -> PixelModel:
     size, colours = read_processor(folder, sizes)
     file, tensors = read_tensors(folder)
     if sizes.depth > len(tensors):
-        raise PixelarError(
+        raise DataError(
             f"{folder / CONFIG} asks for {sizes.depth} blocks, "
             f"but {file} has only {len(tensors)} tensors"
         )
@@ -107,13 +107,13 @@ def export_imagegpt(model: PixelModel, path: str | Path) -> None:
     net, palette = model.net, model.quantizer
     plain = type(model.head) is Categorical and model.scan.name == "raster" and not model.classes
     if type(net) is not ImageGPT or type(palette) is not Palette or not plain:
-        raise PixelarError(
+        raise DataError(
             "transformers has ImageGPT without classes, with Categorical, Palette and raster; this "
             f"model has {type(net).__name__} with {model.classes} classes, "
             f"{type(model.head).__name__}, {type(palette).__name__} and {model.scan.name}"
         )
     if palette.colours.isnan().any():
-        raise PixelarError("the palette has no colours yet: train the model before it is exported")
+        raise DataError("the palette has no colours yet: train the model before it is exported")
     sizes = Sizes(palette.levels, net.scan.sites, net.width, net.depth, net.heads)
     ours = {name: tensor.cpu() for name, tensor in net.state_dict().items()}
     ours["tokens"] = torch.cat((ours["embed.table.weight"], ours["start"][None]))
@@ -153,23 +153,23 @@ def _check(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], file:
     """Raises PixelarError unless these are exactly the tensors that are expected."""
     unknown, missing = tensors.keys() - shapes.keys(), shapes.keys() - tensors.keys()
     if unknown:
-        raise PixelarError(f"{file} has {_some(unknown)}: no part of an ImageGPT of this size")
+        raise DataError(f"{file} has {_some(unknown)}: no part of an ImageGPT of this size")
     if missing:
-        raise PixelarError(f"{file} has no {_some(missing)}, which an ImageGPT must have")
+        raise DataError(f"{file} has no {_some(missing)}, which an ImageGPT must have")
     for name, shape in shapes.items():
         tensor = tensors[name]
         if tensor.layout is not torch.strided or tensor.dtype not in FLOATS or tensor.is_meta:
-            raise PixelarError(f"{file}: {name} holds no floating-point numbers")
+            raise DataError(f"{file}: {name} holds no floating-point numbers")
         if tensor.shape != shape:
-            raise PixelarError(
+            raise DataError(
                 f"{file}: {name} has shape {tuple(tensor.shape)} where {CONFIG} asks for {shape}"
             )
     # a tensor may be a small storage that claims to be large
     if sum(tensor.nbytes for tensor in tensors.values()) > file.stat().st_size:
-        raise PixelarError(f"{file} holds fewer numbers than its tensors claim")
+        raise DataError(f"{file} holds fewer numbers than its tensors claim")
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
-            raise PixelarError(f"{file}: {name} holds numbers that are not finite")
+            raise DataError(f"{file}: {name} holds numbers that are not finite")
 
 
 def _some(names: set[str]) -> str:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import StorageError
 from pixelar.files import read_object, replacing
 from pixelar.importing.state import read_state
 from pixelar.nets.imagegpt import EPSILON
@@ -67,17 +67,17 @@ def read_sizes(folder: Path) -> Sizes:
     file = folder / CONFIG
     config = read_object(file)
     if "model_type" not in config:
-        raise PixelarError(f"{file} is not a config of transformers: it names no model_type")
+        raise StorageError(f"{file} is not a config of transformers: it names no model_type")
     _check_values(config, COMPUTED, file)
     keys = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
     for key in keys:
         if type(config.get(key)) is not int or config[key] < 1:
-            raise PixelarError(
+            raise StorageError(
                 f"{file}: {key} must be a whole number from 1; got {config.get(key)!r:.60}"
             )
     tokens, sites, width, depth, heads = (config[key] for key in keys)
     if config.get("n_inner") not in (None, 4 * width):
-        raise PixelarError(
+        raise StorageError(
             f"{file}: n_inner is {config['n_inner']!r:.60}; pixelar has only 4 · n_embd"
         )
     return Sizes(tokens - 1, sites, width, depth, heads)  # the last token is the start
@@ -87,7 +87,7 @@ def read_processor(folder: Path, sizes: Sizes) -> tuple[tuple[int, int], Tensor]
     """Returns the height and width of images, and their colours (V, 3) on the scale 0 … 255."""
     file = folder / PROCESSOR
     if not file.is_file():
-        raise PixelarError(
+        raise StorageError(
             f"{folder} has no file {PROCESSOR}, which tells the colours of the tokens; "
             "it comes with the weights"
         )
@@ -95,12 +95,12 @@ def read_processor(folder: Path, sizes: Sizes) -> tuple[tuple[int, int], Tensor]
     _check_values(config, SCALED, file)
     clusters = config.get("clusters")
     if not _are_colours(clusters):
-        raise PixelarError(
+        raise StorageError(
             f"{file}: clusters must be colours, each three numbers from -1 to 1; "
             f"got {clusters!r:.60}"
         )
     if len(clusters) != sizes.colours:
-        raise PixelarError(
+        raise StorageError(
             f"{file} has {len(clusters)} clusters, but vocab_size asks for {sizes.colours}: "
             "one for each token but the start"
         )
@@ -112,7 +112,7 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, Tensor]]:
     """Returns the file of weights in a folder, and what it holds by name."""
     for name in (SAFETENSORS, PICKLED):
         if (folder / f"{name}.index.json").is_file():
-            raise PixelarError(
+            raise StorageError(
                 f"{folder} has its weights in several files; load it in transformers, and save it "
                 "with a larger max_shard_size"
             )
@@ -123,9 +123,9 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, Tensor]]:
         file = folder / PICKLED
         tensors = read_state(file).tensors
     else:
-        raise PixelarError(f"{folder} has no weights: no file {SAFETENSORS} or {PICKLED}")
+        raise StorageError(f"{folder} has no weights: no file {SAFETENSORS} or {PICKLED}")
     if not holds_tensors(tensors):
-        raise PixelarError(f"{file} holds no tensors by name")
+        raise StorageError(f"{file} holds no tensors by name")
     return file, {name: t for name, t in tensors.items() if not MASK.fullmatch(name)}
 
 
@@ -184,7 +184,7 @@ def _check_values(config: Mapping[str, Any], wanted: Mapping[str, Any], file: Pa
     """Raises PixelarError for a value that is not ours; one that is absent is."""
     for key, value in wanted.items():
         if key in config and config[key] != value:
-            raise PixelarError(f"{file}: {key} is {config[key]!r:.60}; pixelar has only {value!r}")
+            raise StorageError(f"{file}: {key} is {config[key]!r:.60}; pixelar has only {value!r}")
 
 
 def _are_colours(value: object) -> TypeGuard[list[list[float]]]:
@@ -201,7 +201,7 @@ def _image_size(size: Any, sites: int, file: Path) -> tuple[int, int]:  # noqa: 
     sides = size if isinstance(size, dict) else {"height": size, "width": size}
     height, width = sides.get("height"), sides.get("width")
     if not (type(height) is type(width) is int and height > 0 and height * width == sites):
-        raise PixelarError(
+        raise StorageError(
             f"{file}: size must be that of images of {sites} pixels, which n_positions asks for; "
             f"got {size!r:.60}"
         )
@@ -212,4 +212,4 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except Exception as error:  # of any type, where someone wrote the file on purpose
-        raise PixelarError(f"{file} is not a safetensors file: {error}") from error
+        raise StorageError(f"{file} is not a safetensors file: {error}") from error

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError, PixelarError
 from pixelar.importing.pixelcnnpp import SIDES, mixture_components, mixture_order
 from pixelar.importing.state import State, read_state
 from pixelar.model import PixelModel, build_model
@@ -63,7 +63,7 @@ def import_lmconv(path: Path | str, *, size: tuple[int, int] | None = None) -> P
             renamed[f"net.{here}.bias"] = state.take(f"{there}.bias", shape[0])
         state.check_empty("LMConv with PONO")
     except PixelarError as error:
-        raise PixelarError(f"{path} cannot be read as an LMConv: {error}") from error
+        raise DataError(f"{path} cannot be read as an LMConv: {error}") from error
     if description["head"]["name"] == "LogisticMixture":
         order = torch.tensor(mixture_order(description))
         for part in ("weight", "bias"):
@@ -75,16 +75,16 @@ def _description(state: State, size: tuple[int, int] | None) -> dict[str, Any]:
     """Returns the description of the model, by shapes, names and the options of its training."""
     options = _options(state.rest.get("args"))
     if options.get("normalization", "pono") != "pono":
-        raise PixelarError(
+        raise DataError(
             f"it was trained with --normalization {options['normalization']!r:.40}, and LMConv "
             "here has PONO"
         )
     first, last = state.shape("u_init.weight"), state.shape("nin_out.lin_a.bias")
     if len(first) != 4 or len(last) != 1:
-        raise PixelarError("its first layer is no convolution or its last no linear layer")
+        raise DataError("its first layer is no convolution or its last no linear layer")
     width, colors, kernel = first[0], first[1] - 1, first[2]
     if colors not in SIDES:
-        raise PixelarError(f"images must have 1 or 3 colors; got {colors}")
+        raise DataError(f"images must have 1 or 3 colors; got {colors}")
     binary = colors == 1 and last[0] == 2  # of black and white pixels, by two logits
     head: dict[str, Any] = {"name": "Categorical", "args": {}}
     if not binary:
@@ -119,7 +119,7 @@ def _whole(options: Mapping[str, Any], name: str, default: int) -> int:
     """Returns an option that is a whole number from 1."""
     value = options.get(name, default)
     if type(value) is not int or value < 1:
-        raise PixelarError(f"its option {name} must be a whole number from 1; got {value!r:.60}")
+        raise DataError(f"its option {name} must be a whole number from 1; got {value!r:.60}")
     return value
 
 
@@ -128,7 +128,7 @@ def _scan(options: Mapping[str, Any]) -> str:
     order = options.get("order", "s_curve")  # a list in the options
     name = order[0] if isinstance(order, (list, tuple)) and len(order) == 1 else order
     if not isinstance(name, str) or name not in SCANS:
-        raise PixelarError(
+        raise DataError(
             f"it was trained in the order {name!r:.60}; those that are read are {', '.join(SCANS)}"
         )
     turned = [turn for turn in TURNS if options.get(turn)]
@@ -138,7 +138,7 @@ def _scan(options: Mapping[str, Any]) -> str:
     elif options.get("randomize_order"):
         turned = []
     if turned:
-        raise PixelarError(
+        raise DataError(
             f"it was trained in {name} with {', '.join(turned)}; the orders that are read are "
             f"{', '.join(SCANS)} as they stand, and their eight variants at random"
         )

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError, PixelarError
 from pixelar.importing.state import State, read_state
 from pixelar.model import PixelModel, build_model
 from pixelar.restore import restore
@@ -62,7 +62,7 @@ def import_pixelcnnpp(path: Path | str, *, size: tuple[int, int] | None = None) 
                 renamed[f"net.{here}.{ours}"] = taken.reshape(shape)  # linear is 1×1 here
         state.check_empty("PixelCNN++")
     except PixelarError as error:
-        raise PixelarError(f"{path} cannot be read as a PixelCNN++: {error}") from error
+        raise DataError(f"{path} cannot be read as a PixelCNN++: {error}") from error
     order = torch.tensor(mixture_order(description))
     for ours in PARTS.values():
         renamed[f"net.out.{ours}"] = renamed[f"net.out.{ours}"][order]
@@ -73,10 +73,10 @@ def _description(state: State, size: tuple[int, int] | None) -> dict[str, Any]:
     """Returns the description of the model, with sizes by the shapes and the names of tensors."""
     first, last = state.shape("u_init.conv.weight_v"), state.shape("nin_out.lin_a.bias")
     if len(first) != 4 or len(last) != 1:
-        raise PixelarError("its first layer is no convolution or its last no linear layer")
+        raise DataError("its first layer is no convolution or its last no linear layer")
     width, colours = first[0], first[1] - 1
     if colours not in SIDES:
-        raise PixelarError(f"images must have 1 or 3 colours; got {colours}")
+        raise DataError(f"images must have 1 or 3 colours; got {colours}")
     components = mixture_components(colours, last[0])
     stages = state.count("up_layers.{}.u_stream.0.conv_input.conv.bias")
     blocks = state.count("up_layers.0.u_stream.{}.conv_input.conv.bias")
@@ -118,7 +118,7 @@ def mixture_components(colours: int, numbers: int) -> int:
     """Returns how many components a mixture has, by its numbers at each place."""
     each = {1: 3, 3: 10}[colours]
     if not numbers or numbers % each:
-        raise PixelarError(f"a mixture has {each} numbers per component; got {numbers} in all")
+        raise DataError(f"a mixture has {each} numbers per component; got {numbers} in all")
     return numbers // each
 
 

@@ -24,7 +24,7 @@ import torch
 from numpy._core.multiarray import scalar
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import DataError
 
 __all__ = ["FLOATS", "State", "read_state"]
 
@@ -60,7 +60,7 @@ class State:
     def shape(self, name: str) -> tuple[int, ...]:
         """Returns the shape of a tensor; that there is none is a PixelarError."""
         if name not in self.tensors:
-            raise PixelarError(f"it lacks the tensor {name!r}")
+            raise DataError(f"it lacks the tensor {name!r}")
         return tuple(self.tensors[name].shape)
 
     def count(self, name: str) -> int:
@@ -69,7 +69,7 @@ class State:
         while name.format(found) in self.tensors:
             found += 1
         if not found:
-            raise PixelarError(f"it lacks the tensor {name.format(0)!r}")
+            raise DataError(f"it lacks the tensor {name.format(0)!r}")
         return found
 
     def take(self, name: str, *shape: int) -> Tensor:
@@ -80,20 +80,20 @@ class State:
                 floating-point numbers.
         """
         if self.shape(name) != shape:
-            raise PixelarError(
+            raise DataError(
                 f"tensor {name!r} has the shape {self.shape(name)} where {shape} is expected"
             )
         value = self.tensors.pop(name)
         if value.layout is not torch.strided or value.dtype not in FLOATS or value.is_meta:
-            raise PixelarError(f"tensor {name!r} holds no floating-point numbers")
+            raise DataError(f"tensor {name!r} holds no floating-point numbers")
         if not value.isfinite().all():
-            raise PixelarError(f"tensor {name!r} holds numbers that are not finite")
+            raise DataError(f"tensor {name!r} holds numbers that are not finite")
         return value
 
     def check_empty(self, net: str) -> None:
         """Raises PixelarError if a tensor was not taken."""
         if self.tensors:
-            raise PixelarError(f"it has a tensor that {net} has not: {min(self.tensors)!r}")
+            raise DataError(f"it has a tensor that {net} has not: {min(self.tensors)!r}")
 
 
 def read_state(path: Path, *, prefer: str = "") -> State:
@@ -119,10 +119,10 @@ def read_state(path: Path, *, prefer: str = "") -> State:
 
 def _load(path: Path) -> object:
     if not path.is_file():
-        raise PixelarError(f"no checkpoint at {path}")
+        raise DataError(f"no checkpoint at {path}")
     how = "in the program that wrote it, save the weights alone: torch.save("
     if program := _program(path):
-        raise PixelarError(
+        raise DataError(
             f"{path} is a {program[0]}, which is not executed here; {how}"
             f"{program[1]}({path.name!r}).state_dict(), 'weights.pth')"
         )
@@ -132,11 +132,11 @@ def _load(path: Path) -> object:
     except Exception as error:  # of any type, where someone wrote the file on purpose
         held = re.search(r"GLOBAL ([\w.]+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and held:
-            raise PixelarError(
+            raise DataError(
                 f"{path} holds an object of {held[1]}, whose code would have to be executed to "
                 f"read it; {how}model.state_dict(), 'weights.pth')"
             ) from error
-        raise PixelarError(f"{path} is not a readable checkpoint: {_reason(path)}") from error
+        raise DataError(f"{path} is not a readable checkpoint: {_reason(path)}") from error
 
 
 def _program(path: Path) -> tuple[str, str] | None:
@@ -152,9 +152,9 @@ def _program(path: Path) -> tuple[str, str] | None:
             damaged = archive.testzip()
             names = {name.rpartition("/")[2] for name in archive.namelist()}
     except Exception as error:  # of any type, where someone wrote the file on purpose
-        raise PixelarError(f"{path} is damaged: it cannot be unpacked") from error
+        raise DataError(f"{path} is damaged: it cannot be unpacked") from error
     if damaged:
-        raise PixelarError(f"{path} is damaged: {damaged} does not match its checksum")
+        raise DataError(f"{path} is damaged: {damaged} does not match its checksum")
     if "constants.pkl" in names:
         return "TorchScript program", "torch.jit.load"
     if "archive_format" in names:
@@ -176,7 +176,7 @@ def _reason(path: Path) -> str:
 def _weights(found: object, path: Path, prefer: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Returns the one dictionary of tensors by name in what a file holds, and the rest."""
     if not isinstance(found, Mapping):
-        raise PixelarError(f"{path} holds no tensors by name but {type(found).__name__}")
+        raise DataError(f"{path} holds no tensors by name but {type(found).__name__}")
     if _is_state(found):
         return dict(found), {}
     inner = {str(key): value for key, value in found.items() if _is_state(value)}
@@ -185,7 +185,7 @@ def _weights(found: object, path: Path, prefer: str) -> tuple[dict[str, Tensor],
     if len(inner) != 1:
         what = f"several sets of weights ({', '.join(inner)})" if inner else "no tensors by name"
         more = "; save the one that you want alone" if inner else ""
-        raise PixelarError(f"{path} holds {what}{more}")
+        raise DataError(f"{path} holds {what}{more}")
     (name,) = inner
     return dict(inner[name]), {str(key): value for key, value in found.items() if key != name}
 

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.scan import Scan
 
 __all__ = ["LiveTaps", "LocallyMaskedConv2d", "Visited", "order_masks"]
@@ -69,7 +69,7 @@ class LocallyMaskedConv2d(nn.Conv2d):
         self, in_channels: int, out_channels: int, kernel_size: int, *, dilation: int = 1
     ) -> None:
         if kernel_size < 3 or kernel_size % 2 == 0:
-            raise PixelarError(
+            raise ConfigError(
                 f"kernel_size must be odd and at least 3, to see neighbours; got {kernel_size}"
             )
         super().__init__(in_channels, out_channels, kernel_size, dilation=dilation)

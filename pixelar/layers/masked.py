@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 
 __all__ = ["MaskedConv2d", "RowsAboveConv2d", "colour_of"]
 
@@ -43,7 +43,7 @@ def colour_of(channels: int, colours: int, halves: int = 1) -> Tensor:
 
 def check_kernel(size: int) -> None:
     if size < 1 or size % 2 == 0:
-        raise PixelarError(f"kernel_size must be odd, so that a kernel has a centre; got {size}")
+        raise ConfigError(f"kernel_size must be odd, so that a kernel has a centre; got {size}")
 
 
 class MaskedConv2d(nn.Conv2d):

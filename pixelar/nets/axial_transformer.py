@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.layers.axial import AxialBlock, BlockStep, Places, RowsThenColumns, folded
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
 from pixelar.nets.base import Net, keep_rows, require_positive, require_scan
@@ -100,7 +100,7 @@ class AxialTransformer(Net):
         depths = {"depth": depth, "outer_depth": outer_depth, "encoder_depth": encoder_depth}
         require_positive(self, width=width, **depths, heads=heads, expansion=expansion)
         if width % heads:
-            raise PixelarError(f"net AxialTransformer: heads ({heads}) must divide width ({width})")
+            raise ConfigError(f"net AxialTransformer: heads ({heads}) must divide width ({width})")
         self.width, self.depth, self.heads, self.dropout = width, depth, heads, dropout
         self.outer_depth, self.encoder_depth, self.expansion = outer_depth, encoder_depth, expansion
         channels, height, _ = scan.shape

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pixelar.arguments import Recorded
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.scan import Scan
 
 __all__ = [
@@ -69,9 +69,7 @@ class Net(Recorded, nn.Module, abc.ABC):
     def __init__(self, scan: Scan, levels: int, out_features: int, classes: int = 0) -> None:
         super().__init__()
         if classes < 0:
-            raise PixelarError(
-                f"{type(self).__name__}: classes must not be negative; got {classes}"
-            )
+            raise ConfigError(f"{type(self).__name__}: classes must not be negative; got {classes}")
         self.scan, self.levels, self.out_features = scan, levels, out_features
         self.classes = classes
         self.built_in = scan.name  # what a saved model is built in again, whatever `reorder` did
@@ -149,7 +147,7 @@ class Net(Recorded, nn.Module, abc.ABC):
         Raises:
             PixelarError: If the order of the net is fixed, or the scan has other sites.
         """
-        raise PixelarError(
+        raise ConfigError(
             f"net {type(self).__name__} has a fixed order ({self.scan.name}); "
             "nets that take any order are LMConv and AnyOrderGPT"
         )
@@ -190,7 +188,7 @@ def require_scan(net: Net, accepted: Collection[str]) -> None:
     """Raises PixelarError unless the scan of a net is one that its layers are made for."""
     if net.scan.name not in accepted:
         name = type(net).__name__
-        raise PixelarError(
+        raise ConfigError(
             f"net {name}: its masks follow the order of rows, not scan {net.scan.name!r}; "
             f"use scan: {' or '.join(accepted)}"
         )
@@ -207,7 +205,7 @@ def same_sites(net: Net, scan: Scan) -> Scan:
     placed = Scan(scan.name, scan.shape, scan.index.to(own.index.device, copy=True))
     sites = [s.index[s.index[:, 0].argsort()] for s in (own, placed)]
     if own.shape != scan.shape or not torch.equal(*sites):
-        raise PixelarError(
+        raise ConfigError(
             f"net {type(net).__name__} was built for {own.sites} sites of {own.symbols} symbols "
             f"in images of shape {own.shape}; scan {scan.name!r} has {scan.sites} of "
             f"{scan.symbols} in {scan.shape}"
@@ -224,4 +222,4 @@ def require_positive(net: Net, **values: int) -> None:
     """Raises PixelarError unless the sizes of a net, given by name, are at least 1."""
     for name, value in values.items():
         if value < 1:
-            raise PixelarError(f"net {type(net).__name__}: {name} must be at least 1; got {value}")
+            raise ConfigError(f"net {type(net).__name__}: {name} must be at least 1; got {value}")

@@ -37,7 +37,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.graphs import outside_graphs
 from pixelar.layers.convlstm import GATES, Gates, cell
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
@@ -205,7 +205,7 @@ class DiagonalBiLSTM(Net):
         require_scan(self, ("raster", "subpixel"))
         require_positive(self, width=width, depth=depth)
         if first_kernel_size < 3 or first_kernel_size % 2 == 0:
-            raise PixelarError(
+            raise ConfigError(
                 "net DiagonalBiLSTM: first_kernel_size must be odd and at least 3, to see the "
                 f"pixels beside and above; got {first_kernel_size}"
             )

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.incremental import ColumnsLeft, RowsAbove, last_rows
 from pixelar.layers.masked import MaskedConv2d, RowsAboveConv2d
@@ -165,11 +165,11 @@ class GatedPixelCNN(Net):
         require_scan(self, ("raster", "subpixel"))
         require_positive(self, width=width, depth=depth)
         if first_kernel_size < 3:
-            raise PixelarError(
+            raise ConfigError(
                 "net GatedPixelCNN: first_kernel_size must be at least 3, to see a row above"
             )
         if not dilations or min(dilations) < 1:
-            raise PixelarError(
+            raise ConfigError(
                 "net GatedPixelCNN: dilations must be one or more distances of at least 1; "
                 f"got {list(dilations)}"
             )

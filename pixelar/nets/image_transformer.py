@@ -33,7 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.layers.embedding import ColourEmbedding, LabelEmbedding
 from pixelar.layers.keys_and_values import KeysAndValues
 from pixelar.layers.positions import places, sinusoids
@@ -142,7 +142,7 @@ class ImageTransformer(Net):
             self, width=width, depth=depth, heads=heads, block=block, rows=rows, expansion=expansion
         )
         if width % heads:
-            raise PixelarError(f"net ImageTransformer: heads ({heads}) must divide width ({width})")
+            raise ConfigError(f"net ImageTransformer: heads ({heads}) must divide width ({width})")
         self.width, self.depth, self.heads, self.dropout = width, depth, heads, dropout
         self.pattern, self.block, self.rows, self.expansion = pattern, block, rows, expansion
         self.attention = self._attention()
@@ -164,12 +164,12 @@ class ImageTransformer(Net):
         if self.pattern == "local_1d":
             return TwoBlocks(self.block)
         if self.pattern != "local_2d":
-            raise PixelarError(
+            raise ConfigError(
                 f"net ImageTransformer: pattern must be local_1d or local_2d; got {self.pattern!r}"
             )
         require_scan(self, ("raster", "subpixel"))
         if self.block % self.rows:
-            raise PixelarError(
+            raise ConfigError(
                 f"net ImageTransformer: rows ({self.rows}) must divide block ({self.block})"
             )
         return Rectangle(self.scan.sites // self.scan.shape[1], self.rows, self.block // self.rows)

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
 from pixelar.nets.base import Net, require_positive
 from pixelar.scan import Scan
@@ -136,7 +136,7 @@ class GPT(Net):
         super().__init__(scan, levels, out_features, classes)
         require_positive(self, width=width, depth=depth, heads=heads)
         if width % heads:
-            raise PixelarError(
+            raise ConfigError(
                 f"net {type(self).__name__}: heads ({heads}) must divide width ({width})"
             )
         self.width, self.depth, self.heads = width, depth, heads

@@ -39,7 +39,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.layers.activations import concat_elu, elu
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.locally_masked import LiveTaps, LocallyMaskedConv2d, Visited, order_masks
@@ -155,11 +155,11 @@ class LMConv(Net):
         super().__init__(scan, levels, out_features, classes)
         require_positive(self, width=width, depth=depth, dilation=dilation)
         if version not in VERSIONS:
-            raise PixelarError(f"net LMConv: version must be 1 or 2; got {version!r:.60}")
+            raise ConfigError(f"net LMConv: version must be 1 or 2; got {version!r:.60}")
         if width == 1:
-            raise PixelarError("net LMConv: width must be at least 2, to normalise over channels")
+            raise ConfigError("net LMConv: width must be at least 2, to normalise over channels")
         if scan.symbols != scan.shape[0]:
-            raise PixelarError(
+            raise ConfigError(
                 f"net LMConv: its sites are whole pixels, not those of scan {scan.name!r}; "
                 "use scan: raster, snake or hilbert"
             )

@@ -40,7 +40,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.layers.activations import concat_elu, elu
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.shifted import (
@@ -168,13 +168,13 @@ class PixelCNNPP(Net):
         channels, height, columns = scan.shape
         side = 1 << (stages - 1)
         if height % side or columns % side:
-            raise PixelarError(
+            raise ConfigError(
                 f"net PixelCNNPP: {stages} stages halve the image {stages - 1} times, so its sides "
                 f"must be multiples of {side}, not {height}×{columns}; use fewer stages or images "
                 "of another size"
             )
         if not 0 <= dropout < 1:
-            raise PixelarError(
+            raise ConfigError(
                 f"net PixelCNNPP: dropout must be at least 0 and below 1; got {dropout}"
             )
         self.width, self.blocks, self.stages, self.dropout = width, blocks, stages, dropout

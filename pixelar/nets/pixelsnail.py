@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.layers.activations import elu
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.shifted import (
@@ -217,7 +217,7 @@ class PixelSNAIL(Net):
         require_scan(self, ("raster",))
         require_positive(self, width=width, depth=depth, layers=layers, key_width=key_width)
         if width % 2:
-            raise PixelarError(
+            raise ConfigError(
                 f"net PixelSNAIL: width must be even, for values of half the width; got {width}"
             )
         self.width, self.depth, self.layers = width, depth, layers

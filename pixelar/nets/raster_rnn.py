@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError, did_you_mean
+from pixelar.errors import ConfigError, did_you_mean
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
 from pixelar.nets.base import Net, keep_rows, require_positive
 from pixelar.scan import Scan
@@ -234,7 +234,7 @@ class RasterRNN(Net):
         super().__init__(scan, levels, out_features, classes)
         require_positive(self, width=width, depth=depth)
         if cell not in CELLS:
-            raise PixelarError(f"net RasterRNN: cell: {did_you_mean(cell, CELLS)}")
+            raise ConfigError(f"net RasterRNN: cell: {did_you_mean(cell, CELLS)}")
         self.cell, self.width, self.depth = cell, width, depth
         self.dropout, self.position = dropout, position
         self.embed = TokenEmbedding(scan, levels, width)

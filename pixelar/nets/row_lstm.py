@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.graphs import outside_graphs
 from pixelar.layers.convlstm import GATES, Gates, cell
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
@@ -178,7 +178,7 @@ class RowLSTM(Net):
             ("kernel_size", kernel_size),
         ):
             if size < 3 or size % 2 == 0:
-                raise PixelarError(
+                raise ConfigError(
                     f"net RowLSTM: {name} must be odd and at least 3, to see the row above on both "
                     f"sides; got {size}"
                 )

@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
 from pixelar.layers.keys_and_values import KeysAndValues
 from pixelar.layers.positions import PlaceEmbedding
@@ -186,7 +186,7 @@ class SparseTransformer(Net):
         self.patterns = self._patterns()
         for name, value in (("width", width), ("key_width", keys)):
             if value % heads:
-                raise PixelarError(
+                raise ConfigError(
                     f"net SparseTransformer: heads ({heads}) must divide {name} ({value})"
                 )
         self.embed = TokenEmbedding(scan, levels, width)
@@ -207,11 +207,11 @@ class SparseTransformer(Net):
         if self.pattern == "strided":
             return Last(self.stride), Every(self.stride)
         if self.pattern != "fixed":
-            raise PixelarError(
+            raise ConfigError(
                 f"net SparseTransformer: pattern must be strided or fixed; got {self.pattern!r}"
             )
         if not 1 <= self.summaries <= self.stride:
-            raise PixelarError(
+            raise ConfigError(
                 f"net SparseTransformer: summaries must be from 1 to stride ({self.stride}); "
                 f"got {self.summaries}"
             )

@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
 from pixelar.layers.recurrence import Memory, Sizes, Window, by_key, sinusoids
 from pixelar.nets.base import Net, require_positive
@@ -218,7 +218,7 @@ class TransformerXL(Net):
                 f"({self.memory}), so that places fill slots"
             )
         if fault:
-            raise PixelarError(f"net TransformerXL: {fault}")
+            raise ConfigError(f"net TransformerXL: {fault}")
 
     def _initialise(self) -> None:
         for name, parameter in self.named_parameters():

@@ -37,7 +37,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
 from pixelar.nets.base import Net, keep_rows, require_positive
 from pixelar.scan import Scan
@@ -203,7 +203,7 @@ class WaveNet(Net):
         super().__init__(scan, levels, out_features, classes)
         require_positive(self, width=width, skip_width=skip_width, depth=depth)
         if not dilations or min(dilations) < 1:
-            raise PixelarError(
+            raise ConfigError(
                 "net WaveNet: dilations must be one or more distances of at least 1; "
                 f"got {list(dilations)}"
             )

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.pictures import grid, save_picture
 from pixelar.sampling import sample
 from pixelar.seeds import mix
@@ -41,7 +41,7 @@ class WarmEMA(WeightAveraging):
 
     def __init__(self, decay: float = 0.999) -> None:
         if not 0 <= decay < 1:
-            raise PixelarError(f"ema must be at least 0 and below 1; got {decay}")
+            raise ConfigError(f"ema must be at least 0 and below 1; got {decay}")
         super().__init__(use_buffers=False, avg_fn=lambda a, c, n: warm_up_average(decay, a, c, n))
         self._swapped = False
 
@@ -112,7 +112,7 @@ class StopOnNonFinite(L.Callback):
             return  # 16-mixed leaves such steps out, and looks for a scale without them
         grads = [p.grad for p in pl_module.parameters() if p.grad is not None]
         if not torch.isfinite(torch.nn.utils.get_total_norm(grads)):
-            raise PixelarError(
+            raise ConfigError(
                 f"the gradient of step {trainer.global_step + 1} is not finite; stopped before it "
                 "reached the weights. Try a lower model.lr or trainer.precision 32-true"
             )
@@ -128,7 +128,7 @@ class SampleGrid(L.Callback):
 
     def __init__(self, folder: Path, count: int = 16) -> None:
         if count < 0:
-            raise PixelarError(f"samples must be at least 0; got {count}")
+            raise ConfigError(f"samples must be at least 0; got {count}")
         self.folder, self.count = folder, count
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -11,7 +11,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError, PixelarError, StorageError
 from pixelar.files import read_torch, replacing
 
 __all__ = ["AtomicCheckpointIO", "Checkpoints", "newest_checkpoint", "read_checkpoint"]
@@ -48,7 +48,7 @@ class Checkpoints(Checkpoint):
 
     def __init__(self, folder: Path, every: int) -> None:
         if every < 1:
-            raise PixelarError(f"checkpoint_every must be at least 1; got {every}")
+            raise ConfigError(f"checkpoint_every must be at least 1; got {every}")
         self.folder, self.every = folder, every
         self._interrupted = False
         self._step = self._saved = -1
@@ -208,10 +208,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         PixelarError: If the file is missing, damaged, or holds more than plain values and tensors.
     """
     if not path.is_file():
-        raise PixelarError(f"no checkpoint at {path}")
+        raise StorageError(f"no checkpoint at {path}")
     checkpoint = read_torch(path)
     if not isinstance(checkpoint, dict) or "pixelar" not in checkpoint:
-        raise PixelarError(f"{path} is not a checkpoint of pixelar")
+        raise StorageError(f"{path} is not a checkpoint of pixelar")
     return checkpoint
 
 

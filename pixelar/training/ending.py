@@ -15,7 +15,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, Timer
 
-from pixelar.errors import Advice, PixelarError
+from pixelar.errors import Advice, ConfigError
 
 __all__ = ["Ending", "check_trainer"]
 
@@ -54,7 +54,7 @@ class Ending(L.Callback):
         trainer.fit_loop.max_epochs = 1
         self._count(trainer, step=0, batches=0)
         if not self.last:
-            raise PixelarError(
+            raise ConfigError(
                 f"trainer.{self.limit} and trainer.max_epochs leave {self._batches} of the "
                 f"{trainer.accumulate_grad_batches} batches that a step takes "
                 "(trainer.accumulate_grad_batches): there is nothing to train"
@@ -65,7 +65,7 @@ class Ending(L.Callback):
     ) -> None:
         step = checkpoint["global_step"]
         if step > trainer.max_steps:
-            raise PixelarError(
+            raise ConfigError(
                 f"the run is at step {step:,} already, beyond trainer.max_steps of "
                 f"{trainer.max_steps:,}; give at least {step:,}"
             )
@@ -121,25 +121,25 @@ def check_trainer(trainer: L.Trainer, precision: object) -> None:
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     options: Any = trainer  # has more attributes than its class declares
     if trainer.max_steps < 1 and not options.fast_dev_run:
-        raise PixelarError("training is counted in steps: give the trainer max_steps of at least 1")
+        raise ConfigError("training is counted in steps: give the trainer max_steps of at least 1")
     if options.fast_dev_run:
-        raise PixelarError(
+        raise ConfigError(
             "trainer.fast_dev_run keeps nothing, and a run of pixelar keeps its steps; for a quick "
             "trial use --trainer.max_steps 1 --trainer.limit_val_batches 1 and a --run of its own"
         )
     if trainer.precision == "16-true":
-        raise PixelarError(
+        raise ConfigError(
             "trainer.precision 16-true cannot train: the optimizer's averages of squared gradients "
             "vanish in float16; use bf16-true, or bf16-mixed or 16-mixed"
         )
     if any(isinstance(callback, GradientAccumulationScheduler) for callback in callbacks):
-        raise PixelarError(
+        raise ConfigError(
             "trainer.callbacks: GradientAccumulationScheduler counts epochs, of which training has "
             "one; use trainer.accumulate_grad_batches, which --resume may change"
         )
     unlimited = trainer.limit_train_batches == 1.0 and not options.overfit_batches
     if unlimited and trainer.max_epochs not in (1, -1, None):
-        raise PixelarError(
+        raise ConfigError(
             f"trainer.max_epochs is {trainer.max_epochs}, but training is one long epoch: leave it "
             "at 1 and give trainer.max_steps, or limit the batches of an epoch by "
             "trainer.limit_train_batches"

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from pixelar.classes import check_same_classes, listed
-from pixelar.errors import PixelarError
+from pixelar.errors import ConfigError
 from pixelar.heads import Head
 from pixelar.limits import check_limits
 from pixelar.metrics import BitsPerDim
@@ -81,7 +81,7 @@ class Training(L.LightningModule):
         self.model.net.checkpointing = checkpointing
         net_name = type(self.model.net).__name__
         if orders != "one" and not takes_any_order(self.model.net):
-            raise PixelarError(
+            raise ConfigError(
                 f"model.orders: {orders} needs a net that takes any order, such as LMConv or "
                 f"AnyOrderGPT, and the order of {net_name} is fixed; use model.orders: one"
             )
@@ -108,11 +108,11 @@ class Training(L.LightningModule):
         if not classes:
             return  # a model without classes ignores labels
         if names is None:
-            raise PixelarError(
+            raise ConfigError(
                 f"model.net.classes is {classes}, but the images have no labels; set it to 0"
             )
         if len(names) != classes:
-            raise PixelarError(
+            raise ConfigError(
                 f"model.net.classes is {classes}, but the data has {len(names)} classes "
                 f"({listed(names)}); set it to {len(names)}, or to 0 for a model without classes"
             )
@@ -122,7 +122,7 @@ class Training(L.LightningModule):
         """Takes over the weights of a trained model of the same description and classes."""
         differences = list(compare(describe_model(model), describe_model(self.model)))
         if differences:
-            raise PixelarError(f"--init names another kind of model: {'; '.join(differences)}")
+            raise ConfigError(f"--init names another kind of model: {'; '.join(differences)}")
         check_same_classes(model.class_names, self.model.class_names, "--init: the model")
         self.model.load_state_dict(model.state_dict())
         self._started = True
@@ -228,7 +228,7 @@ class Training(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         differences = list(compare(checkpoint["pixelar"], describe_model(self.model)))
         if differences:
-            raise PixelarError(f"the checkpoint is of another model: {'; '.join(differences)}")
+            raise ConfigError(f"the checkpoint is of another model: {'; '.join(differences)}")
         check_same_classes(checkpoint.get("class_names"), self.model.class_names, "the checkpoint")
         self._started = True
 
