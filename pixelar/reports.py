@@ -39,11 +39,11 @@ class EvaluationReport:
         return f"{self.mean:.4f}{error} {self.unit}"
 
     def save(self, folder: str | Path) -> None:
-        """Writes the protocol card, `card.json`, and the table of images, `per_image.csv`."""
+        """Writes the protocol, `report.json`, and the table of images, `per_image.csv`."""
         text = json.dumps(self.card, indent=2, ensure_ascii=False, allow_nan=False, default=str)
         # file names need not be text: what is not is escaped, as JSON does it too
         encoding: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
-        with replacing(Path(folder) / "card.json") as temporary:
+        with replacing(Path(folder) / "report.json") as temporary:
             temporary.write_text(text + "\n", **encoding)
         with (
             replacing(Path(folder) / "per_image.csv") as temporary,

@@ -193,7 +193,7 @@ def test_an_interrupt_ends_with_code_130_and_leaves_nothing() -> None:
 def test_evaluate_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words("evaluate grey -d images -o cards/a")) == 0
     (folder,) = Path("cards/a").iterdir()
-    card = json.loads((folder / "card.json").read_text())
+    card = json.loads((folder / "report.json").read_text())
     pixels = np.stack([np.asarray(Image.open(f"images/{k}.png")) for k in range(5)])
     bits = pixelar.bits_per_dim(pixelar.load("grey"), torch.from_numpy(pixels)[:, None])
     assert card["figure"]["mean"] == pytest.approx(float(bits.mean()), rel=1e-12)
@@ -216,7 +216,7 @@ def test_other_figures_get_other_cards() -> None:
         "-d digits --limit 2 --split val",
     ):
         assert main(words(f"evaluate grey -o cards/c {words_of}")) == 0
-    cards = [json.loads(card.read_text()) for card in Path("cards/c").glob("*/card.json")]
+    cards = [json.loads(card.read_text()) for card in Path("cards/c").glob("*/report.json")]
     assert len(cards) == 7
     assert len({card["figure"]["mean"] for card in cards}) == 7
 
@@ -231,6 +231,8 @@ def test_orders_that_are_averaged_are_named(capsys: pytest.CaptureFixture[str]) 
         assert main(words(f"evaluate averaged -d images --limit 2 --orders {orders}")) == 0
         printed = capsys.readouterr().out
         assert f"\n  orders: {named}" in printed if named else "orders" not in printed
+        for report in Path("averaged").glob("*/*/report.json"):
+            report.rename(report.with_name("card.json"))  # as it was called until version 0.1
         assert main(words("info averaged")) == 0
         assert f", {measured} averaged: " in capsys.readouterr().out or not measured
     cards = [json.loads(card.read_text()) for card in Path("averaged").glob("*/*/card.json")]
@@ -242,7 +244,7 @@ def test_info_is_readable_and_knows_what_was_measured(capsys: pytest.CaptureFixt
     shutil.copytree("classes", "described")
     assert main(words("evaluate grey -d images -o described/evaluation")) == 0  # another model's
     Path("described/evaluation/odd").mkdir()
-    Path("described/evaluation/odd/card.json").write_text("[]")
+    Path("described/evaluation/odd/report.json").write_text("[]")
     capsys.readouterr()
     assert main(words("info described")) == 0
     text = capsys.readouterr().out

@@ -184,7 +184,7 @@ def test_orders_are_averaged(net: str, orders: Orders, tmp_path: Path, images: I
     assert not torch.allclose(one.per_image, report.per_image, rtol=1e-3)
     assert fingerprint(model) == own and model.scan.name == "snake"
     reports[0].save(tmp_path)
-    card = strict_json((tmp_path / "card.json").read_text())
+    card = strict_json((tmp_path / "report.json").read_text())
     assert card["orders"] == orders
     named = "; ".join(scan.name for scan in every)
     if orders == 3:
@@ -279,7 +279,7 @@ def test_the_card_says_what_was_measured(model: PixelModel, tmp_path: Path) -> N
     data = Digits()
     report = evaluate(model, data, limit=N, weights="ema", batch_size=5)
     report.save(tmp_path)
-    card = strict_json((tmp_path / "card.json").read_text())
+    card = strict_json((tmp_path / "report.json").read_text())
     assert card == report.card
     assert card["figure"] == {
         "mean": report.mean,
@@ -326,7 +326,7 @@ def test_one_image_has_no_standard_error(
 ) -> None:
     report = evaluate(model, images, limit=1)
     report.save(tmp_path)
-    assert strict_json((tmp_path / "card.json").read_text())["figure"]["standard_error"] is None
+    assert strict_json((tmp_path / "report.json").read_text())["figure"]["standard_error"] is None
     assert str(report) == f"{report.mean:.4f} bits/dim"
 
 
@@ -338,7 +338,7 @@ def test_names_that_are_no_text_are_written(
     report = evaluate(model, data)
     report.card["data"]["root"] = names[3]
     report.save(tmp_path)
-    strict_json((tmp_path / "card.json").read_text(encoding="utf-8"))
+    strict_json((tmp_path / "report.json").read_text(encoding="utf-8"))
     with (tmp_path / "per_image.csv").open(newline="", encoding="utf-8") as file:
         written = [row[0] for row in csv.reader(file)][1:]
     assert written == [*names[:3], "\\udcff.png", "ü"]
@@ -429,7 +429,7 @@ def test_two_processes_find_what_one_finds(net: str, orders: str, tmp_path: Path
     assert [row[0] for row in table_of(one)] == [row[0] for row in table_of(two)]
     values = [[float(row[1]) for row in table_of(folder)[1:]] for folder in (one, two)]
     np.testing.assert_allclose(*values, rtol=1e-12)
-    cards = [strict_json((folder / "card.json").read_text()) for folder in (one, two)]
+    cards = [strict_json((folder / "report.json").read_text()) for folder in (one, two)]
     assert [card.pop("processes") for card in cards] == [1, 2]
     figures = [card.pop("figure") for card in cards]
     assert figures[0]["mean"] == pytest.approx(figures[1]["mean"], rel=1e-12)
@@ -465,7 +465,7 @@ def test_checkpoints_have_two_figures_each(
     assert len(checkpoints) == 2
     for checkpoint in checkpoints:
         assert main(["evaluate", str(checkpoint), "-d", "digits", "--limit", "9"]) == 0
-    cards = sorted(Path("run/evaluation").glob("*/card.json"))
+    cards = sorted(Path("run/evaluation").glob("*/report.json"))
     found = [strict_json(card.read_text()) for card in cards]
     assert [card["weights"] for card in found] == ["ema", "raw"] * 2
     assert len({card["figure"]["mean"] for card in found}) == 4

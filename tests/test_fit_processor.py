@@ -112,6 +112,6 @@ def test_the_commands(photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert main(scored.split()) == 0
         drawn = f"complete model {photo} --fit {fit} --keep top -n 1 --seed 0 -o {fit}.png"
         assert main(drawn.split()) == 0
-    cards = {fit: next(Path(fit).rglob("card.json")).read_text() for fit in ("crop", "processor")}
+    cards = {fit: next(Path(fit).rglob("report.json")).read_text() for fit in ("crop", "processor")}
     assert "squashed (bilinear" in cards["processor"] and "centre-cropped" in cards["crop"]
     assert Path("crop.png").read_bytes() != Path("processor.png").read_bytes()

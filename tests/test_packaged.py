@@ -275,7 +275,7 @@ def test_evaluate_takes_the_data_of_the_card(
     out = capsys.readouterr().out
     assert out.startswith(f"ema weights: {headline}  (360 test images of digits)")
     assert f"its card says: {headline}" in out
-    assert Path("evaluations/digits-imagegpt/digits-test-ema/card.json").is_file()
+    assert Path("evaluations/digits-imagegpt/digits-test-ema/report.json").is_file()
     assert sorted(MODELS["digits-imagegpt"].rglob("*")) == before
     assert main(["info", "digits-imagegpt", "--json"]) == 0
     described = json.loads(capsys.readouterr().out)

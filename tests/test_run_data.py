@@ -82,7 +82,7 @@ def evaluated(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[list[str]
     printed = capsys.readouterr()
     table = next(Path("out").rglob("per_image.csv"))
     names = [row[0] for row in csv.reader(table.open())][1:]
-    card = json.loads(table.with_name("card.json").read_text())
+    card = json.loads(table.with_name("report.json").read_text())
     return names, card, printed.out + printed.err
 
 

@@ -19,6 +19,8 @@ __all__ = ["RUN", "cards_beside", "describe", "render", "run_of"]
 
 PARTS = ("quantizer", "head", "net")
 
+REPORTS = ("report.json", "card.json")  # what an evaluation writes, and wrote until version 0.1
+
 
 def cards_beside(path: Path) -> Path:
     """Returns the folder for the cards of a model folder, or of a checkpoint of a run.
@@ -116,9 +118,10 @@ def read_facts(folder: Path) -> tuple[dict[str, Any], set[str]] | None:
 
 
 def _evaluations(path: Path, own: set[str]) -> list[dict[str, Any]]:
-    """Returns what was measured of exactly these weights, from the cards beside the model."""
+    """Returns what was measured of exactly these weights, from the reports beside the model."""
     found = []
-    for file in sorted(cards_beside(path).glob("*/card.json")):
+    beside = cards_beside(path)
+    for file in sorted(file for name in REPORTS for file in beside.glob(f"*/{name}")):
         try:
             card = json.loads(file.read_text(encoding="utf-8"))
             if card["model_sha256"] in own:
@@ -132,7 +135,7 @@ def _evaluations(path: Path, own: set[str]) -> list[dict[str, Any]]:
                 }
                 found.append(entry)
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # not one of our cards
+            continue  # not one of our reports
     return found
 
 

@@ -149,7 +149,7 @@ def publish(report: EvaluationReport, folder: Path) -> None:
     for line in _details(card):
         print(f"  {line}")
     report.save(folder)
-    print(f"  protocol: {folder / 'card.json'}")
+    print(f"  protocol: {folder / 'report.json'}")
 
 
 def _details(card: Mapping[str, Any]) -> Iterator[str]:

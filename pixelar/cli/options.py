@@ -94,8 +94,8 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FOLDER",
-        help="for folders with card.json and per_image.csv (default: evaluation beside the model, "
-        "or evaluations/NAME for a model that comes with pixelar)",
+        help="for folders with report.json and per_image.csv (default: evaluation beside the "
+        "model, or evaluations/NAME for a model that comes with pixelar)",
     )
 
 
