@@ -6,6 +6,7 @@ What the command line names runs in any case.
 """
 
 import itertools
+import signal
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -14,6 +15,12 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run all tests with all parameters")
+
+
+def pytest_configure() -> None:
+    """Lets SIGINT interrupt again: a shell's background jobs, and what they start, ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def covering(rows: Sequence[dict[str, str]], strength: int = 2) -> set[int]:
