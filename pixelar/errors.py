@@ -1,7 +1,8 @@
 """Errors that mean: the input was wrong, and this sentence says how to fix it."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 __all__ = [
     "Advice",
@@ -10,6 +11,7 @@ __all__ = [
     "PixelarError",
     "StorageError",
     "did_you_mean",
+    "extras",
     "plural",
 ]
 
@@ -34,6 +36,36 @@ class StorageError(PixelarError, OSError):
 
 class Advice(UserWarning):
     """Something that could be better, and how; the command line prints its message alone."""
+
+
+# what a package that is not there is installed with
+EXTRAS = {
+    "lightning": "train",
+    "jsonargparse": "train",
+    "tensorboard": "train",
+    "gradio": "demo",
+    "fastapi": "demo",
+    "matplotlib": "plot",
+    "numba": "fast",
+}
+
+
+@contextmanager
+def extras(what: str) -> Iterator[None]:
+    """Lets imports say what to install where a package of an extra is missing.
+
+    Raises:
+        ConfigError: As `fit needs lightning: pip install 'pixelar[train]'`.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise ConfigError(
+            f"{what} needs {package}: pip install 'pixelar[{EXTRAS[package]}]'"
+        ) from error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pixelar.errors import DataError
+from pixelar.errors import DataError, extras
 from pixelar.files import replacing
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def save_curves(
         path: The file.
         label: What the values are.
     """
-    from matplotlib.figure import Figure
+    with extras("a plot"):
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
     axes = figure.subplots()
@@ -108,7 +109,8 @@ def save_surprise(images: Tensor, bits: Tensor, path: Path, unit: str = "bits pe
 
 def surprise_figure(images: Tensor, bits: Tensor, unit: str = "bits per pixel") -> "Figure":
     """Returns the figure that `save_surprise` writes."""
-    from matplotlib.figure import Figure
+    with extras("a plot"):
+        from matplotlib.figure import Figure
 
     if not 1 <= len(images) <= MOST_SURPRISES:
         raise DataError(

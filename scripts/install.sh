@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Makes .venv and installs pixelar in it, with exact versions; quick if nothing changed.
-# Usage: scripts/install.sh [EXTRA]
+# Usage: scripts/install.sh [EXTRA], which is `all` unless it is given
 set -euo pipefail
 cd "$(dirname "$0")/.."
-extra="${1:-}"
+extra="${1:-all}"
 python="${PYTHON:-python3}"
 
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -16,10 +16,10 @@ if [ ! -x .venv/bin/python ] && ! "$python" -m venv .venv; then
 fi
 
 wanted="$(cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)"
-stamp=".venv/.pixelar-${extra:-core}-$wanted"
+stamp=".venv/.pixelar-$extra-$wanted"
 if [ ! -f "$stamp" ]; then
-    echo "Installing pixelar${extra:+[$extra]} into .venv (a few minutes the first time) …"
+    echo "Installing pixelar[$extra] into .venv (a few minutes the first time) …"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-        --constraint constraints.txt --editable ".${extra:+[$extra]}"
+        --constraint constraints.txt --editable ".[$extra]"
     touch "$stamp"
 fi

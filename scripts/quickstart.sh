@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to two trained models, their bits/dim and pictures: about five minutes on two cores.
+# From nothing to two trained models, their bits/dim and pictures: five to ten minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh

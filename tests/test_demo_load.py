@@ -91,6 +91,7 @@ def test_thirty_users_at_once(demo: Server) -> None:
     assert demo.peak() < before + 150
 
 
+@pytest.mark.full
 def test_a_file_is_left_alone_while_others_get_it(demo: Server) -> None:
     """The same picture is the same file, of which nobody must be sent a half."""
     first = demo.ask("complete", seed=77)

@@ -26,7 +26,6 @@ import numpy as np
 import pytest
 import served
 import torch
-import zoo
 from fixtures import noise
 from PIL import Image
 from served import Answer, Server, canvas, serving
@@ -418,6 +417,7 @@ sys.addaudithook(note)
 """
 
 
+@pytest.mark.full
 def test_nothing_is_asked_of_other_machines(tmp_path: Path) -> None:
     model = served.conditional_model(tmp_path)
     with serving(tmp_path, model, environment=CARELESS, before=NOTES) as demo:
@@ -459,7 +459,8 @@ def listening(demo: Server) -> list[str]:
     return [row[1] for row in table if row[3] == "0A" and row[1].endswith(f":{port:04X}")]
 
 
-@pytest.mark.parametrize("number", zoo.quick([signal.SIGTERM, signal.SIGINT], signal.SIGINT))
+@pytest.mark.full
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_at_once_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     with serving(tmp_path, served.small_model(tmp_path)) as demo:
         begin_work(demo)

@@ -452,6 +452,7 @@ samples: 0
 """
 
 
+@pytest.mark.full
 def test_checkpoints_have_two_figures_each(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

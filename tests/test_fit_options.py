@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Union, get_args
 
 import pytest
+import torch
 import torch._inductor.config as inductor
 import yaml
 
@@ -152,6 +153,7 @@ def test_other_commands_refuse_an_option_by_its_name(
 def test_compiling_without_a_compiler_is_refused(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    torch._dynamo.reset()  # which keeps what an earlier test compiled
     with inductor.patch({"cpp.cxx": (None, "/nowhere/c++")}):
         assert main(["fit", "-c", "a.yaml", "--model.compile", "true"]) == 2
     assert "pixelar: model.compile needs a compiler that works" in capsys.readouterr().err

@@ -229,6 +229,7 @@ def test_kill_9_at_any_moment_changes_nothing(
     assert not list((tmp_path / "run" / "checkpoints").glob(".*")), "temporary files are left"
 
 
+@pytest.mark.full
 def test_kill_9_with_a_worker_process(
     server: Server, whole: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -304,6 +305,7 @@ def test_a_finished_run_resumes_to_nothing_and_can_be_made_longer(
     assert model.read_bytes() != before[0]
 
 
+@pytest.mark.full
 def test_longer_by_resuming_continues_the_batches_and_seeds(server: Server, tmp_path: Path) -> None:
     """With a rate that does not depend on the length, 10 and 12 steps are 22 steps."""
     options = ("--model.warmup_steps", "1000")

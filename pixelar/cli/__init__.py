@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import pixelar
 from pixelar.cli.options import COMMANDS, HOMES
 from pixelar.cli.processes import settle_processes
-from pixelar.errors import Advice, ConfigError, PixelarError, did_you_mean
+from pixelar.errors import Advice, ConfigError, PixelarError, did_you_mean, extras
 
 __all__ = ["main"]
 
@@ -79,6 +79,12 @@ def run(arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise ConfigError(f"command: {did_you_mean(name, COMMANDS)}")
     settle_processes()
+    with extras(f"pixelar {name}"):
+        return run_command(name, arguments[1:])
+
+
+def run_command(name: str, arguments: list[str]) -> int:
+    """Runs a command with its arguments."""
     if name == "fit":  # its options come from the classes that it builds
         if {"-h", "--help"} & {*arguments}:
             from pixelar.cli.fit_help import fit_help
@@ -87,11 +93,11 @@ def run(arguments: list[str]) -> int:
             raise SystemExit(0)  # as argparse ends where it has printed the help of a command
         from pixelar.cli.fit import fit
 
-        return fit(arguments[1:])
+        return fit(arguments)
     summary, add_options = COMMANDS[name]
     parser = Parser(f"pixelar {name}", description=summary, allow_abbrev=False)
     add_options(parser)
-    options = parser.read(arguments[1:])
+    options = parser.read(arguments)
     if name == "demo":  # which needs less, and is to be there within seconds
         from pixelar.cli.demo import demo
 

@@ -3,6 +3,7 @@
 import os
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, NoReturn
 
 from pixelar.cli.inputs import open_model, placed
@@ -19,6 +20,8 @@ __all__ = ["demo"]
 
 def demo(options: Namespace) -> NoReturn:
     """Serves the demo until it is interrupted, and ends the process."""
+    if find_spec("gradio") is None:  # told before models are read
+        raise ModuleNotFoundError(name="gradio")
     from pixelar.demo.serve import serve
 
     models = {

@@ -4,16 +4,18 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import lightning as L
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from pixelar.data.base import ImageData, ImageSet, Shape, Split, collate
 from pixelar.data.sampling import Origin, ShardSampler, StepSampler
-from pixelar.errors import Advice, DataError
+from pixelar.errors import Advice, DataError, extras
 from pixelar.limits import check_limits
 from pixelar.memory import choose_batch_size
 from pixelar.model import PixelModel
+
+with extras("training"):
+    import lightning as L
 
 __all__ = ["PixelData"]
 
