@@ -68,12 +68,18 @@ def complete(
     method: Method = "auto",
     particles: int = 64,
     walk: Walk = "auto",
-    **options: Unpack[Drawing],
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    progress: bool = False,
 ) -> Tensor:
     """Draws the unknown part of images.
 
     With particles, every image has a population of its own, of which one canvas is drawn;
-    `posterior` returns whole populations and what they tell.
+    `posterior` returns whole populations and what they tell. `temperature`, `top_k` and `top_p` act
+    symbol by symbol: with any of them no method draws from the model's exact conditional
+    distribution.
 
     Arguments:
         model: The model.
@@ -85,13 +91,19 @@ def complete(
         particles: The canvases of each image's population, for that method.
         walk: How all but particles walk; "auto" takes the quickest. The images are the same, but
             for float32's rounding where two levels are almost equally far from being drawn.
-        options: As in `Drawing`; `temperature`, `top_k` and `top_p` act symbol by symbol. With any
-            of them no method draws from the model's exact conditional distribution.
+        temperature: Divides the log-probabilities of a symbol; 0 takes the most probable level.
+        top_k: Keeps the k most probable levels of a symbol.
+        top_p: Keeps the most probable levels of a symbol that together reach this probability.
+        seed: Gives the same images again; None draws new ones.
+        progress: Whether to show a progress bar.
 
     Returns:
         uint8 images with shape (B, C, H, W); known pixels are those of `images`, as the model sees
         them.
     """
+    options = Drawing(
+        temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, progress=progress
+    )
     images, known = as_images(images), as_mask(known)
     method = choose_method(model, known, images, method)
     if method != "particles":
@@ -114,7 +126,11 @@ def stream(
     every: int,
     method: Method = "auto",
     particles: int = 64,
-    **options: Unpack[Drawing],
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    progress: bool = False,
 ) -> Iterator[Tensor]:
     """Draws as `complete` does, and yields the images every so many sites while they fill.
 
@@ -122,6 +138,9 @@ def stream(
     complete. With particles, an image on its way is the canvas that would be drawn now. Closing
     the iterator ends the work.
     """
+    options = Drawing(
+        temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, progress=progress
+    )
     images, known = as_images(images), as_mask(known)
     method = choose_method(model, known, images, method)
     if method == "particles":

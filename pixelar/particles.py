@@ -21,7 +21,6 @@ import math
 import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -31,7 +30,6 @@ from pixelar.arrays import Array, whole_number
 from pixelar.boundary import for_models
 from pixelar.drawing import (
     Draw,
-    Drawing,
     Sites,
     check_options,
     invert,
@@ -97,11 +95,18 @@ def posterior(
     particles: int = 64,
     populations: int = 4,
     resample_below: float = 0.5,
-    **options: Unpack[Drawing],
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    progress: bool = False,
 ) -> Posterior:
     """Approximates the distribution of the unknown pixels given the known ones, for any mask.
 
-    The work is that of sampling B · M · K images.
+    The work is that of sampling B · M · K images. At another temperature than 1, or with top_k or
+    top_p, what is unknown is drawn, symbol by symbol, from the narrowed model while the weights
+    stay those of the model itself; the result is no exact conditional distribution, and `log_known`
+    is nan.
 
     Arguments:
         model: The model.
@@ -112,10 +117,11 @@ def posterior(
         populations: M, the independent populations of each image; they tell the spread.
         resample_below: A population is resampled when its effective sample size falls below this
             share of K: 0 for never, 1 for at every known pixel.
-        options: As in `Drawing`. At another temperature than 1, or with top_k or top_p, what is
-            unknown is drawn, symbol by symbol, from the narrowed model while the weights stay those
-            of the model itself; the result is no exact conditional distribution, and `log_known`
-            is nan.
+        temperature: Divides the log-probabilities of a symbol; 0 takes the most probable level.
+        top_k: Keeps the k most probable levels of a symbol.
+        top_p: Keeps the most probable levels of a symbol that together reach this probability.
+        seed: Gives the same images again; None draws new ones.
+        progress: Whether to show a progress bar.
 
     Raises:
         PixelarError: Before the work begins, if the caches would not fit into memory; or if the
@@ -137,7 +143,11 @@ def posterior(
         particles=particles,
         populations=populations,
         resample_below=resample_below,
-        **options,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        progress=progress,
     )
     return last
 

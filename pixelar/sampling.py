@@ -20,9 +20,15 @@ def sample(
     labels: Array | None = None,
     *,
     method: Walk = "auto",
-    **options: Unpack[Drawing],
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    progress: bool = False,
 ) -> Tensor:
     """Draws images from the model.
+
+    `temperature`, `top_k` and `top_p` act symbol by symbol: see `pixelar.drawing.Drawing`.
 
     Arguments:
         model: The model.
@@ -33,11 +39,18 @@ def sample(
             it; "fixed_point": all sites at once, or as many ahead as pays with the net's cache,
             again and again until nothing changes; "auto": the quickest. All draw the same images,
             but for float32's rounding where two levels are almost equally far from being drawn.
-        options: As in `Drawing`; `temperature`, `top_k` and `top_p` act symbol by symbol.
+        temperature: Divides the log-probabilities of a symbol; 0 takes the most probable level.
+        top_k: Keeps the k most probable levels of a symbol.
+        top_p: Keeps the most probable levels of a symbol that together reach this probability.
+        seed: Gives the same images again; None draws new ones.
+        progress: Whether to show a progress bar.
 
     Returns:
         uint8 images with shape (n, C, H, W).
     """
+    options = Drawing(
+        temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, progress=progress
+    )
     return draw_images(model, n, labels, method=method, **options).images
 
 

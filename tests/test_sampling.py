@@ -1,5 +1,7 @@
 """Samples follow the model, known pixels stay, and a seed and a number give one image."""
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from pixelar.drawing import temper
 from pixelar.errors import PixelarError
 from pixelar.known import is_prefix
 from pixelar.nets import NETS
+from pixelar.particles import posterior
 from pixelar.sampling import sample
 from pixelar.testing import randomise
 
@@ -130,6 +133,13 @@ def test_two_streams_of_one_model_do_not_mix() -> None:
         streams = [stream(model, blank, known, every=1, seed=s) for s in (1, 2)]
         *_, together = zip(*streams, strict=True)  # the walks take turns
         assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
+@pytest.mark.parametrize("function", [sample, complete, stream, posterior])
+def test_help_shows_how_symbols_are_drawn(function: Callable[..., object]) -> None:
+    parameters = inspect.signature(function).parameters
+    assert {"temperature", "top_k", "top_p", "seed", "progress"} <= parameters.keys()
+    assert not any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def test_prefix_is_told_from_scattered_pixels() -> None:

@@ -35,7 +35,7 @@ def add_trust(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODULE.CLASS",
-        help="import a net, head or quantizer of your own that the model is made of (repeatable)",
+        help="import a net, head or quantizer of your own that the model uses (repeatable)",
     )
 
 
@@ -47,8 +47,8 @@ def add_fit(command: argparse.ArgumentParser, what: str) -> None:
         const="crop",
         default=False,
         metavar="crop|processor",
-        help=f"resize {what}: by Lanczos, cropped at the centre (crop, the default word), or "
-        "squashed, bilinear, as ImageGPT's image processor does (processor)",
+        help=f"resize {what}: crop cuts out the centre (Lanczos, the default if no word is given), "
+        "processor squashes (bilinear, as ImageGPT's image processor does)",
     )
 
 
@@ -70,8 +70,8 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
     option(
         "--split",
         choices=("train", "val", "test", "all"),
-        help="default: test, as in the run where the data is the run's; otherwise all images of a "
-        "folder without folders for splits",
+        help="default: test; of a folder without split folders, whose split no run has recorded, "
+        "all images",
     )
     option("--limit", type=whole(1, 1 << 31), metavar="N", help="only the first N images")
     add_fit(command, "a folder's images to the model's size")
