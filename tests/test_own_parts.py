@@ -135,6 +135,8 @@ def test_a_class_with_the_name_of_ours_is_not_taken_for_it(tmp_path: Path) -> No
     with pytest.raises(PixelarError, match="net ImageGPT is not part of pixelar"):
         pixelar.load(tmp_path)
     assert type(pixelar.load(tmp_path, trust={"ImageGPT": namesake}).net) is namesake
+    # lest a later test's config finds two classes of one name
+    namesake.__name__ = namesake.__qualname__ = "Namesake"
 
 
 def test_arguments_that_cannot_be_recorded_are_refused() -> None:
