@@ -7,44 +7,46 @@ site, P parameters per site, D width, K mixture components.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from pixelar.analysis import dependencies, sequential_log_prob, surprise_map
-    from pixelar.completion import complete, stream
-    from pixelar.errors import ConfigError, DataError, PixelarError, StorageError
-    from pixelar.evaluation import EvaluationReport, bits_per_dim, evaluate
-    from pixelar.folders import load, save
-    from pixelar.metrics import BitsPerDim
-    from pixelar.model import PixelModel, build_model
-    from pixelar.orders import in_order, order_averaged_log_prob
-    from pixelar.particles import Posterior, posterior
-    from pixelar.sampling import sample
-    from pixelar.scan import Scan
+from pixelar._version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from pixelar.errors import ConfigError, DataError, PixelarError, StorageError
+    from pixelar.hub.loading import load
+    from pixelar.io.folders import save
+    from pixelar.model import PixelModel, build_model
+    from pixelar.model.orders import in_order
+    from pixelar.sampling.completion import complete, stream
+    from pixelar.sampling.particles import Posterior, posterior
+    from pixelar.sampling.samples import sample
+    from pixelar.scan import Scan
+    from pixelar.scoring.analysis import dependencies, sequential_log_prob, surprise_map
+    from pixelar.scoring.evaluation import EvaluationReport, bits_per_dim, evaluate
+    from pixelar.scoring.metrics import BitsPerDim
+    from pixelar.scoring.orders import order_averaged_log_prob
 
 _HOMES = {
-    "dependencies": "analysis",
-    "sequential_log_prob": "analysis",
-    "surprise_map": "analysis",
-    "complete": "completion",
-    "stream": "completion",
+    "dependencies": "scoring.analysis",
+    "sequential_log_prob": "scoring.analysis",
+    "surprise_map": "scoring.analysis",
+    "complete": "sampling.completion",
+    "stream": "sampling.completion",
     "ConfigError": "errors",
     "DataError": "errors",
     "PixelarError": "errors",
     "StorageError": "errors",
-    "EvaluationReport": "evaluation",
-    "bits_per_dim": "evaluation",
-    "evaluate": "evaluation",
-    "load": "folders",
-    "save": "folders",
-    "BitsPerDim": "metrics",
+    "EvaluationReport": "scoring.evaluation",
+    "bits_per_dim": "scoring.evaluation",
+    "evaluate": "scoring.evaluation",
+    "load": "hub.loading",
+    "save": "io.folders",
+    "BitsPerDim": "scoring.metrics",
     "PixelModel": "model",
     "build_model": "model",
-    "in_order": "orders",
-    "order_averaged_log_prob": "orders",
-    "Posterior": "particles",
-    "posterior": "particles",
-    "sample": "sampling",
+    "in_order": "model.orders",
+    "order_averaged_log_prob": "scoring.orders",
+    "Posterior": "sampling.particles",
+    "posterior": "sampling.particles",
+    "sample": "sampling.samples",
     "Scan": "scan",
 }
 
@@ -58,6 +60,7 @@ __all__ = [
     "Posterior",
     "Scan",
     "StorageError",
+    "__version__",
     "bits_per_dim",
     "build_model",
     "complete",

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelar.errors import ConfigError, did_you_mean
+from pixelar.names import Shape
 
 __all__ = [
     "SCANS",
@@ -31,8 +32,6 @@ __all__ = [
     "subpixel",
     "symmetries",
 ]
-
-Shape = tuple[int, int, int]
 
 
 class Scan(nn.Module):

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelar.analysis import dependencies, gradient_dependencies
 from pixelar.model import PixelModel, build_model, evaluating
-from pixelar.parallel import looks_ahead
-from pixelar.scan import Shape
+from pixelar.names import Shape
+from pixelar.sampling.schedules.parallel import looks_ahead
+from pixelar.scoring.analysis import dependencies, gradient_dependencies
 
 __all__ = [
     "assert_autoregressive",

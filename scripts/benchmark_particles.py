@@ -15,8 +15,8 @@ import time
 import torch
 
 import pixelar
-from pixelar.memory import memory_of_row
-from pixelar.regions import REGIONS
+from pixelar.memory.budget import memory_of_row
+from pixelar.sampling.regions import REGIONS
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
 parser.add_argument("model")

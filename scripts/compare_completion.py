@@ -15,9 +15,9 @@ import torch
 
 import pixelar
 from pixelar.cli.inputs import data_named
-from pixelar.completion import Method
-from pixelar.pictures import grid, save_picture, show_unknown
-from pixelar.regions import REGIONS
+from pixelar.plotting import grid, save_picture, show_unknown
+from pixelar.sampling.completion import Method
+from pixelar.sampling.regions import REGIONS
 
 MASKS = {"centre box": "frame", "left half": "right", "scattered": "dots"}  # what is missing, kept
 METHODS: tuple[Method, ...] = ("clamp", "particles")

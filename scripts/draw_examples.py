@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import pixelar
-from pixelar.cards import course
 from pixelar.data import Digits
+from pixelar.hub.cards import course
+from pixelar.hub.index import packaged, read_card
 from pixelar.model import PixelModel
-from pixelar.packaged import packaged, read_card
-from pixelar.particles import follow
-from pixelar.pictures import save_picture, show_unknown
+from pixelar.plotting import save_picture, show_unknown
+from pixelar.sampling.particles import follow
 
 MODEL = "digits-gated-pixelcnn"
 

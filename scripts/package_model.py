@@ -7,11 +7,11 @@ python scripts/package_model.py --table
 import argparse
 from pathlib import Path
 
-from pixelar.cards import fill_in
 from pixelar.data import DATASETS, Folder, ImageData
-from pixelar.packaged import packaged
-from pixelar.packaging import SOURCES, About, package
-from pixelar.runs import Run
+from pixelar.hub.cards import fill_in
+from pixelar.hub.index import packaged
+from pixelar.hub.publish import SOURCES, About, package
+from pixelar.training.runs import Run
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 option = parser.add_argument

@@ -12,7 +12,7 @@ import torch
 import pixelar
 from pixelar.cli import main
 from pixelar.data import Digits
-from pixelar.pictures import grid, save_picture, save_surprise, show_unknown
+from pixelar.plotting import grid, save_picture, save_surprise, show_unknown
 from pixelar.training.curves import draw_curves
 
 OUT = Path("runs/quickstart")

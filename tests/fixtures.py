@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pixelar.importing import export_imagegpt
+from pixelar.io.foreign import export_imagegpt
 from pixelar.model import PixelModel, build_model
 from pixelar.testing import randomise
 

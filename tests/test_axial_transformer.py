@@ -4,8 +4,8 @@ import pytest
 import torch
 import zoo
 
-from pixelar.analysis import dependencies, gradient_dependencies
 from pixelar.nets import AxialTransformer
+from pixelar.scoring.analysis import dependencies, gradient_dependencies
 
 
 @pytest.mark.parametrize("scan", zoo.scans_of("AxialTransformer"))

@@ -13,17 +13,17 @@ import zoo
 from fixtures import noise, save
 
 import pixelar
-from pixelar.classes import class_number, match_labels
 from pixelar.cli import main
 from pixelar.cli.describe import describe
 from pixelar.data import Folder, ImageSet
 from pixelar.errors import Advice, PixelarError
-from pixelar.folders import fingerprint
 from pixelar.heads import Categorical
+from pixelar.hub.index import packaged
+from pixelar.io.folders import fingerprint
+from pixelar.io.plain import digest
 from pixelar.model import PixelModel
+from pixelar.names.classes import class_number, match_labels
 from pixelar.nets import ImageGPT
-from pixelar.packaged import packaged
-from pixelar.plain import digest
 from pixelar.quantizers import Identity
 from pixelar.training import Training
 
@@ -245,7 +245,7 @@ def test_a_run_keeps_its_classes(capsys: pytest.CaptureFixture[str]) -> None:
     assert fit(pictures) == 0
     assert pixelar.load("run/model").class_names == ("cat", "dog")
     checkpoint = next(Path("run/checkpoints").glob("*.ckpt"))
-    assert pixelar.folders.load_checkpoint(checkpoint).class_names == ("cat", "dog")
+    assert pixelar.io.folders.load_checkpoint(checkpoint).class_names == ("cat", "dog")
     for one, other in (("dog", "fox"), ("cat", "zebra")):
         shutil.copytree(pictures, "changed")
         Path("changed", one).rename(Path("changed", other))

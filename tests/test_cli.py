@@ -23,7 +23,7 @@ from torch import Tensor
 import pixelar
 from pixelar.cli import main
 from pixelar.cli.describe import render
-from pixelar.folders import fingerprint
+from pixelar.io.folders import fingerprint
 
 SCALE = np.round(np.arange(17) * 255 / 16).astype(np.uint8)  # the levels of the models below
 
@@ -375,7 +375,7 @@ def test_the_steps_of_a_method_are_told(capsys: pytest.CaptureFixture[str]) -> N
 def test_that_numba_is_missing_is_told_in_a_sentence(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixelar.completion.numba_is_there", lambda: False)
+    monkeypatch.setattr("pixelar.sampling.completion.numba_is_there", lambda: False)
     write(np.zeros((28, 28), np.uint8), "given.png")
     assert main(words(command.format("binary-mnist-gated-pixelcnn") + " -o drawn.png")) == 0
     told = capsys.readouterr().err.splitlines()

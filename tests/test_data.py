@@ -16,9 +16,9 @@ from torchvision import datasets as torchvision_datasets
 
 from pixelar.data import DATASETS, MNIST, Digits, Folder, ImageData, ImageSet, Photos, holdout
 from pixelar.data.base import SPLITS, collate
-from pixelar.data.module import PixelData
 from pixelar.data.photos import BANDS
 from pixelar.errors import PixelarError
+from pixelar.training.data_module import PixelData
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -20,7 +20,6 @@ from torch import Tensor
 from zoo import every_net, gradient_past, tiny
 
 import pixelar
-from pixelar.analysis import seen_by
 from pixelar.cli import main
 from pixelar.demo import plots, samples, walks
 from pixelar.demo.complete import command_line, complete_picture, preview, sheet
@@ -40,8 +39,9 @@ from pixelar.demo.show import heat, ring, show
 from pixelar.demo.told import told
 from pixelar.demo.understand import histogram_of, look_at_pixel, read, share_below
 from pixelar.demo.walks import Frame, Task, first_frame, frames, paced, read_seed
+from pixelar.hub.index import packaged
 from pixelar.model import PixelModel, build_model
-from pixelar.packaged import packaged
+from pixelar.scoring.analysis import seen_by
 
 MODELS = ("digits-gated-pixelcnn", "digits-imagegpt")
 

@@ -22,7 +22,7 @@ import pixelar
 from pixelar.data import Digits
 from pixelar.demo.intake import LIMITS
 from pixelar.demo.show import show
-from pixelar.regions import known_region
+from pixelar.sampling.regions import known_region
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
 axe = pytest.importorskip("axe_playwright_python.base", reason="they need axe-playwright-python")

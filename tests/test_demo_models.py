@@ -11,7 +11,7 @@ from served import Server, serving
 import pixelar
 from pixelar.demo.examples import examples
 from pixelar.demo.seen import settle
-from pixelar.packaged import packaged
+from pixelar.hub.index import packaged
 
 pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
 from test_demo_browser import CHROMIUM, User, browser, hatched  # noqa: F401

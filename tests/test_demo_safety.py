@@ -361,7 +361,7 @@ def slowly(*arguments):
 preview, complete.preview = complete.preview, slowly
 """
 POOR = """
-from pixelar import memory
+from pixelar.memory import budget as memory
 memory.available_memory = lambda device: 1_000_000
 """
 

@@ -10,10 +10,9 @@ import zoo
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from pixelar import device
-from pixelar.cli import main
+from pixelar.cli import device, main
 from pixelar.cli.commands import completions
-from pixelar.device import choose_device, place
+from pixelar.cli.device import choose_device, place
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 from pixelar.nets import NETS

@@ -38,7 +38,7 @@ from sklearn.datasets import load_sample_image
 from pixelar.cli import main
 
 ROOT = Path(__file__).parents[1]
-CARDS = sorted((ROOT / "pixelar" / "models").glob("*/README.md"))
+CARDS = sorted((ROOT / "pixelar" / "hub" / "models").glob("*/README.md"))
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *CARDS]
 FOR_PEOPLE = {"text", "bibtex"}
 SHORT = ["--trainer.max_steps", "3", "--trainer.val_check_interval", "2", "--samples", "1"]

@@ -14,9 +14,9 @@ from test_training import config, here  # noqa: F401
 
 from pixelar.cli import main
 from pixelar.data import Digits
-from pixelar.data.sampling import Origin, StepSampler
-from pixelar.training.checkpoints import newest_checkpoint, read_checkpoint
+from pixelar.io.checkpoints import newest_checkpoint, read_checkpoint
 from pixelar.training.curves import read_curve
+from pixelar.training.samplers import Origin, StepSampler
 
 pytestmark = pytest.mark.faults
 

@@ -9,7 +9,7 @@ import zoo
 
 import pixelar
 from pixelar import ConfigError, DataError, PixelarError, StorageError
-from pixelar.files import replacing
+from pixelar.common.files import replacing
 
 
 def test_kinds() -> None:

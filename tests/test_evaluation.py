@@ -23,14 +23,14 @@ import pixelar
 from pixelar.cli import main
 from pixelar.data import Digits, ImageSet, Photos
 from pixelar.errors import PixelarError
-from pixelar.evaluation import evaluate
-from pixelar.folders import fingerprint
-from pixelar.memory import choose_batch_size, memory_of_image
-from pixelar.metrics import BitsPerDim
+from pixelar.io.folders import fingerprint
+from pixelar.memory.budget import choose_batch_size, memory_of_image
+from pixelar.memory.peaks import measure_peak
 from pixelar.model import PixelModel, build_model, describe_model
-from pixelar.orders import Orders, order_averaged_log_prob
-from pixelar.peaks import measure_peak
 from pixelar.scan import shuffled, symmetries
+from pixelar.scoring.evaluation import evaluate
+from pixelar.scoring.metrics import BitsPerDim
+from pixelar.scoring.orders import Orders, order_averaged_log_prob
 from pixelar.testing import randomise
 
 N = 23  # divisible by no batch size and no number of processes
@@ -112,7 +112,9 @@ def test_the_batch_size_is_chosen_and_written_down(
         (0, 1),
     ):
         free = int(1e6 * megabytes)
-        monkeypatch.setattr("pixelar.memory.available_memory", lambda device, free=free: free)
+        monkeypatch.setattr(
+            "pixelar.memory.budget.available_memory", lambda device, free=free: free
+        )
         sizes.clear()
         found.append(evaluate(model, images))
         assert found[-1].card["batch_size"] == expected == choose_batch_size(model)
@@ -121,7 +123,7 @@ def test_the_batch_size_is_chosen_and_written_down(
         assert torch.equal(bits, found[-1].per_image)
     for report in found[1:]:
         torch.testing.assert_close(report.per_image, found[0].per_image, rtol=1e-5, atol=1e-5)
-    monkeypatch.setattr("pixelar.memory.available_memory", lambda device: None)
+    monkeypatch.setattr("pixelar.memory.budget.available_memory", lambda device: None)
     assert evaluate(model, images).card["batch_size"] == 256
     assert choose_batch_size(model, processes=2) == 256
     # what is quick binds before memory does: less than 256 images of a larger model

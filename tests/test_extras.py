@@ -92,7 +92,7 @@ print(json.dumps(found))
             assert code_of == 0, (command, error)
 
 
-@pytest.mark.parametrize("module", ["pixelar.training", "pixelar.data.module"])
+@pytest.mark.parametrize("module", ["pixelar.training", "pixelar.training.data_module"])
 def test_modules_of_an_extra(module: str, tmp_path: Path) -> None:
     done = blocked(f"import {module}", tmp_path)
     assert "ConfigError: training needs lightning: pip install 'pixelar[train]'" in done.stderr

@@ -13,10 +13,10 @@ from pixelar.cli import main
 from pixelar.cli.fit_build import build
 from pixelar.cli.fit_help import ABOUT, CLASSES, TRAINER, arguments_of, fit_help
 from pixelar.cli.fit_options import OPTIONS, locate_configs
-from pixelar.config_names import configs, find_config
-from pixelar.data.module import PixelData
 from pixelar.errors import PixelarError
+from pixelar.hub.configs import configs, find_config
 from pixelar.training import Training
+from pixelar.training.data_module import PixelData
 
 pytestmark = pytest.mark.faults
 
@@ -95,7 +95,7 @@ def test_configs_have_names(here: Path) -> None:
     files = {file.stem: file for file in (ROOT / "configs").glob("*.yaml")}
     assert files.items() <= configs().items()
     assert find_config("digits-imagegpt") == files["digits-imagegpt"]
-    own = ROOT / "pixelar" / "models" / "digits-imagegpt" / "train.yaml"
+    own = ROOT / "pixelar" / "hub" / "models" / "digits-imagegpt" / "train.yaml"
     assert find_config("digits-imagegpt/train") == own
     Path("digits-imagegpt").write_text(CONFIG)
     assert find_config("digits-imagegpt") == Path("digits-imagegpt")  # a file comes first

@@ -16,7 +16,7 @@ from pixelar.cli.fit_help import CLASSES, arguments_of
 from pixelar.cli.fit_options import OPTIONS
 from pixelar.cli.processes import settle_processes
 from pixelar.errors import PixelarError
-from pixelar.limits import LIMITS, check_limits
+from pixelar.names.limits import LIMITS, check_limits
 
 pytestmark = pytest.mark.faults
 

@@ -17,9 +17,9 @@ from pixelar.cli.options import add_complete, add_evaluate
 from pixelar.data import Folder
 from pixelar.data.images import read_image
 from pixelar.errors import PixelarError
-from pixelar.folders import save
-from pixelar.importing import export_imagegpt
-from pixelar.masks import covered, read_mask
+from pixelar.io.folders import save
+from pixelar.io.foreign import export_imagegpt
+from pixelar.sampling.masks import covered, read_mask
 
 pytestmark = pytest.mark.faults
 

@@ -13,8 +13,8 @@ from pixelar.data import Folder
 from pixelar.data.base import SPLITS
 from pixelar.data.images import read_image
 from pixelar.data.listing import find_images
-from pixelar.data.module import PixelData
 from pixelar.errors import Advice, PixelarError
+from pixelar.training.data_module import PixelData
 
 LAYOUTS = {  # files, sizes of the splits, classes
     "flat": (numbered("", 20), [16, 2, 2], None),

@@ -20,7 +20,7 @@ from safetensors.torch import save as save_tensors
 
 import pixelar
 from pixelar.errors import PixelarError
-from pixelar.folders import fingerprint, load_checkpoint
+from pixelar.io.folders import fingerprint, load_checkpoint
 from pixelar.model import PixelModel, build_model, describe_model
 from pixelar.testing import randomise
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import tv_tensors
 
 import pixelar
-from pixelar.graphs import holds_values
+from pixelar.common.graphs import holds_values
 from pixelar.heads import LogisticMixture
 from pixelar.model import PixelModel
 from pixelar.nets import NETS

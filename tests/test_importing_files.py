@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pixelar.errors import PixelarError
-from pixelar.importing import import_imagegpt, import_pixelcnnpp
+from pixelar.io.foreign import import_imagegpt, import_pixelcnnpp
 
 pytestmark = pytest.mark.faults
 

@@ -23,9 +23,9 @@ import pixelar
 from pixelar.cli import main
 from pixelar.data import ImageSet
 from pixelar.errors import PixelarError
-from pixelar.folders import fingerprint
 from pixelar.heads import Categorical
-from pixelar.importing import export_imagegpt, import_imagegpt, import_model
+from pixelar.io.folders import fingerprint
+from pixelar.io.foreign import export_imagegpt, import_imagegpt, import_model
 from pixelar.model import PixelModel, describe_model
 from pixelar.nets import ImageGPT
 from pixelar.quantizers import Palette

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from pixelar.cli import main
 from pixelar.errors import PixelarError
-from pixelar.importing import import_lmconv, import_model
-from pixelar.importing.pixelcnnpp import mixture_order
+from pixelar.io.foreign import import_lmconv, import_model
+from pixelar.io.foreign.pixelcnnpp import mixture_order
 from pixelar.model import describe_model
 from pixelar.testing import assert_autoregressive, assert_cache_equals_forward
 

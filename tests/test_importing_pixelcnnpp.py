@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pixelar.cli import main
 from pixelar.errors import PixelarError
-from pixelar.importing import import_pixelcnnpp
-from pixelar.restore import LARGEST_SIDE
+from pixelar.io.foreign import import_pixelcnnpp
+from pixelar.io.restore import LARGEST_SIDE
 from pixelar.testing import assert_autoregressive, assert_cache_equals_forward
 
 State = dict[str, Tensor]

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from pixelar.cli import main
 from pixelar.data import Digits
+from pixelar.io.checkpoints import newest_checkpoint, read_checkpoint
 from pixelar.layers.shifted import DownRightShiftedDeconv2d, DownShiftedConv2d
 from pixelar.layers.weight_norm import fitting_to_data, lengths_and_directions, weight_norm
 from pixelar.nets import NETS
-from pixelar.training.checkpoints import newest_checkpoint, read_checkpoint
 
 TINY: dict[str, Any] = {
     "model": {

@@ -7,12 +7,11 @@ import torch
 import zoo
 from torch import Tensor
 
-from pixelar import likelihood
 from pixelar.heads import HEADS
-from pixelar.likelihood import images_at_once
-from pixelar.model import PixelModel, build_model
+from pixelar.memory.peaks import measure_peak
+from pixelar.model import PixelModel, build_model, likelihood
+from pixelar.model.likelihood import images_at_once
 from pixelar.nets import NETS
-from pixelar.peaks import measure_peak
 
 BATCH = 7  # divided into parts of 3, 3 and 1
 

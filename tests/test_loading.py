@@ -16,10 +16,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from pixelar.data import Digits
-from pixelar.data.module import PixelData
-from pixelar.data.sampling import ShardSampler, StepSampler
 from pixelar.errors import PixelarError
-from pixelar.seeds import mix
+from pixelar.rng import mix
+from pixelar.training.data_module import PixelData
+from pixelar.training.samplers import ShardSampler, StepSampler
 
 
 def test_mix() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from pixelar.cli.inputs import region
 from pixelar.data.images import fit, open_image, to_tensor
 from pixelar.errors import PixelarError
-from pixelar.masks import covered, read_mask
+from pixelar.sampling.masks import covered, read_mask
 
 pytestmark = pytest.mark.faults
 

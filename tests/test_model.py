@@ -4,10 +4,10 @@ import pytest
 import torch
 import zoo
 
-from pixelar.analysis import sequential_log_prob, surprise_map
 from pixelar.errors import PixelarError
 from pixelar.model import build_model, describe_model
 from pixelar.nets import NETS
+from pixelar.scoring.analysis import sequential_log_prob, surprise_map
 from pixelar.testing import assert_normalised
 
 BINARY = [*zoo.every_model((1, 2, 2), levels=2, classes=(0, 2))]

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 import zoo
 from torch import Tensor, nn
 
-from pixelar.analysis import dependencies, gradient_dependencies
 from pixelar.errors import PixelarError
 from pixelar.layers.activations import elu
 from pixelar.model import PixelModel
@@ -17,6 +16,7 @@ from pixelar.nets import NETS, Net
 from pixelar.nets.diagonal_bilstm import by_diagonal
 from pixelar.nets.pixelsnail import attend_before
 from pixelar.scan import SCANS
+from pixelar.scoring.analysis import dependencies, gradient_dependencies
 from pixelar.testing import (
     assert_autoregressive,
     assert_cache_equals_forward,

@@ -11,11 +11,11 @@ import zoo
 from fixtures import default_dtype, palette_model
 
 import pixelar
-from pixelar.analysis import seen_by
 from pixelar.data.base import ImageSet
 from pixelar.model import PixelModel, describe_model
 from pixelar.nets import NETS
 from pixelar.scan import build_scan, shuffled
+from pixelar.scoring.analysis import seen_by
 
 pytestmark = pytest.mark.faults
 

@@ -12,15 +12,14 @@ import torch
 import zoo
 from torch import Tensor
 
-from pixelar import likelihood
 from pixelar.data import Digits
-from pixelar.data.module import PixelData
 from pixelar.heads import Categorical, LogisticMixture
-from pixelar.model import describe_model
+from pixelar.memory.peaks import measure_peak
+from pixelar.model import describe_model, likelihood
 from pixelar.nets import NETS
-from pixelar.peaks import measure_peak
 from pixelar.quantizers import Identity
 from pixelar.training import Training
+from pixelar.training.data_module import PixelData
 
 X = torch.randint(17, (4, 1, 8, 8))
 LABELS = torch.tensor([0, 1, 2, 1])

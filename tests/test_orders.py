@@ -12,14 +12,15 @@ import zoo
 from torch import Tensor
 
 import pixelar
-from pixelar.analysis import dependencies, sequential_log_prob
-from pixelar.completion import choose_method, complete, stream
 from pixelar.errors import PixelarError
 from pixelar.layers.locally_masked import LocallyMaskedConv2d, order_masks
 from pixelar.model import PixelModel
+from pixelar.model.orders import in_order
 from pixelar.nets import NETS
-from pixelar.orders import in_order, order_averaged_log_prob
+from pixelar.sampling.completion import choose_method, complete, stream
 from pixelar.scan import Scan, build_scan, hilbert, known_first, raster, shuffled, symmetries
+from pixelar.scoring.analysis import dependencies, sequential_log_prob
+from pixelar.scoring.orders import order_averaged_log_prob
 from pixelar.testing import (
     assert_autoregressive,
     assert_cache_equals_forward,

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor, nn
 
 import pixelar
-from pixelar.arguments import Recorded
+from pixelar.common.arguments import Recorded
 from pixelar.errors import PixelarError
-from pixelar.folders import fingerprint
 from pixelar.heads import Categorical
-from pixelar.model import PixelModel, describe_model, foreign_classes
+from pixelar.io.folders import fingerprint
+from pixelar.io.verify import check_description
+from pixelar.model import PixelModel, describe_model
+from pixelar.model.describe import foreign_classes
 from pixelar.nets import ImageGPT, Net
 from pixelar.quantizers import Identity
 from pixelar.scan import Scan, build_scan
 from pixelar.testing import randomise
-from pixelar.verify import check_description
 
 pytestmark = pytest.mark.faults
 

@@ -21,16 +21,16 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import pixelar
-from pixelar.cards import fill_in, render_card
 from pixelar.cli import main
 from pixelar.cli.fit_build import build
 from pixelar.data import DATASETS, Digits, Folder, ImageSet
 from pixelar.errors import PixelarError
-from pixelar.folders import fingerprint
+from pixelar.hub.cards import fill_in, render_card
+from pixelar.hub.index import find, packaged, read_card
+from pixelar.hub.publish import MOST_BYTES, MOST_BYTES_IN_ALL, SOURCES, About, package
+from pixelar.io.folders import fingerprint
 from pixelar.model import describe_model
-from pixelar.packaged import find, packaged, read_card
-from pixelar.packaging import MOST_BYTES, MOST_BYTES_IN_ALL, SOURCES, About, package
-from pixelar.runs import Run
+from pixelar.training.runs import Run
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"

@@ -7,13 +7,13 @@ import torch
 import zoo
 from torch import Tensor
 
-from pixelar.completion import choose_method, complete, stream
 from pixelar.errors import PixelarError
 from pixelar.heads import HEADS
-from pixelar.memory import available_memory, memory_of_row
+from pixelar.memory.budget import available_memory, memory_of_row
 from pixelar.model import PixelModel, build_model
 from pixelar.nets import NETS
-from pixelar.particles import Posterior, follow, posterior
+from pixelar.sampling.completion import choose_method, complete, stream
+from pixelar.sampling.particles import Posterior, follow, posterior
 from pixelar.testing import randomise
 
 SHAPE, DIMS = (1, 2, 3), 6

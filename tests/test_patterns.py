@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from pixelar.analysis import dependencies, gradient_dependencies
 from pixelar.layers.sparse_attention import (
     Every,
     Last,
@@ -22,6 +21,7 @@ from pixelar.layers.sparse_attention import (
     TwoBlocks,
 )
 from pixelar.model import PixelModel
+from pixelar.scoring.analysis import dependencies, gradient_dependencies
 from pixelar.testing import (
     assert_autoregressive,
     assert_cache_equals_forward,

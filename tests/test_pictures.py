@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pixelar.errors import PixelarError
-from pixelar.pictures import (
+from pixelar.plotting import (
     grid,
     save_curves,
     save_picture,

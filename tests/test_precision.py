@@ -80,7 +80,7 @@ def test_a_palette_is_fitted_to_the_pixels_that_it_always_was() -> None:
 
 
 def test_large_sets_are_fitted_by_some_of_their_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pixelar import palettes
+    from pixelar.quantizers import colors as palettes
 
     monkeypatch.setattr(palettes, "SHUFFLED", 100)
     monkeypatch.setattr(palettes, "FITTED", 50)
@@ -111,7 +111,7 @@ def test_every_head_computes_in_float32_under_autocast() -> None:
 
 
 def test_likelihoods_are_added_up_without_loss() -> None:
-    from pixelar.likelihood import add_sites
+    from pixelar.model.likelihood import add_sites
 
     sites = torch.full((1, 100_000), -1e-4)
     sites[0, 0] = -1e4

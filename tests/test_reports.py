@@ -8,16 +8,16 @@ import torch
 from fixtures import palette_model
 
 import pixelar
-from pixelar.analysis import surprise_map, surprise_unit
 from pixelar.cli import main
 from pixelar.cli.commands import complete_by_particles, report_populations
 from pixelar.demo.complete import complete_picture
 from pixelar.demo.understand import read
 from pixelar.demo.understand_tab import charts, headline
 from pixelar.demo.walks import Task
-from pixelar.drawing import is_tempered
-from pixelar.particles import posterior
-from pixelar.pictures import surprise_figure
+from pixelar.plotting import surprise_figure
+from pixelar.sampling.draw import is_tempered
+from pixelar.sampling.particles import posterior
+from pixelar.scoring.analysis import surprise_map, surprise_unit
 from pixelar.testing import tiny_model
 
 pytestmark = pytest.mark.faults

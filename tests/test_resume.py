@@ -22,7 +22,7 @@ import yaml
 import zoo
 from safetensors.torch import load_file
 
-from pixelar.training.checkpoints import newest_checkpoint, read_checkpoint
+from pixelar.io.checkpoints import newest_checkpoint, read_checkpoint
 from pixelar.training.curves import read_curve
 
 TINY: dict[str, Any] = {

@@ -14,11 +14,11 @@ from fixtures import noise, save
 from PIL import Image
 
 import pixelar
-from pixelar.cards import images_in_words
 from pixelar.cli import main
 from pixelar.data import Digits, Folder
 from pixelar.data.record import image_digests, read_record, record_of
 from pixelar.errors import PixelarError
+from pixelar.hub.cards import images_in_words
 
 pytestmark = pytest.mark.faults
 

@@ -9,13 +9,13 @@ import torch
 import zoo
 from torch import Tensor
 
-from pixelar.completion import complete, stream
-from pixelar.drawing import temper
 from pixelar.errors import PixelarError
-from pixelar.known import is_prefix
 from pixelar.nets import NETS
-from pixelar.particles import posterior
-from pixelar.sampling import sample
+from pixelar.sampling.completion import complete, stream
+from pixelar.sampling.draw import temper
+from pixelar.sampling.known import is_prefix
+from pixelar.sampling.particles import posterior
+from pixelar.sampling.samples import sample
 from pixelar.testing import randomise
 
 SMALL = [*zoo.every_model((1, 2, 2), levels=2)]

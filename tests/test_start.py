@@ -11,12 +11,13 @@ import pytest
 import torch
 import zoo
 
-from pixelar import plain
 from pixelar.cli.describe import load_facts, read_facts
 from pixelar.cli.listing import TABLES, names, summaries
 from pixelar.data import DATASETS
-from pixelar.folders import fingerprint, load, save
 from pixelar.heads import HEADS
+from pixelar.hub.loading import load
+from pixelar.io import plain
+from pixelar.io.folders import fingerprint, save
 from pixelar.model import PixelModel, build_model
 from pixelar.nets import NETS
 from pixelar.quantizers import QUANTIZERS

@@ -22,11 +22,11 @@ from safetensors.torch import load_file
 from pixelar import load
 from pixelar.cli import main
 from pixelar.data import Digits
-from pixelar.metrics import BitsPerDim
+from pixelar.io.checkpoints import newest_checkpoint, read_checkpoint
 from pixelar.nets import NETS
 from pixelar.scan import snake, symmetries
+from pixelar.scoring.metrics import BitsPerDim
 from pixelar.training.callbacks import warm_up_average
-from pixelar.training.checkpoints import newest_checkpoint, read_checkpoint
 from pixelar.training.curves import read_curve
 from pixelar.training.module import compare
 

@@ -8,8 +8,8 @@ import torch
 import zoo
 
 from pixelar.heads import HEADS
+from pixelar.memory.peaks import measure_peak
 from pixelar.nets import NETS
-from pixelar.peaks import measure_peak
 from pixelar.quantizers import Identity
 from pixelar.training import Training
 from pixelar.training.memory import predict_step_memory

@@ -5,10 +5,10 @@ import torch
 import zoo
 from torch import Tensor
 
-from pixelar.analysis import dependencies, gradient_dependencies
 from pixelar.model import PixelModel
 from pixelar.nets import TransformerXL
-from pixelar.parallel import fixed_point
+from pixelar.sampling.schedules.parallel import fixed_point
+from pixelar.scoring.analysis import dependencies, gradient_dependencies
 from pixelar.testing import assert_cache_equals_forward
 
 X = torch.randint(3, (2, 1, 5, 6), generator=torch.Generator().manual_seed(0))

@@ -8,15 +8,15 @@ import torch
 import zoo
 
 import pixelar
-from pixelar import completion
-from pixelar.analysis import dependencies
-from pixelar.completion import choose_walk, complete
-from pixelar.drawing import Draw
 from pixelar.errors import PixelarError
-from pixelar.memory import bytes_of
+from pixelar.memory.budget import bytes_of
 from pixelar.nets import NETS, Net
-from pixelar.parallel import MOST_AHEAD, Pace, waves
-from pixelar.sampling import draw_images, sample
+from pixelar.sampling import completion
+from pixelar.sampling.completion import choose_walk, complete
+from pixelar.sampling.draw import Draw
+from pixelar.sampling.samples import draw_images, sample
+from pixelar.sampling.schedules.parallel import MOST_AHEAD, Pace, waves
+from pixelar.scoring.analysis import dependencies
 
 WAVING = [name for name in NETS if zoo.tiny(name).net.reach() is not None]
 MODELS = [*zoo.every_model((3, 4, 5), levels=3, classes=(0, 3))]

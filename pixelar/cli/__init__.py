@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-import pixelar
+from pixelar._version import __version__
 from pixelar.cli.options import COMMANDS, HOMES
 from pixelar.cli.processes import settle_processes
 from pixelar.errors import Advice, ConfigError, PixelarError, did_you_mean, extras
@@ -147,5 +147,5 @@ def top_parser() -> Parser:
         + "\n\nOptions of a command: pixelar COMMAND --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=pixelar.__version__)
+    top.add_argument("--version", action="version", version=__version__)
     return top

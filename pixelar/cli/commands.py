@@ -19,12 +19,12 @@ from pixelar.cli.inputs import (
     region,
 )
 from pixelar.cli.trust import trusted
-from pixelar.completion import MANY_SITES, Walk, choose_method
-from pixelar.completion import complete as complete_images
 from pixelar.model import PixelModel
-from pixelar.particles import Posterior, posterior
-from pixelar.pictures import grid, save_picture, show_unknown
-from pixelar.sampling import draw_images
+from pixelar.plotting import grid, save_picture, show_unknown
+from pixelar.sampling.completion import MANY_SITES, Walk, choose_method
+from pixelar.sampling.completion import complete as complete_images
+from pixelar.sampling.particles import Posterior, posterior
+from pixelar.sampling.samples import draw_images
 
 __all__ = ["RUN"]
 

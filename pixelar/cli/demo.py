@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 from pixelar.cli.inputs import open_model, placed
 from pixelar.cli.trust import trusted
 from pixelar.errors import ConfigError
+from pixelar.hub.index import packaged
 from pixelar.model import PixelModel
-from pixelar.packaged import packaged
 
 if TYPE_CHECKING:
     import gradio as gr

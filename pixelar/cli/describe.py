@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pixelar import plain
-from pixelar.cards import duration, images_in_words, in_full
-from pixelar.classes import check_names, listed
 from pixelar.cli.listing import names
 from pixelar.cli.trust import trusted
 from pixelar.errors import PixelarError
-from pixelar.packaged import find, is_packaged, read_card
+from pixelar.hub.cards import duration, images_in_words, in_full
+from pixelar.hub.index import find, is_packaged, read_card
+from pixelar.io import plain
+from pixelar.names.classes import check_names, listed
 
 __all__ = ["RUN", "cards_beside", "describe", "render", "run_of"]
 
@@ -66,7 +66,8 @@ def describe(path: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
 
 def load_facts(path: Path, trust: Sequence[str] = ()) -> tuple[dict[str, Any], set[str]]:
     """Returns what a model is, and the fingerprints of its weights, by loading it."""
-    from pixelar.folders import fingerprint, load_all
+    from pixelar.hub.loading import load_all
+    from pixelar.io.folders import fingerprint
     from pixelar.model import describe_model
 
     models = load_all(path, trust=trusted(trust))

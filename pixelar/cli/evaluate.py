@@ -14,8 +14,6 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from pixelar.cards import images_in_words, in_full
-from pixelar.classes import listed
 from pixelar.cli.describe import cards_beside, run_of
 from pixelar.cli.inputs import check_writable, data_named, data_of, placed
 from pixelar.cli.trust import trusted
@@ -23,11 +21,13 @@ from pixelar.data import Folder, ImageData, Split
 from pixelar.data.base import SPLITS
 from pixelar.data.record import DataRecord, read_record
 from pixelar.errors import ConfigError, plural
-from pixelar.evaluation import evaluate as evaluate_model
-from pixelar.folders import load_all
-from pixelar.packaged import find, read_card
-from pixelar.reports import EvaluationReport
-from pixelar.scan import Shape
+from pixelar.hub.cards import images_in_words, in_full
+from pixelar.hub.index import find, read_card
+from pixelar.hub.loading import load_all
+from pixelar.names import Shape
+from pixelar.names.classes import listed
+from pixelar.scoring.evaluation import evaluate as evaluate_model
+from pixelar.scoring.report import EvaluationReport
 
 __all__ = ["RUN"]
 

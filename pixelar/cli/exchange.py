@@ -10,10 +10,10 @@ from pixelar.cli.inputs import open_model
 from pixelar.cli.trust import trusted
 from pixelar.data.record import copy_record
 from pixelar.errors import ConfigError
-from pixelar.folders import Weights, load_checkpoint, save
-from pixelar.importing import export_imagegpt, import_model
+from pixelar.hub.index import find
+from pixelar.io.folders import Weights, load_checkpoint, save
+from pixelar.io.foreign import export_imagegpt, import_model
 from pixelar.nets import LMConv, PixelCNNPP
-from pixelar.packaged import find
 
 __all__ = ["export_model", "import_weights"]
 

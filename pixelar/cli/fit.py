@@ -36,9 +36,10 @@ from pixelar.cli.fit_forecast import foresee, tell_orders
 from pixelar.cli.fit_options import locate_configs
 from pixelar.cli.inputs import open_model
 from pixelar.cli.messages import USAGE
+from pixelar.common.files import replacing
 from pixelar.errors import ConfigError
-from pixelar.files import replacing
-from pixelar.model import foreign_classes
+from pixelar.io.verify import check_description
+from pixelar.model.describe import foreign_classes
 from pixelar.training import (
     AtomicCheckpointIO,
     Checkpoints,
@@ -50,7 +51,6 @@ from pixelar.training import (
     WarmEMA,
     check_trainer,
 )
-from pixelar.verify import check_description
 
 __all__ = ["fit"]
 

@@ -14,13 +14,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from pixelar.cli.fit_options import OPTIONS, TRAINER_DEFAULTS, locate_configs
+from pixelar.cli.fit_options import OPTIONS, locate_configs
 from pixelar.cli.messages import explain
 from pixelar.cli.trust import import_here
-from pixelar.data.module import PixelData
 from pixelar.errors import ConfigError, PixelarError
-from pixelar.limits import check_duration, check_limits
+from pixelar.names.defaults import TRAINER_DEFAULTS
+from pixelar.names.limits import check_duration, check_limits
 from pixelar.training import Bar, Training
+from pixelar.training.data_module import PixelData
 
 __all__ = ["FitCLI", "build", "name_option"]
 

@@ -9,13 +9,14 @@ import lightning as L
 from lightning.pytorch.callbacks import LambdaCallback
 
 from pixelar.cli.describe import run_of
-from pixelar.data.module import PixelData
 from pixelar.data.record import copy_record, read_record, record_of
 from pixelar.errors import ConfigError, PixelarError
-from pixelar.folders import load_checkpoint, save
-from pixelar.packaged import find
-from pixelar.training import Ending, newest_checkpoint
+from pixelar.hub.index import find
+from pixelar.io.checkpoints import newest_checkpoint
+from pixelar.io.folders import load_checkpoint, save
+from pixelar.training import Ending
 from pixelar.training.curves import draw_curves
+from pixelar.training.data_module import PixelData
 
 __all__ = [
     "finish",

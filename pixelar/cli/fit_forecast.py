@@ -4,9 +4,9 @@ import sys
 
 import lightning as L
 
-from pixelar.data.module import PixelData
-from pixelar.memory import available_memory, gigabytes
+from pixelar.memory.budget import available_memory, gigabytes
 from pixelar.training import Training
+from pixelar.training.data_module import PixelData
 from pixelar.training.memory import predict_step_memory
 
 __all__ = ["foresee", "tell_orders"]

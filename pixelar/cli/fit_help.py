@@ -10,7 +10,8 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from pixelar.cli.fit_options import OPTIONS, TRAINER_DEFAULTS
+from pixelar.cli.fit_options import OPTIONS
+from pixelar.names.defaults import TRAINER_DEFAULTS
 
 __all__ = ["ABOUT", "Argument", "arguments_of", "fit_help"]
 
@@ -19,7 +20,7 @@ WIDEST = 100  # columns
 
 CLASSES = {
     "model": (PACKAGE / "training" / "module.py", "Training"),
-    "data": (PACKAGE / "data" / "module.py", "PixelData"),
+    "data": (PACKAGE / "training" / "data_module.py", "PixelData"),
 }
 
 ABOUT = {

@@ -1,11 +1,11 @@
-"""The options of a run itself, and what its trainer takes by default; needs no torch."""
+"""The options of a run itself; needs no torch."""
 
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from pixelar.config_names import find_config
+from pixelar.hub.configs import find_config
 
-__all__ = ["OPTIONS", "TRAINER_DEFAULTS", "Option", "locate_configs"]
+__all__ = ["OPTIONS", "Option", "locate_configs"]
 
 
 class Option(NamedTuple):
@@ -25,20 +25,6 @@ OPTIONS = {
     "checkpoint_every": Option(int, 500, "steps between checkpoints"),
     "samples": Option(int, 16, "images in the grid drawn at each validation"),
     "seed_everything": Option(int, 0, "seed of the weights, of dropout and of noise"),
-}
-
-TRAINER_DEFAULTS = {
-    "max_epochs": 1,  # one long epoch, counted in batches: see pixelar.data.sampling
-    "max_steps": 10_000,
-    "check_val_every_n_epoch": None,
-    "val_check_interval": 1000,
-    "num_sanity_val_steps": 0,
-    "use_distributed_sampler": False,
-    "gradient_clip_val": 1.0,
-    "log_every_n_steps": 20,
-    "enable_model_summary": False,
-    "logger": False,
-    "enable_checkpointing": False,
 }
 
 

@@ -11,18 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelar.classes import class_number, listed
+from pixelar.cli.device import place
 from pixelar.data import DATASETS, Folder, ImageData
 from pixelar.data.images import Resize, open_image, read_image
 from pixelar.data.listing import split_folders
-from pixelar.device import place
 from pixelar.errors import ConfigError, DataError, PixelarError, StorageError, did_you_mean
-from pixelar.folders import load, load_checkpoint
-from pixelar.masks import check_partial, check_shape, read_mask
+from pixelar.hub.index import find, read_card
+from pixelar.hub.loading import load
+from pixelar.io.folders import load_checkpoint
 from pixelar.model import PixelModel
-from pixelar.packaged import find, read_card
-from pixelar.regions import REGIONS, known_region
-from pixelar.scan import Shape
+from pixelar.names import Shape
+from pixelar.names.classes import class_number, listed
+from pixelar.sampling.masks import check_partial, check_shape, read_mask
+from pixelar.sampling.regions import REGIONS, known_region
 
 __all__ = [
     "check_writable",

@@ -9,9 +9,9 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pixelar.cards import list_lines
-from pixelar.config_names import configs
-from pixelar.packaged import packaged
+from pixelar.hub.cards import list_lines
+from pixelar.hub.configs import configs
+from pixelar.hub.index import packaged
 
 __all__ = ["RUN", "TABLES", "names"]
 
@@ -22,7 +22,7 @@ TABLES = {
     "nets": ("nets/__init__.py", "NETS"),
     "heads": ("heads/__init__.py", "HEADS"),
     "scans": ("scan.py", "SCANS"),
-    "quantizers": ("quantizers.py", "QUANTIZERS"),
+    "quantizers": ("quantizers/__init__.py", "QUANTIZERS"),
     "data sets": ("data/__init__.py", "DATASETS"),
 }
 

@@ -11,12 +11,12 @@ import lightning as L
 
 from pixelar.cli.fit_options import OPTIONS
 from pixelar.data import DATASETS
-from pixelar.data.module import PixelData
 from pixelar.errors import did_you_mean
 from pixelar.heads import HEADS
 from pixelar.nets import NETS
 from pixelar.quantizers import QUANTIZERS
 from pixelar.training import Training
+from pixelar.training.data_module import PixelData
 
 __all__ = ["USAGE", "explain"]
 

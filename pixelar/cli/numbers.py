@@ -5,11 +5,11 @@ import math
 import re
 from collections.abc import Callable
 
-from pixelar.limits import Limit
+from pixelar.names.limits import Limit
 
 __all__ = ["device", "orders", "real", "resize", "sides", "whole"]
 
-LARGEST_SIDE = 2048  # of the images of a model; in pixelar.restore, which is not loaded here
+LARGEST_SIDE = 2048  # of the images of a model; in pixelar.io.restore, which is not loaded here
 MOST_ORDERS = 1000
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from pixelar.cli.numbers import device, orders, real, resize, sides, whole
-from pixelar.limits import Limit
+from pixelar.names.limits import Limit
 
 __all__ = ["COMMANDS", "HOMES"]
 

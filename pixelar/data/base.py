@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pixelar.arguments import Recorded
-from pixelar.arrays import as_images, as_labels, whole_number
+from pixelar.common.arguments import Recorded
+from pixelar.common.arrays import as_images, as_labels, whole_number
 from pixelar.errors import DataError, did_you_mean, plural
+from pixelar.names import Shape
 
-__all__ = ["SPLITS", "Batch", "ImageData", "ImageSet", "Shape", "Split", "collate", "holdout"]
+__all__ = ["SPLITS", "Batch", "ImageData", "ImageSet", "Split", "collate", "holdout"]
 
-Shape: TypeAlias = tuple[int, int, int]
 Split: TypeAlias = Literal["train", "val", "test"]
 Batch: TypeAlias = tuple[Tensor, Tensor | None]
 

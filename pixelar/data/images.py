@@ -17,9 +17,9 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from pixelar.data.base import Shape
 from pixelar.data.formats import FORMATS, claimed, loaded, several, to_eight_bits
 from pixelar.errors import Advice, DataError
+from pixelar.names import Shape
 
 __all__ = [
     "MAX_PIXELS",

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pixelar.common.files import replacing
 from pixelar.errors import DataError
-from pixelar.files import replacing
 
 __all__ = ["mapped"]
 

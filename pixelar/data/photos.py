@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pixelar.data.base import ImageData, ImageSet, Split
 from pixelar.errors import DataError
-from pixelar.seeds import mix
+from pixelar.rng import mix
 
 __all__ = ["BANDS", "Photos"]
 

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pixelar.common.files import read_bytes, read_object, replacing
 from pixelar.data import DATASETS, Folder
 from pixelar.data.base import SPLITS, ImageData, ImageSet
 from pixelar.errors import DataError, PixelarError
-from pixelar.files import read_bytes, read_object, replacing
 
 __all__ = ["DataRecord", "copy_record", "image_digests", "read_record", "record_of"]
 

@@ -9,7 +9,6 @@ import torch
 from gradio.components.image_editor import EditorValue
 from PIL import Image
 
-from pixelar.completion import Method
 from pixelar.demo import parts
 from pixelar.demo.complete import complete_picture, preview, sheet, write_files
 from pixelar.demo.editor import Editor
@@ -24,6 +23,7 @@ from pixelar.demo.told import sentence, told
 from pixelar.demo.walks import Task, blank_frame, first_frame, read_seed
 from pixelar.errors import ConfigError, PixelarError
 from pixelar.model import PixelModel
+from pixelar.sampling.completion import Method
 
 __all__ = ["CompleteTab"]
 

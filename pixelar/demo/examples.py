@@ -8,8 +8,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 from pixelar.demo.seen import CANVAS
 from pixelar.demo.show import to_picture
+from pixelar.hub.index import packaged
 from pixelar.model import PixelModel
-from pixelar.packaged import packaged
 
 __all__ = ["MOST_EXAMPLES", "blank", "counterpart", "examples", "tiles"]
 
@@ -77,7 +77,7 @@ def _same(picture: Image.Image, example: Image.Image) -> bool:
 
 
 def tiles(file: Path, size: tuple[int, int]) -> list[Image.Image]:
-    """Returns the first row of images of a grid as `pixelar.pictures.grid` draws them.
+    """Returns the first row of images of a grid as `pixelar.plotting.grid` draws them.
 
     Arguments:
         file: The picture of the grid.

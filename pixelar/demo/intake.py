@@ -20,8 +20,8 @@ from torch import Tensor
 
 from pixelar.data.images import decode_image, eight_bit, fit, to_tensor
 from pixelar.errors import DataError, PixelarError
-from pixelar.masks import check_shape, covered
 from pixelar.model import PixelModel
+from pixelar.sampling.masks import check_shape, covered
 
 __all__ = ["FORMATS", "LIMITS", "MOST_PIXELS", "open_picture", "painted", "read_picture"]
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pixelar.errors import ConfigError, did_you_mean
-from pixelar.regions import known_region
+from pixelar.sampling.regions import known_region
 
 __all__ = ["CHOICES", "PAINTED", "known_pixels"]
 

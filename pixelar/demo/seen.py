@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pixelar.demo.intake import painted, read_picture
 from pixelar.errors import ConfigError
-from pixelar.masks import check_shape
 from pixelar.model import PixelModel
+from pixelar.sampling.masks import check_shape
 
 __all__ = [
     "CANVAS",

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixelar.analysis import seen_by, surprise_map, surprise_unit
 from pixelar.demo.labels import LIKELIEST, class_probabilities, read_label
 from pixelar.errors import DataError, PixelarError
+from pixelar.hub.index import find, read_card
 from pixelar.model import PixelModel, evaluating
-from pixelar.packaged import find, read_card
+from pixelar.scoring.analysis import seen_by, surprise_map, surprise_unit
 
 __all__ = ["Pixel", "Reading", "histogram_of", "look_at_pixel", "read", "share_below"]
 

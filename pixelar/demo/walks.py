@@ -11,12 +11,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from pixelar.completion import stream
-from pixelar.drawing import Drawing
 from pixelar.errors import ConfigError
-from pixelar.methods import Method, choose_method, ordered
 from pixelar.model import PixelModel
-from pixelar.particles import Posterior, follow
+from pixelar.sampling.completion import stream
+from pixelar.sampling.draw import Drawing
+from pixelar.sampling.methods import Method, choose_method, ordered
+from pixelar.sampling.particles import Posterior, follow
 
 __all__ = [
     "FRAMES_A_SECOND",

@@ -6,7 +6,7 @@ import abc
 
 from torch import Tensor, nn
 
-from pixelar.arguments import Recorded
+from pixelar.common.arguments import Recorded
 from pixelar.errors import ConfigError
 
 __all__ = ["Head"]

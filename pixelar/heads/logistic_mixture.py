@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pixelar.common.graphs import holds_values, outside_graphs, writes_program
 from pixelar.errors import ConfigError
-from pixelar.graphs import holds_values, outside_graphs, writes_program
 from pixelar.heads.base import Head, at_least_float32
 from pixelar.kernels import numba_is_there
 

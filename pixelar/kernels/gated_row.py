@@ -1,4 +1,4 @@
-"""A row of a Gated PixelCNN's walk in machine code, for `pixelar.compiled`."""
+"""A row of a Gated PixelCNN's walk in machine code, for `pixelar.sampling.schedules.numba_rows`."""
 
 import math
 from typing import Any

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pixelar.arguments import Recorded
+from pixelar.common.arguments import Recorded
 from pixelar.errors import ConfigError
 from pixelar.scan import Scan
 
@@ -142,7 +142,7 @@ class Net(Recorded, nn.Module, abc.ABC):
 
     def reorder(self, scan: Scan) -> None:
         """Visits the same sites in the order of another scan from now on. Between walks only, since
-        it changes the module: `pixelar.orders.in_order` gives a model a twin in another order.
+        it changes the module: `pixelar.in_order` gives a model a twin in another order.
 
         Raises:
             PixelarError: If the order of the net is fixed, or the scan has other sites.
@@ -158,7 +158,7 @@ class Net(Recorded, nn.Module, abc.ABC):
         there is no bound.
 
         With a bound, pixels with the same j + (r + 1)·i do not see each other, and waves of them
-        can be computed at once; see `pixelar.parallel`.
+        can be computed at once; see `pixelar.sampling.schedules.parallel`.
         """
         return None
 

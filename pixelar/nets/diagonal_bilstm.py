@@ -37,8 +37,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelar.common.graphs import outside_graphs
 from pixelar.errors import ConfigError
-from pixelar.graphs import outside_graphs
 from pixelar.layers.convlstm import GATES, Gates, cell
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.incremental import ColumnsLeft, RowsAbove

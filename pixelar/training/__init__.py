@@ -4,12 +4,7 @@ from pixelar.errors import extras
 
 with extras("training"):
     from pixelar.training.callbacks import Bar, SampleGrid, StepSeed, StopOnNonFinite, WarmEMA
-    from pixelar.training.checkpoints import (
-        AtomicCheckpointIO,
-        Checkpoints,
-        newest_checkpoint,
-        read_checkpoint,
-    )
+    from pixelar.training.checkpoints import AtomicCheckpointIO, Checkpoints
     from pixelar.training.curves import Curves
     from pixelar.training.ending import Ending, check_trainer
     from pixelar.training.module import Training
@@ -26,6 +21,4 @@ __all__ = [
     "Training",
     "WarmEMA",
     "check_trainer",
-    "newest_checkpoint",
-    "read_checkpoint",
 ]

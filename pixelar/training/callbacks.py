@@ -11,9 +11,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from pixelar.errors import ConfigError
-from pixelar.pictures import grid, save_picture
-from pixelar.sampling import sample
-from pixelar.seeds import mix
+from pixelar.plotting import grid, save_picture
+from pixelar.rng import mix
+from pixelar.sampling.samples import sample
 from pixelar.training.module import Training
 
 __all__ = ["Bar", "SampleGrid", "StepSeed", "StopOnNonFinite", "WarmEMA", "warm_up_average"]

@@ -1,4 +1,4 @@
-"""Checkpoint files that are whole or absent, and are checked before they are believed."""
+"""Checkpoint files that are whole or absent."""
 
 import os
 import signal
@@ -11,10 +11,10 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from pixelar.errors import ConfigError, PixelarError, StorageError
-from pixelar.files import read_torch, replacing
+from pixelar.common.files import replacing
+from pixelar.errors import ConfigError, PixelarError
 
-__all__ = ["AtomicCheckpointIO", "Checkpoints", "newest_checkpoint", "read_checkpoint"]
+__all__ = ["AtomicCheckpointIO", "Checkpoints"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -199,29 +199,3 @@ class Checkpoints(Checkpoint):
 
 def _batches(trainer: L.Trainer) -> int:
     return trainer.fit_loop.epoch_loop.batch_progress.current.ready
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint after checking every byte of it; nothing in it is executed.
-
-    Raises:
-        PixelarError: If the file is missing, damaged, or holds more than plain values and tensors.
-    """
-    if not path.is_file():
-        raise StorageError(f"no checkpoint at {path}")
-    checkpoint = read_torch(path)
-    if not isinstance(checkpoint, dict) or "pixelar" not in checkpoint:
-        raise StorageError(f"{path} is not a checkpoint of pixelar")
-    return checkpoint
-
-
-def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
-    """Returns the newest checkpoint that is whole, and a complaint about each newer one."""
-    complaints: list[str] = []
-    for path in sorted(folder.glob("step-*.ckpt"), reverse=True):
-        try:
-            read_checkpoint(path)
-            return path, complaints
-        except PixelarError as error:
-            complaints.append(str(error))
-    return None, complaints

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
-from pixelar.pictures import save_curves
+from pixelar.plotting import save_curves
 from pixelar.training.module import Training
 
 __all__ = ["Curves", "draw_curves", "read_curve"]

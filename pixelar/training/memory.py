@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pixelar.memory import gigabytes
-from pixelar.peaks import without_values
+from pixelar.memory.budget import gigabytes
+from pixelar.memory.peaks import without_values
 from pixelar.training.module import Training
 
 __all__ = ["StepMemory", "predict_step_memory"]

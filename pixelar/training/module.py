@@ -9,17 +9,18 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from pixelar.classes import check_same_classes, listed
 from pixelar.errors import ConfigError
 from pixelar.heads import Head
-from pixelar.limits import check_limits
-from pixelar.metrics import BitsPerDim
 from pixelar.model import PixelModel, describe_model
+from pixelar.names import Shape
+from pixelar.names.classes import check_same_classes, listed
+from pixelar.names.limits import check_limits
 from pixelar.nets import Net
 from pixelar.nets.base import takes_any_order
 from pixelar.quantizers import Quantizer
-from pixelar.scan import Scan, Shape, build_scan, shuffled, symmetries
-from pixelar.seeds import mix
+from pixelar.rng import mix
+from pixelar.scan import Scan, build_scan, shuffled, symmetries
+from pixelar.scoring.metrics import BitsPerDim
 
 __all__ = ["Training"]
 

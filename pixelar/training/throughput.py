@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from pixelar.data.base import ImageSet, collate
-from pixelar.data.sampling import StepSampler
 from pixelar.training.module import Training
+from pixelar.training.samplers import StepSampler
 
 __all__ = ["LoaderShare", "loader_share"]
 

@@ -9,8 +9,8 @@ from benchmarks.measure import Case, Row, Settings, interleave
 from benchmarks.models import build
 from benchmarks.training import step
 from pixelar.data.base import ImageSet, collate
-from pixelar.data.sampling import StepSampler
-from pixelar.memory import choose_batch_size
+from pixelar.memory.budget import choose_batch_size
+from pixelar.training.samplers import StepSampler
 
 __all__ = ["evaluation", "loading"]
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 import pixelar
-from pixelar.peaks import measure_peak
+from pixelar.memory.peaks import measure_peak
 
 __all__ = ["Row", "Settings", "environment", "interleave", "peak_memory", "ratio", "spread"]
 

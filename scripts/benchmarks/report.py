@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.measure import Row, ratio, spread
 from benchmarks.scaling import MEMORY, THEORY, exponent
-from pixelar.files import replacing
+from pixelar.common.files import replacing
 
 __all__ = ["draw", "load", "markdown", "save", "summary", "text"]
 

@@ -7,12 +7,12 @@ import torch
 import pixelar
 from benchmarks.measure import Case, Row, Settings, evaluating, interleave, ratio
 from benchmarks.models import build
-from pixelar.completion import Walk, complete
 from pixelar.kernels import numba_is_there
 from pixelar.model import PixelModel
 from pixelar.nets import GatedPixelCNN, Net
-from pixelar.parallel import looks_ahead
-from pixelar.sampling import draw_images, sample
+from pixelar.sampling.completion import Walk, complete
+from pixelar.sampling.samples import draw_images, sample
+from pixelar.sampling.schedules.parallel import looks_ahead
 
 __all__ = ["parallel", "sampling"]
 

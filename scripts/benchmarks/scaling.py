@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import Case, Row, Settings, evaluating, interleave, peak_memory
 from benchmarks.models import DEPTHS, build
-from pixelar.memory import bytes_of
+from pixelar.memory.budget import bytes_of
 from pixelar.model import PixelModel
 from pixelar.nets.base import Cache
-from pixelar.sampling import sample
+from pixelar.sampling.samples import sample
 
 __all__ = ["MEMORY", "THEORY", "batches", "depths", "exponent", "pixels", "sparse"]
 

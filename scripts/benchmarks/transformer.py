@@ -10,7 +10,7 @@ from benchmarks.models import build
 from benchmarks.training import step
 from pixelar.model import PixelModel
 from pixelar.nets import ImageGPT
-from pixelar.sampling import draw_images, sample
+from pixelar.sampling.samples import draw_images, sample
 
 __all__ = ["transformer"]
 

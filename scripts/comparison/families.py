@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pixelar.model import PixelModel, build_model
-from pixelar.scan import Shape
+from pixelar.names import Shape
 
 __all__ = ["FAMILIES", "Family", "build"]
 

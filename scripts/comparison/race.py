@@ -9,10 +9,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 import pixelar
-from pixelar.analysis import dependencies, seen_by
+from pixelar.memory.peaks import measure_peak
 from pixelar.model import PixelModel
-from pixelar.peaks import measure_peak
-from pixelar.sampling import draw_images
+from pixelar.sampling.samples import draw_images
+from pixelar.scoring.analysis import dependencies, seen_by
 
 __all__ = ["Result", "race"]
 

@@ -1,0 +1,1 @@
+"""Models on disk: folders, checkpoints, and files that other programs wrote."""

@@ -1,0 +1,1 @@
+"""How much memory a computation takes, and how much there is."""

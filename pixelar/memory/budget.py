@@ -1,0 +1,147 @@
+"""How much memory a walk or a likelihood needs, found before it begins, and how much there is."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pixelar.errors import ConfigError
+from pixelar.memory.peaks import LiveBytes
+from pixelar.model import PixelModel, evaluating
+
+__all__ = [
+    "available_memory",
+    "bytes_of",
+    "choose_batch_size",
+    "gigabytes",
+    "memory_of_image",
+    "memory_of_row",
+    "require_memory",
+]
+
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
+
+# bytes of activations at which likelihoods are quickest, for each thread of a processor: beyond,
+# they fall out of its cache; see docs/evaluation.md. On a GPU: enough to keep it busy.
+QUICKEST = {"cpu": 16 << 20, "cuda": 1 << 30}
+MOST_IMAGES = 256
+
+
+def require_memory(model: PixelModel, images: int, populations: int, particles: int) -> None:
+    """Raises PixelarError if so many canvases would not fit into the memory that is free."""
+    free = available_memory(model.device)
+    if free is None:
+        return
+    row, rows = memory_of_row(model), images * populations * particles
+    if rows * row > free:
+        most = free // (row * images * populations)
+        advice = f"use at most {most} particles, or " if most > 1 else "use "
+        raise ConfigError(
+            f"{particles} particles for {images * populations} completions need about "
+            f"{gigabytes(rows * row)} for the model's caches, and {gigabytes(free)} are free; "
+            f"{advice}fewer images at once"
+        )
+
+
+@torch.no_grad()
+def memory_of_row(model: PixelModel) -> int:
+    """Returns the bytes that each canvas of a walk takes: cache, noise, weights of all levels.
+
+    The caches of one and of two canvases are compared, so that what all canvases share does not
+    count. Twice as much again is added for what exists for a moment only: a layer's cache beside
+    its successor while canvases are resampled, and the layers' results (measured by
+    scripts/benchmark_particles.py).
+    """
+    sizes = []
+    for rows in (1, 2):
+        x = torch.zeros(rows, *model.scan.shape, dtype=torch.long, device=model.device)
+        labels = torch.zeros(rows, dtype=torch.long, device=model.device) if model.classes else None
+        cache = model.net.init_cache(x, labels)
+        model.net.step(x, 0, cache)
+        sizes.append(bytes_of(cache))
+    symbols = model.scan.dims * (8 * 3 + 1)  # canvas, given and noise, and whether it is known
+    return 3 * (sizes[1] - sizes[0]) + symbols + 8 * 6 * model.net.levels
+
+
+def choose_batch_size(model: PixelModel, *, processes: int = 1) -> int:
+    """Returns how many images to evaluate at once: a power of two that is quick, and that fits.
+
+    Arguments:
+        model: The model.
+        processes: How many of them share the memory.
+    """
+    device = model.device
+    quickest = QUICKEST["cpu"] * torch.get_num_threads()
+    room = quickest if device.type == "cpu" else QUICKEST["cuda"]
+    free = available_memory(device)
+    if free is not None:
+        room = min(room, free // (2 * processes))
+    most = min(MOST_IMAGES, max(1, room // memory_of_image(model)))
+    return 1 << (most.bit_length() - 1)
+
+
+@torch.no_grad()
+def memory_of_image(model: PixelModel) -> int:
+    """Returns the most bytes that the likelihood of one image takes beside the weights.
+
+    One image is scored for it: tensors without values would need torch's compiler, which takes
+    longer to load.
+    """
+    with evaluating(model), LiveBytes() as live:
+        x = torch.zeros(1, *model.scan.shape, dtype=torch.long, device=model.device)
+        params = model.net(x, x.new_zeros(1) if model.classes else None)
+        model.head.log_prob(params, model.scan.gather(x))
+        return live.peak
+
+
+def bytes_of(cache: Any) -> int:  # noqa: ANN401
+    """Returns the bytes of all tensors in a cache; what several views show counts once."""
+    storages = (tensor.untyped_storage() for tensor in _tensors(cache))
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Returns the bytes that are free on a device, or None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    found = [bound for bound in (_free_in_system(), _free_in_group()) if bound is not None]
+    return min(found, default=None)
+
+
+def _free_in_system() -> int | None:
+    try:
+        lines = MEMINFO.read_text().splitlines()
+        (kilobytes,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+        return 1024 * int(kilobytes)
+    except (OSError, ValueError):
+        return None
+
+
+def _free_in_group() -> int | None:
+    """Returns what a container's limit leaves."""
+    try:
+        limit = int((CGROUP / "memory.max").read_text())
+        return max(0, limit - int((CGROUP / "memory.current").read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401
+    """Yields the tensors in a cache of any make."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+    elif hasattr(value, "__dict__"):
+        yield from _tensors(vars(value))
+
+
+def gigabytes(count: int) -> str:
+    """Returns a number of bytes as text."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

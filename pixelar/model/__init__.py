@@ -1,0 +1,6 @@
+"""The model: quantizer × net × head, its description, and where functions of it begin."""
+
+from pixelar.model.describe import build_model, describe_model
+from pixelar.model.pixel_model import PixelModel, evaluating
+
+__all__ = ["PixelModel", "build_model", "describe_model", "evaluating"]

@@ -1,0 +1,128 @@
+"""A model as names and constructor arguments, and built again from them."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from pixelar.errors import ConfigError, did_you_mean
+from pixelar.heads import HEADS, Head
+from pixelar.model.pixel_model import PixelModel
+from pixelar.nets import NETS, Net
+from pixelar.quantizers import QUANTIZERS, Quantizer
+from pixelar.scan import build_scan
+
+__all__ = [
+    "BASES",
+    "LATER",
+    "PARTS",
+    "build_model",
+    "class_of",
+    "describe_model",
+    "foreign_classes",
+]
+
+
+# options that came later, each with the value that says that all is as before: described only where
+# they have another, so that models made before are described, and their weights summed, as ever
+LATER: dict[str, dict[str, Any]] = {
+    "ImageGPT": {"bias": False},
+    "LMConv": {"version": 1},
+    "StochasticBinarisation": {"version": 1},
+}
+
+
+# the tables that names in a description are looked up in
+PARTS: dict[str, dict[str, type]] = {"quantizer": QUANTIZERS, "head": HEADS, "net": NETS}
+
+
+BASES: dict[str, type] = {"quantizer": Quantizer, "head": Head, "net": Net}
+
+
+def describe_model(model: PixelModel) -> dict[str, Any]:
+    """Returns a model as names and constructor arguments, for `build_model`.
+
+    A part of a class that is in no table of ours has a "class", the name to import it by.
+    """
+    parts = {part: _describe_part(getattr(model, part), PARTS[part]) for part in PARTS}
+    return {"image_shape": list(model.image_shape), "scan": model.net.built_in, **parts}
+
+
+def _describe_part(module: Net | Head | Quantizer, table: Mapping[str, type]) -> dict[str, Any]:
+    kind = type(module)
+    if table.get(kind.__name__) is not kind:
+        path = f"{kind.__module__}.{kind.__qualname__}"
+        return {"name": kind.__name__, "class": path, "args": module.arguments()}
+    before = LATER.get(kind.__name__, {})
+    args = {k: v for k, v in module.arguments().items() if k not in before or v != before[k]}
+    return {"name": kind.__name__, "args": args}
+
+
+def foreign_classes(model: PixelModel) -> dict[str, type]:
+    """Returns the classes of a model's parts that are not of pixelar, by name, as `trust`."""
+    kinds = {part: type(getattr(model, part)) for part in PARTS}
+    return {k.__name__: k for part, k in kinds.items() if PARTS[part].get(k.__name__) is not k}
+
+
+def class_of(part: str, entry: Mapping[str, Any], trust: Mapping[str, type]) -> type:
+    """Returns the class that an entry of a description names.
+
+    Arguments:
+        part: "quantizer", "head" or "net".
+        entry: Its entry in a description.
+        trust: The classes from outside of pixelar that may be built, by name.
+
+    Raises:
+        PixelarError: If there is none, or it is not among the trusted ones.
+    """
+    name = str(entry["name"])
+    if "class" not in entry:
+        if name not in PARTS[part]:
+            raise ConfigError(f"{part}: {did_you_mean(name, PARTS[part])}")
+        return PARTS[part][name]
+    path = entry["class"]
+    if name not in trust:
+        raise ConfigError(
+            f"{part} {name} is not part of pixelar but the class {path!s:.200}; if you trust its "
+            f"code, import it and pass trust={{{name!r}: {name}}}, or --trust {path!s:.200} on the "
+            "command line"
+        )
+    kind = trust[name]
+    if not (isinstance(kind, type) and issubclass(kind, BASES[part])):
+        raise ConfigError(
+            f"trust: {name} must be a subclass of {BASES[part].__name__}; got {kind!r:.60}"
+        )
+    return kind
+
+
+def build_model(
+    description: Mapping[str, Any], *, trust: Mapping[str, type] | None = None
+) -> PixelModel:
+    """Returns the untrained model that was described.
+
+    Arguments:
+        description: What `describe_model` returned. An option that came later and is not named
+            has the value that says that all is as before; see `LATER`.
+        trust: The classes from outside of pixelar that may be built, by name; other names are
+            looked up in our tables only, and nothing is imported.
+    """
+
+    def lookup(part: str) -> tuple[Any, dict[str, Any]]:
+        entry = description[part]
+        kind, args = class_of(part, entry, trust or {}), entry["args"]
+        args = args if "class" in entry else {**LATER.get(entry["name"], {}), **args}
+        known = inspect.signature(kind).parameters
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
+        for key in [] if takes_any else args:
+            if key not in known:
+                raise ConfigError(f"{part} {entry['name']}: {did_you_mean(str(key), known)}")
+        return kind, args
+
+    c, h, w = description["image_shape"]
+    make_quantizer, quantizer_args = lookup("quantizer")
+    make_head, head_args = lookup("head")
+    make_net, net_args = lookup("net")
+    quantizer = make_quantizer(**quantizer_args)
+    scan = build_scan(description["scan"], quantizer.symbol_shape((c, h, w)))
+    head = make_head(quantizer.levels, scan.symbols, **head_args)
+    net = make_net(scan, quantizer.levels, head.num_params, **net_args)
+    return PixelModel(net, head, quantizer, (c, h, w))

@@ -1,0 +1,1 @@
+"""Drawing images: whole, from what is known, and as weighted guesses."""

@@ -1,0 +1,42 @@
+"""Which symbols of an image are known, and whether they come first in the model's order."""
+
+import torch
+from torch import Tensor
+
+from pixelar.common.arrays import Array, as_mask
+from pixelar.errors import DataError
+from pixelar.model import PixelModel
+
+__all__ = ["is_prefix", "known_symbols", "knows_alike"]
+
+
+def known_symbols(model: PixelModel, known: Array, x: Tensor) -> Tensor:
+    """Returns a mask of pixels as a mask of the symbols x, with shape (B, C, H, W)."""
+    given = as_mask(known)
+    try:
+        mask = given.to(model.device).expand(len(x), *model.image_shape)
+    except RuntimeError:
+        raise DataError(
+            f"known has shape {tuple(given.shape)}, which does not broadcast to "
+            f"{(len(x), *model.image_shape)} (images, channels, height, width)"
+        ) from None
+    if mask.shape != x.shape:  # a palette's token is known where the whole pixel is
+        mask = mask.all(1, keepdim=True)
+    return mask
+
+
+@torch.no_grad()
+def is_prefix(model: PixelModel, known: Array, images: Array) -> bool:
+    """Returns whether the known sites come first in the scan, so that clamping them is exact."""
+    mask = known_symbols(model, known, model.encode(images))
+    return bool((model.scan.gather(mask).any(-1).sum(1) <= model.scan.prefix(mask)).all())
+
+
+@torch.no_grad()
+def knows_alike(model: PixelModel, known: Array, images: Array) -> bool:
+    """Returns whether the same sites are known of all images, each in full or not at all.
+
+    Then there is an order in which the known sites come first.
+    """
+    mask = model.scan.gather(known_symbols(model, known, model.encode(images)))  # (B, T, S)
+    return bool((mask == mask[:1, :, :1]).all())

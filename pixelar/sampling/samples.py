@@ -1,0 +1,70 @@
+"""Drawing images from nothing: completing images of which nothing is known."""
+
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from pixelar.common.arrays import Array, whole_number
+from pixelar.model import PixelModel
+from pixelar.model.boundary import for_models
+from pixelar.sampling.completion import Drawn, Walk, draw_unknown
+from pixelar.sampling.draw import Drawing
+
+__all__ = ["draw_images", "sample"]
+
+
+def sample(
+    model: PixelModel,
+    n: int,
+    labels: Array | None = None,
+    *,
+    method: Walk = "auto",
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    progress: bool = False,
+) -> Tensor:
+    """Draws images from the model.
+
+    `temperature`, `top_k` and `top_p` act symbol by symbol: see `pixelar.sampling.draw.Drawing`.
+
+    Arguments:
+        model: The model.
+        n: The number of images.
+        labels: Classes with shape (n,), for a model that is conditioned on them.
+        method: "sequential": site by site, with the net's cache; "compiled": the same in machine
+            code, with numba; "wavefront": many pixels at once, for nets whose dependence allows
+            it; "fixed_point": all sites at once, or as many ahead as pays with the net's cache,
+            again and again until nothing changes; "auto": the quickest. All draw the same images,
+            but for float32's rounding where two levels are almost equally far from being drawn.
+        temperature: Divides the log-probabilities of a symbol; 0 takes the most probable level.
+        top_k: Keeps the k most probable levels of a symbol.
+        top_p: Keeps the most probable levels of a symbol that together reach this probability.
+        seed: Gives the same images again; None draws new ones.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        uint8 images with shape (n, C, H, W).
+    """
+    options = Drawing(
+        temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, progress=progress
+    )
+    return draw_images(model, n, labels, method=method, **options).images
+
+
+@for_models
+def draw_images(
+    model: PixelModel,
+    n: int,
+    labels: Array | None = None,
+    *,
+    method: Walk = "auto",
+    **options: Unpack[Drawing],
+) -> Drawn:
+    """Draws images as `sample` does, and tells how: by which method, in how many steps."""
+    count = whole_number(n, "n, the number of images,", 0)
+    blank = torch.zeros(count, *model.image_shape, dtype=torch.uint8)
+    nothing = torch.zeros(1, 1, 1, dtype=torch.bool)
+    return draw_unknown(model, blank, nothing, labels, walk=method, **options)

@@ -1,0 +1,1 @@
+"""In which order sites are drawn, and how many at once."""

@@ -1,0 +1,141 @@
+"""Walks in machine code: a Gated PixelCNN's horizontal stack, readout and draw for a whole row.
+
+A pixel of a single image is so little work that most of the time goes by between the operations.
+With numba (`pip install 'pixelar[fast]'`) one call does a row; the vertical stack stays with torch.
+"""
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pixelar.errors import Advice, ConfigError
+from pixelar.heads import Bernoulli, Categorical
+from pixelar.kernels import numba_is_there
+from pixelar.model import PixelModel
+from pixelar.nets import GatedPixelCNN
+from pixelar.sampling.draw import Draw
+
+if TYPE_CHECKING:
+    from pixelar.nets.gated_pixelcnn import GatedPixelCNNCache
+
+__all__ = ["can_compile", "compiled_rows", "require_kernel", "tell_once"]
+
+MISSING = (
+    "numba is not installed, so few images are drawn several times slower than they could be: "
+    "pip install 'pixelar[fast]'"
+)
+
+
+def can_compile(model: PixelModel, draw: Draw) -> bool:
+    """Returns whether there is a kernel for a model and a way to draw, numba or not."""
+    return (
+        isinstance(model.net, GatedPixelCNN)
+        and isinstance(model.head, Bernoulli | Categorical)
+        and model.scan.shape[0] == 1
+        and draw.options == (1.0, None, None)
+        and model.device.type == "cpu"
+        and next(model.parameters()).dtype in (torch.float32, torch.float64)
+    )
+
+
+def require_kernel(model: PixelModel, draw: Draw) -> None:
+    """Raises PixelarError where `compiled_rows` cannot do it."""
+    if not can_compile(model, draw):
+        raise ConfigError(
+            "walk: compiled is for a GatedPixelCNN of grey images or tokens on the CPU, with a "
+            "Bernoulli or Categorical head, at temperature 1 without top-k and top-p; "
+            "use sequential"
+        )
+    if not numba_is_there():
+        raise ConfigError("walk: compiled needs numba: pip install 'pixelar[fast]'")
+
+
+def tell_once() -> None:
+    """Says that numba is missing; Python shows a warning from one place once."""
+    warnings.warn(MISSING, Advice, stacklevel=1)
+
+
+@torch.no_grad()
+def compiled_rows(
+    model: PixelModel, x: Tensor, draw: Draw, labels: Tensor | None = None, *, start: int = 0
+) -> Iterator[int]:
+    """Walks a canvas as `unroll` does, a row at a time.
+
+    Arguments:
+        model: A model that `can_compile`.
+        x: The canvas of symbols with shape (B, 1, H, W), written in place. Sites before `start`
+            are given.
+        draw: Chooses symbols.
+        labels: Classes with shape (B,).
+        start: The first site to visit.
+
+    Yields:
+        After each row, how many sites are drawn.
+    """
+    from pixelar.kernels.gated_row import gated_row
+
+    net = model.net
+    assert isinstance(net, GatedPixelCNN)
+    _, height, width = model.scan.shape
+    cache = net.init_cache(x, model.check_labels(labels, len(x)))
+    depth, features = len(net.layers), net.width
+    like = net.horizontal_stem.weight
+    links = like.new_zeros(depth, width, len(x), 2 * features)  # where the kernel reads them
+    cache.links = [link.transpose(0, 1) for link in links]
+    net.prefill(x, start, cache)
+    weights = _weights(cache)
+    maps = np.zeros((depth + 1, width, len(x), features), weights[0].dtype)
+    for k, left in enumerate(cache.left[1:]):  # the beginning of a row may be known
+        maps[k] = left.row().transpose(0, 1).numpy()
+    dilations = np.array([layer.horizontal.dilation[1] for layer in net.layers])
+    noise, keep, given = (
+        values[:, 0].unflatten(0, (height, width)).numpy()
+        for values in (draw.noise, draw.keep, draw.given)
+    )
+    first, begin = divmod(start, width)
+    for i in range(first, height):
+        if begin == 0:
+            net.begin_row(x, i, cache)
+        row = x[:, 0, i].numpy()
+        gated_row(
+            row,
+            begin,
+            noise[i],
+            keep[i],
+            given[i],
+            net.embed.zero,
+            maps,
+            links.numpy(),
+            dilations,
+            *weights,
+        )
+        begin = 0
+        yield (i + 1) * width
+
+
+def _weights(cache: "GatedPixelCNNCache") -> tuple[np.ndarray, ...]:
+    """Returns the walk's matrices as the kernel takes them: from inputs, the last, to outputs."""
+    matrices, readout = cache.matrices, cache.matrices.readout
+    stem, stem_bias = matrices.horizontal_stem
+    out = torch.stack(matrices.out).mT  # its last column is the bias
+    hidden = [matrix.mT for matrix, _ in readout.hidden]
+    shapes = torch.tensor([matrix.shape for matrix in hidden], dtype=torch.long).view(-1, 2)
+    last, last_bias = readout.last[0]
+    none = last.new_zeros(0)
+    found = (
+        stem.mT,
+        stem_bias,
+        torch.stack(matrices.horizontal).mT,
+        out[..., :-1],
+        out[..., -1],
+        torch.cat([none, *(matrix.flatten() for matrix in hidden)]),
+        torch.cat([none, *(bias for _, bias in readout.hidden)]),
+        shapes,
+        last.mT,
+        last_bias,
+    )
+    return tuple(np.ascontiguousarray(t.detach().numpy()) for t in found)

@@ -1,0 +1,1 @@
+"""What images score: evaluation, its report and its metric, and what the score depends on."""
