@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixelar.caches import StepsCache, new_cache
 from pixelar.model import PixelModel, build_model, evaluating
 from pixelar.names import Shape
 from pixelar.sampling.schedules.parallel import looks_ahead
@@ -125,17 +126,17 @@ def assert_cache_equals_forward(
             canvases = poison.clone()
             for canvas, x in zip(canvases, images, strict=True):
                 _reveal(model, canvas, x, range(start))
-            caches = [net.init_cache(c, y) for c, y in zip(canvases, labels, strict=True)]
+            caches = [new_cache(net, c, y) for c, y in zip(canvases, labels, strict=True)]
             for canvas, cache in zip(canvases, caches, strict=True):
-                net.prefill(canvas, start, cache)
+                cache.prefill(canvas, start)
             for t in range(start, scan.sites):
                 for canvas, cache, x, params in zip(
                     canvases, caches, images, expected, strict=True
                 ):
-                    error = float((net.step(canvas, t, cache) - params[:, t]).abs().max())
+                    error = float((cache.step(canvas, t) - params[:, t]).abs().max())
                     if not error <= tolerance:
                         raise AssertionError(
-                            f"{type(net).__name__}.step differs from forward by {error:.2e} "
+                            f"{type(net).__name__}: a step differs from forward by {error:.2e} "
                             f"at site {t} "
                             f"({_where(model, t)}), in a walk from site {start}"
                         )
@@ -143,7 +144,7 @@ def assert_cache_equals_forward(
             if looks_ahead(net):
                 for x, y, other in zip(images, labels, poison, strict=True):
                     _assert_steps_equal_forward(model, x, y, other, start, tolerance)
-    assert list(net.state_dict()) == keys, f"{type(net).__name__}.step added to state_dict"
+    assert list(net.state_dict()) == keys, f"{type(net).__name__}: a step added to state_dict"
 
 
 def _assert_steps_equal_forward(
@@ -157,19 +158,20 @@ def _assert_steps_equal_forward(
     net, sites = model.net, model.scan.sites
     canvas, expected = poison.clone(), net(x, labels)
     _reveal(model, canvas, x, range(start))
-    cache = net.init_cache(canvas, labels)
-    net.prefill(canvas, start, cache)
+    cache = new_cache(net, canvas, labels)
+    assert isinstance(cache, StepsCache)
+    cache.prefill(canvas, start)
     final = start
     while final < sites:
         stop = min(final + 5, sites)
         wrong = canvas.clone()
         _reveal(model, canvas, x, range(stop))
         for seen in (wrong, canvas):
-            found = net.steps(seen, final, stop, cache)
+            found = cache.steps(seen, final, stop)
         error = float((found - expected[:, final:stop]).abs().max())
         if not error <= tolerance:
             raise AssertionError(
-                f"{type(net).__name__}.steps differs from forward by {error:.2e} in sites {final} "
+                f"{type(net).__name__}: steps differ from forward by {error:.2e} in sites {final} "
                 f"to {stop - 1}, in a walk from site {start}"
             )
         final += 1 + final % 3  # a part of what was looked at ahead, or all of it
@@ -192,22 +194,23 @@ def assert_cache_selects(
         for start in sorted({0, scan.sites // 2}):
             x = torch.randint(net.levels, (3, *scan.shape), generator=generator).to(model.device)
             labels = _some_labels(model, 3, generator)
-            cache = net.init_cache(x, labels)
-            net.prefill(x, start, cache)
+            cache = new_cache(net, x, labels)
+            cache.prefill(x, start)
             for t in range(start, scan.sites):
                 if (t - start) % 3 < 2:  # a batch of another size, then the same one reordered
                     rows = torch.randint(len(x), (2 + t % 4,), generator=generator)
                     if (t - start) % 3 == 1:
                         rows = torch.arange(len(x)).roll(1)
                     rows = rows.to(model.device)
-                    cache, past = net.select(cache, rows), x[rows]
+                    cache.select(rows)
+                    past = x[rows]
                     labels = None if labels is None else labels[rows]
                     x = torch.randint(net.levels, past.shape, generator=generator).to(past)
                     _reveal(model, x, past, range(t))
-                error = float((net.step(x, t, cache) - net(x, labels)[:, t]).abs().max())
+                error = float((cache.step(x, t) - net(x, labels)[:, t]).abs().max())
                 if not error <= tolerance:
                     raise AssertionError(
-                        f"{type(net).__name__}.step after select differs from forward by "
+                        f"{type(net).__name__}: a step after select differs from forward by "
                         f"{error:.2e} at site {t} ({_where(model, t)}), in a walk from site {start}"
                     )
 
@@ -251,12 +254,12 @@ def assert_uses_labels(model: PixelModel, *, seed: int = 0) -> None:
                     f"{type(net).__name__} ignores labels: the parameters of site {t} "
                     f"({_where(model, t)}) are the same for the classes 0 and {same[0]}"
                 )
-        cache = net.init_cache(x, labels)
+        cache = new_cache(net, x, labels)
         for t in range(model.scan.sites):
-            error = float((net.step(x, t, cache) - params[:, t]).abs().max())
+            error = float((cache.step(x, t) - params[:, t]).abs().max())
             if not error <= tolerance:
                 raise AssertionError(
-                    f"{type(net).__name__}.step sees other labels than forward: it differs by "
+                    f"{type(net).__name__}: a step sees other labels than forward: it differs by "
                     f"{error:.2e} at site {t} ({_where(model, t)})"
                 )
 

@@ -8,6 +8,7 @@ import copy
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -17,10 +18,11 @@ from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 import pixelar
-from pixelar.layers.incremental import ColumnsLeft, RowsAbove
+from pixelar.caches import Cache, new_cache
+from pixelar.caches.incremental import ColumnsLeft, RowsAbove
 from pixelar.layers.masked import MaskedConv2d, RowsAboveConv2d
 from pixelar.model import PixelModel, build_model
-from pixelar.nets import Cache, Net
+from pixelar.nets import Net
 from pixelar.scan import SCANS
 from pixelar.testing import randomise
 
@@ -139,7 +141,8 @@ def draw_contexts() -> None:
     save(fig, "contexts")
 
 
-Parts = Callable[[Cache], list[tuple[Tensor, tuple[int, ...]]]]  # tensors, and their axes of place
+# tensors of a cache, and their axes of place
+Parts = Callable[[Cache[Any]], list[tuple[Tensor, tuple[int, ...]]]]
 
 
 def trace(net: Net, t: int, parts: Parts) -> list[Tensor]:
@@ -150,13 +153,13 @@ def trace(net: Net, t: int, parts: Parts) -> list[Tensor]:
         written, 3 for read and then written.
     """
     x = torch.randint(net.levels, (1, *net.scan.shape), generator=torch.Generator().manual_seed(0))
-    cache = net.init_cache(x)
+    cache = new_cache(net, x)
     for earlier in range(t):
-        net.step(x, earlier, cache)
+        cache.step(x, earlier)
     usual = copy.deepcopy(cache)
-    expected = net.step(x, t, usual)
+    expected = usual.step(x, t)
 
-    def outcome(left: Cache, result: Tensor, number: int) -> list[Tensor]:
+    def outcome(left: Cache[Any], result: Tensor, number: int) -> list[Tensor]:
         return [result, *(part for k, (part, _) in enumerate(parts(left)) if k != number)]
 
     found = []
@@ -170,7 +173,7 @@ def trace(net: Net, t: int, parts: Parts) -> list[Tensor]:
                 at[axis] = index
             values = parts(changed)[number][0]
             values[tuple(at)] = before = torch.full_like(values[tuple(at)], 0.37)
-            params = net.step(x, t, changed)
+            params = changed.step(x, t)
             pairs = zip(
                 outcome(changed, params, number), outcome(usual, expected, number), strict=True
             )
@@ -212,7 +215,7 @@ def two_moments(net: Net, parts: Parts, names: Sequence[str], file: str, rows: i
 def draw_pixelcnn_cache() -> None:
     net = tiny("PixelCNN", width=4, depth=2, first_kernel_size=3, kernel_size=5, readout=[]).net
 
-    def parts(cache: Cache) -> list[tuple[Tensor, tuple[int, ...]]]:
+    def parts(cache: Cache[Any]) -> list[tuple[Tensor, tuple[int, ...]]]:
         return [by_places(cache.above[1]), (cache.links[1], (1,)), by_columns(cache.left[1])]
 
     two_moments(net, parts, ("2 rows above", "what they add", "the row"), "cache-pixelcnn", 2)
@@ -221,14 +224,14 @@ def draw_pixelcnn_cache() -> None:
 def draw_gated_cache() -> None:
     net = tiny("GatedPixelCNN", width=4, depth=2, first_kernel_size=3, kernel_size=5).net
 
-    def parts(cache: Cache) -> list[tuple[Tensor, tuple[int, ...]]]:
+    def parts(cache: Cache[Any]) -> list[tuple[Tensor, tuple[int, ...]]]:
         return [by_places(cache.above[1]), (cache.links[0], (1,)), by_columns(cache.left[1])]
 
     names = ("3 rows of v", "links v → h", "row of h")
     two_moments(net, parts, names, "cache-gated-pixelcnn", 3)
 
 
-def imagegpt_parts(cache: Cache) -> list[tuple[Tensor, tuple[int, ...]]]:
+def imagegpt_parts(cache: Cache[Any]) -> list[tuple[Tensor, tuple[int, ...]]]:
     """Returns keys and values of every block in turn."""
     pairs = zip(cache.keys, cache.values, strict=True)
     return [(part, (axis,)) for pair in pairs for part, axis in zip(pair, (3, 2), strict=True)]

@@ -4,6 +4,7 @@ import pytest
 import torch
 import zoo
 
+from pixelar.caches import new_cache
 from pixelar.nets import AxialTransformer
 from pixelar.scoring.analysis import dependencies, gradient_dependencies
 
@@ -31,9 +32,9 @@ def test_rows_are_read_once_and_planes_are_encoded_once(scan: str, rows: int, pl
     if planes:
         net.encoder[0].register_forward_hook(lambda *_: count("encoder"))
     x = torch.zeros(2, 3, 4, 5, dtype=torch.long)
-    cache = net.init_cache(x)
+    cache = new_cache(net, x)
     for t in range(net.scan.sites):
-        net.step(x, t, cache)
+        cache.step(x, t)
     # the last row of a plane is told to nobody
     assert calls == {"outer": rows - max(1, planes), "encoder": planes}
 

@@ -10,6 +10,7 @@ import zoo
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from pixelar.caches import new_cache
 from pixelar.cli import device, main
 from pixelar.cli.commands import completions
 from pixelar.cli.device import choose_device, place
@@ -142,11 +143,11 @@ def test_nets_make_all_their_tensors_on_their_device(net: str) -> None:
         found.append(model.net(x, labels))
         found.append(model.head.log_prob(found[0], model.scan.gather(x)))
         if net not in READ_VALUES:
-            cache = model.net.init_cache(x, labels)
-            model.net.prefill(x, 20, cache)
-            found += [model.net.step(x, t, cache) for t in range(20, 24)]
-            cache = model.net.select(cache, rows)
-            found.append(model.net.step(x[:2], 24, cache))
+            cache = new_cache(model.net, x, labels)
+            cache.prefill(x, 20)
+            found += [cache.step(x, t) for t in range(20, 24)]
+            cache.select(rows)
+            found.append(cache.step(x[:2], 24))
             found.append(model.head.log_pmf(found[-1], x[:2].flatten(1)[:, :0]))
     assert {tensor.device.type for tensor in found} == {"cuda"}
 

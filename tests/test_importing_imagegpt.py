@@ -20,6 +20,7 @@ from test_folders import mutate
 from torch import Tensor
 
 import pixelar
+from pixelar.caches import new_cache
 from pixelar.cli import main
 from pixelar.data import ImageSet
 from pixelar.errors import PixelarError
@@ -93,8 +94,8 @@ def their_logits(model: Any, x: Tensor) -> Tensor:  # noqa: ANN401
 @torch.no_grad()
 def walked(model: PixelModel, x: Tensor) -> Tensor:
     """Returns the parameters of all sites as steps give them."""
-    cache = model.net.init_cache(x)
-    return torch.stack([model.net.step(x, t, cache) for t in range(model.scan.sites)], 1)
+    cache = new_cache(model.net, x)
+    return torch.stack([cache.step(x, t) for t in range(model.scan.sites)], 1)
 
 
 def assert_equal_logits(model: PixelModel, theirs: Any) -> None:  # noqa: ANN401

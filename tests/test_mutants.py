@@ -1,12 +1,14 @@
 """Tests of the tests: nets and heads that are wrong in one place, and the check that finds each."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from pixelar.caches import cache_class
+from pixelar.caches.base import Cache, RecomputeCache
 from pixelar.heads import Bernoulli
 from pixelar.layers.embedding import TokenEmbedding
 from pixelar.model import PixelModel
@@ -26,14 +28,6 @@ from pixelar.testing import (
 pytestmark = pytest.mark.faults
 
 SHAPE = (1, 2, 3)
-
-
-@dataclass
-class State:
-    """What the right net remembers: the sum over the sites so far, and the labels' vectors."""
-
-    total: Tensor  # (B, D)
-    label: Tensor  # (B, D)
 
 
 class Right(Net):
@@ -57,20 +51,31 @@ class Right(Net):
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.out(self.before(self.embed(x)) + self.label(labels)[:, None])
 
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> State:
-        return State(x.new_zeros(len(x), 4, dtype=self.label.weight.dtype), self.label(labels))
 
-    def step(self, x: Tensor, t: int, cache: State) -> Tensor:
+class RightCache(Cache[Right]):
+    """What the right net remembers: the sum over the sites so far, and the labels' vectors."""
+
+    batch_axis: ClassVar = {"total": 0, "label": 0}
+
+    def __init__(self, net: Right, x: Tensor, labels: Tensor | None = None) -> None:
+        super().__init__(net, x, labels)
+        self.label = net.label(labels)
+        self.total = torch.zeros_like(self.label)
+
+    def step(self, x: Tensor, t: int) -> Tensor:
         if t:
-            cache.total = 0.7 * cache.total + self.embed(x)[:, t - 1]
-        return self.out(cache.total + cache.label)
+            self.total = 0.7 * self.total + self.net.embed(x)[:, t - 1]
+        return self.net.out(self.total + self.label)
 
-    def prefill(self, x: Tensor, stop: int, cache: State) -> None:
+    def prefill(self, x: Tensor, stop: int) -> None:
         if stop:  # the last of these sites is new to the next step
-            cache.total = self.before(self.embed(x))[:, stop - 1].clone()
+            self.total = self.net.before(self.net.embed(x))[:, stop - 1].clone()
 
-    def select(self, cache: State, rows: Tensor) -> State:
-        return State(cache.total[rows], cache.label[rows])
+
+Right.cache_class = RightCache
+
+
+# nets whose forward is wrong
 
 
 class SeesItself(Right):
@@ -96,75 +101,9 @@ class InAnotherOrder(Right):
         return super().forward(x, labels).flip(1)
 
 
-class ReadsAhead(Right):
-    def step(self, x: Tensor, t: int, cache: State) -> Tensor:
-        return super().step(x, t, cache) + 1e-6 * self.embed(x)[:, t, :1]
-
-
-class KeepsStateInTheModule(Right):
-    kept: State
-
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> State:
-        self.kept = super().init_cache(x, labels)
-        return self.kept
-
-    def step(self, x: Tensor, t: int, cache: State) -> Tensor:
-        return super().step(x, t, self.kept)
-
-    def prefill(self, x: Tensor, stop: int, cache: State) -> None:
-        super().prefill(x, stop, self.kept)
-
-
-class PrefillsOneTooMany(Right):
-    def prefill(self, x: Tensor, stop: int, cache: State) -> None:
-        super().prefill(x, min(stop + 1, self.scan.sites), cache)
-
-
-class PrefillsNothing(Right):
-    def prefill(self, x: Tensor, stop: int, cache: State) -> None:
-        pass
-
-
-class ForgetsInStep(Right):
-    def step(self, x: Tensor, t: int, cache: State) -> Tensor:
-        if t == 4:
-            cache.total = torch.zeros_like(cache.total)
-        return super().step(x, t, cache)
-
-
-class OtherLabelsInStep(Right):
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> State:
-        return replace(super().init_cache(x, labels), label=self.other(labels))
-
-
-class SelectsNothing(Right):
-    def select(self, cache: State, rows: Tensor) -> State:
-        return super().select(cache, torch.arange(len(rows)) % len(cache.total))
-
-
-class SelectsWhereTheNumberChanges(Right):
-    def select(self, cache: State, rows: Tensor) -> State:
-        return cache if len(rows) == len(cache.total) else super().select(cache, rows)
-
-
-class SelectsWithoutLabels(Right):
-    def select(self, cache: State, rows: Tensor) -> State:
-        first = torch.arange(len(rows)) % len(cache.label)
-        return State(cache.total[rows], cache.label[first])
-
-
-class SelectsInSortedOrder(Right):
-    def select(self, cache: State, rows: Tensor) -> State:
-        return super().select(cache, rows.sort().values)
-
-
 class IgnoresLabels(Right):
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.out(self.before(self.embed(x)))
-
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> State:
-        state = super().init_cache(x, labels)
-        return replace(state, label=torch.zeros_like(state.label))
 
 
 class IgnoresLabelsAtFirst(Right):
@@ -177,16 +116,87 @@ class IgnoresLabelsAtFirst(Right):
         return self.out(self.before(self.vectors(x, labels)))
 
 
+# caches that are wrong, of the right net
+
+
+class ReadsAhead(RightCache):
+    def step(self, x: Tensor, t: int) -> Tensor:
+        return super().step(x, t) + 1e-6 * self.net.embed(x)[:, t, :1]
+
+
+class KeepsStateInTheModule(RightCache):
+    def step(self, x: Tensor, t: int) -> Tensor:
+        self.total = getattr(self.net, "kept", self.total)
+        params = super().step(x, t)
+        self.net.kept = self.total
+        return params
+
+
+class PrefillsOneTooMany(RightCache):
+    def prefill(self, x: Tensor, stop: int) -> None:
+        super().prefill(x, min(stop + 1, self.net.scan.sites))
+
+
+class PrefillsNothing(RightCache):
+    def prefill(self, x: Tensor, stop: int) -> None:
+        pass
+
+
+class ForgetsInStep(RightCache):
+    def step(self, x: Tensor, t: int) -> Tensor:
+        if t == 4:
+            self.total = torch.zeros_like(self.total)
+        return super().step(x, t)
+
+
+class OtherLabelsInStep(RightCache):
+    def __init__(self, net: Right, x: Tensor, labels: Tensor | None = None) -> None:
+        super().__init__(net, x, labels)
+        self.label = net.other(labels)
+
+
+class SelectsNothing(RightCache):
+    def select(self, rows: Tensor) -> None:
+        super().select(torch.arange(len(rows)) % len(self.total))
+
+
+class SelectsWhereTheNumberChanges(RightCache):
+    def select(self, rows: Tensor) -> None:
+        if len(rows) != len(self.total):
+            super().select(rows)
+
+
+class SelectsWithoutLabels(RightCache):
+    def select(self, rows: Tensor) -> None:
+        label = self.label[torch.arange(len(rows)) % len(self.label)]
+        super().select(rows)
+        self.label = label
+
+
+class DoesNotDeclareItsSum(RightCache):
+    batch_axis: ClassVar = {"label": 0}
+
+
+class SelectsInSortedOrder(RightCache):
+    def select(self, rows: Tensor) -> None:
+        super().select(rows.sort().values)
+
+
 class NotNormalized(Bernoulli):
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         return super().log_prob(params, x) + 1e-3
 
 
-MUTANTS: dict[type[Net], Callable[[PixelModel], None]] = {
+NETS: dict[type[Right], Callable[[PixelModel], None]] = {
     SeesItself: assert_autoregressive,
     SeesTheNext: assert_autoregressive,
     SeesTheMean: assert_autoregressive,
     InAnotherOrder: assert_autoregressive,
+    IgnoresLabels: assert_uses_labels,
+    IgnoresLabelsAtFirst: assert_uses_labels,
+}
+
+CACHES: dict[type[RightCache], Callable[[PixelModel], None]] = {
     ReadsAhead: assert_cache_equals_forward,
     KeepsStateInTheModule: assert_cache_equals_forward,
     PrefillsOneTooMany: assert_cache_equals_forward,
@@ -196,9 +206,8 @@ MUTANTS: dict[type[Net], Callable[[PixelModel], None]] = {
     SelectsNothing: assert_cache_selects,
     SelectsWhereTheNumberChanges: assert_cache_selects,
     SelectsWithoutLabels: assert_cache_selects,
+    DoesNotDeclareItsSum: assert_cache_selects,
     SelectsInSortedOrder: assert_cache_selects,
-    IgnoresLabels: assert_uses_labels,
-    IgnoresLabelsAtFirst: assert_uses_labels,
 }
 
 
@@ -211,12 +220,37 @@ def test_a_right_net_passes() -> None:
     assert_net(model_of(Right))
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda net: net.__name__)
-def test_wrong_nets_are_found(mutant: type[Net]) -> None:
+@pytest.mark.parametrize("mutant", NETS, ids=lambda net: net.__name__)
+def test_wrong_nets_are_found(mutant: type[Right]) -> None:
     with pytest.raises(AssertionError, match=mutant.__name__):
-        MUTANTS[mutant](model_of(mutant))
+        NETS[mutant](model_of(mutant))
     with pytest.raises((AssertionError, RuntimeError)):
         assert_net(model_of(mutant))
+
+
+@pytest.mark.parametrize("mutant", CACHES, ids=lambda cache: cache.__name__)
+def test_wrong_caches_are_found(mutant: type[RightCache]) -> None:
+    class Wrong(Right):
+        cache_class = mutant
+
+    with pytest.raises((AssertionError, RuntimeError, IndexError)):
+        CACHES[mutant](model_of(Wrong))
+    with pytest.raises((AssertionError, RuntimeError, IndexError)):
+        assert_net(model_of(Wrong))
+
+
+class Other(Right):
+    """Computes something else than its base, without a cache of its own."""
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return 2 * super().forward(x, labels)
+
+
+def test_a_net_that_computes_something_else_does_not_inherit_the_cache() -> None:
+    assert cache_class(model_of(Right).net) is RightCache
+    assert cache_class(model_of(SeesItself).net) is RightCache
+    assert cache_class(model_of(Other).net) is RecomputeCache
+    assert_net(model_of(Other))
 
 
 def test_a_head_that_is_not_normalized_is_found() -> None:

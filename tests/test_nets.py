@@ -9,6 +9,8 @@ import torch.nn.functional as F
 import zoo
 from torch import Tensor, nn
 
+from pixelar.caches import new_cache
+from pixelar.caches.base import Cache, RecomputeCache
 from pixelar.errors import PixelarError
 from pixelar.layers.activations import elu
 from pixelar.model import PixelModel
@@ -83,9 +85,9 @@ def test_walks_can_be_copied_dropped_and_reordered(
 def test_the_default_select_keeps_the_labels(classes: int) -> None:
     model = zoo.tiny("ImageGPT", classes=classes)
     labels = torch.tensor([0, 2]) if classes else None
-    cache = Net.init_cache(model.net, torch.zeros(2, 1, 5, 6, dtype=torch.long), labels)
-    selected = Net.select(model.net, cache, torch.tensor([1, 1, 0]))
-    assert selected.tolist() == [2, 2, 0] if classes else selected is None
+    cache = RecomputeCache(model.net, torch.zeros(2, 1, 5, 6, dtype=torch.long), labels)
+    cache.select(torch.tensor([1, 1, 0]))
+    assert cache.labels is None if labels is None else cache.labels.tolist() == [2, 2, 0]
 
 
 @pytest.mark.exhaustive
@@ -96,10 +98,10 @@ def test_the_default_step_is_the_forward(
     model = zoo.tiny(net, shape=shape, scan=scan, classes=classes)
     x = torch.randint(3, (2, *shape))
     labels = torch.tensor([0, classes - 1]) if classes else None
-    cache = Net.init_cache(model.net, x, labels)
-    Net.prefill(model.net, x, 2, cache)
+    cache = RecomputeCache(model.net, x, labels)
+    cache.prefill(x, 2)
     with torch.no_grad():
-        assert torch.equal(Net.step(model.net, x, 3, cache), model.net(x, labels)[:, 3])
+        assert torch.equal(cache.step(x, 3), model.net(x, labels)[:, 3])
 
 
 @pytest.mark.parametrize("net", [net for net in NETS if net not in zoo.LIMITED])
@@ -185,7 +187,7 @@ def test_a_wavenet_sees_as_far_back_as_its_dilations(dilations: list[int], back:
 
 def test_rings_are_no_longer_than_the_image() -> None:
     model = zoo.tiny("WaveNet", shape=(1, 4, 4), depth=3, dilations=[2, 16, 100])
-    cache = model.net.init_cache(torch.zeros(5, 1, 4, 4, dtype=torch.long))
+    cache = new_cache(model.net, torch.zeros(5, 1, 4, 4, dtype=torch.long))
     assert [len(ring.buffer) for ring in cache.rings] == [2, 16, 16]
 
 
@@ -272,16 +274,19 @@ class Leaky(Net):
             return params + 1e-9 * self.embed(x).mean()
         return params
 
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> list[int]:
-        return []
 
-    def step(self, x: Tensor, t: int, cache: list[int]) -> Tensor:
-        if self.fault == "reads ahead":
-            return self(x)[:, t] + x.flatten(1)[:, t:].sum(1, keepdim=True)
-        if self.fault == "counts in the module":
-            self.calls = getattr(self, "calls", -1) + 1
-            return self(x)[:, self.calls % self.scan.sites]
-        return self(x)[:, t]
+class LeakyCache(Cache[Leaky]):
+    def step(self, x: Tensor, t: int) -> Tensor:
+        net = self.net
+        if net.fault == "reads ahead":
+            return net(x)[:, t] + x.flatten(1)[:, t:].sum(1, keepdim=True)
+        if net.fault == "counts in the module":
+            net.calls = getattr(net, "calls", -1) + 1
+            return net(x)[:, net.calls % net.scan.sites]
+        return net(x)[:, t]
+
+
+Leaky.cache_class = LeakyCache
 
 
 @pytest.mark.parametrize(

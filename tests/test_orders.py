@@ -12,6 +12,7 @@ import zoo
 from torch import Tensor
 
 import pixelar
+from pixelar.caches import new_cache
 from pixelar.errors import PixelarError
 from pixelar.layers.locally_masked import LocallyMaskedConv2d, order_masks
 from pixelar.model import PixelModel
@@ -108,9 +109,9 @@ def test_a_twin_shares_the_weights_and_leaves_the_model_alone(net: str) -> None:
 
 @torch.no_grad()  # which looks after walks that take turns, as a `with` inside would not
 def walk_of(model: PixelModel, x: Tensor) -> Any:  # noqa: ANN401
-    cache = model.net.init_cache(x)
+    cache = new_cache(model.net, x)
     for t in range(model.scan.sites):
-        yield model.net.step(x, t, cache)
+        yield cache.step(x, t)
 
 
 @pytest.mark.parametrize("net", sorted(NETS.keys() - set(zoo.ANY_ORDER)))

@@ -7,9 +7,10 @@ import pytest
 import torch
 import zoo
 
+from pixelar.caches import new_cache
+from pixelar.caches.pixelcnnpp import Program
+from pixelar.caches.pixelcnnpp_rows import PairRows
 from pixelar.nets import PixelCNNPP
-from pixelar.nets.pixelcnnpp_rows import PairRows
-from pixelar.nets.pixelcnnpp_walk import Program
 
 
 class Counted(dict[tuple[int, ...], Program]):
@@ -32,7 +33,7 @@ def test_coarse_levels_are_computed_once_per_cell_and_once_per_row(
     net = zoo.tiny("PixelCNNPP", shape=(1, 8, 8), stages=3).net
     assert isinstance(net, PixelCNNPP)
     x = torch.zeros(2, 1, 8, 8, dtype=torch.long)
-    cache = net.init_cache(x)
+    cache = new_cache(net, x)
     cells: dict[tuple[str, int], list[int]] = defaultdict(list)
     rows: dict[tuple[str, int], list[int]] = defaultdict(list)
     cache.programs = programs = Counted(cells)
@@ -48,7 +49,7 @@ def test_coarse_levels_are_computed_once_per_cell_and_once_per_row(
     monkeypatch.setattr(PairRows, "begin_row", noting)
     for t in range(64):
         programs.site = t
-        net.step(x, t, cache)
+        cache.step(x, t)
     for one in ("up", "down"):
         for s, side in enumerate((1, 2, 4)):
             entered = range(0, 8, side)

@@ -5,6 +5,8 @@ import torch
 import zoo
 from torch import Tensor
 
+from pixelar.caches import CACHES, new_cache
+from pixelar.caches.transformer_xl import TransformerXLCache
 from pixelar.model import PixelModel
 from pixelar.nets import TransformerXL
 from pixelar.sampling.schedules.parallel import fixed_point
@@ -79,19 +81,28 @@ def test_a_window_is_as_large_for_any_image() -> None:
     sizes = []
     for height in (5, 50):
         net = zoo.tiny("TransformerXL", shape=(1, height, 6)).net
-        cache = net.init_cache(torch.zeros(1, 1, height, 6, dtype=torch.long))
+        cache = new_cache(net, torch.zeros(1, 1, height, 6, dtype=torch.long))
         sizes.append([t.shape for t in cache.windows[0].keys])
     assert sizes[0] == sizes[1]
 
 
-def test_looking_ahead_keeps_no_more_windows_than_it_looks_into() -> None:
+def test_looking_ahead_keeps_no_more_windows_than_it_looks_into(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model = built(segment=4, memory=4)
     net, x = model.net, X.clone()
     assert isinstance(net, TransformerXL)
-    cache, windows = net.init_cache(x), []
-    net.init_cache = lambda x, labels=None: cache  # type: ignore[method-assign]
+    made: list[TransformerXLCache] = []
+
+    class Kept(TransformerXLCache):
+        def __init__(self, net: TransformerXL, x: Tensor, labels: Tensor | None = None) -> None:
+            super().__init__(net, x, labels)
+            made.append(self)
+
+    monkeypatch.setitem(CACHES, TransformerXL, Kept)
+    windows = []
     for _ in fixed_point(model, x, lambda log_pmf, t, s: log_pmf.argmax(-1)):
-        windows.append([w.number for w in cache.windows])
+        windows.append([w.number for w in made[0].windows])
     assert max(map(len, windows)) > 1
     for numbers in windows:
         assert numbers == [*range(numbers[0], numbers[-1] + 1)]

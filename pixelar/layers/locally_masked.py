@@ -24,9 +24,7 @@ from torch import Tensor, nn
 from pixelar.errors import ConfigError
 from pixelar.scan import Scan
 
-__all__ = ["LiveTaps", "LocallyMaskedConv2d", "Visited", "order_masks"]
-
-MOST_SETS = 4  # of taps that a walk has a matrix for each
+__all__ = ["LocallyMaskedConv2d", "order_masks", "windows"]
 
 
 def order_masks(scan: Scan, kernel_size: int, dilation: int, *, centre: bool) -> Tensor:
@@ -92,73 +90,3 @@ class LocallyMaskedConv2d(nn.Conv2d):
         taps = zip(product(steps, steps), masks.unbind(-1), strict=True)
         patches = [padded[:, i : i + h, j : j + w] * mask[..., None] for (i, j), mask in taps]
         return F.linear(torch.cat(patches, -1), self.matrix(), self.bias)
-
-
-class LiveTaps:
-    """Where a walk finds the inputs of a masked kernel, site by site.
-
-    Few sets of taps are told apart, those that are part of no other: in raster order one, along a
-    snake two. A site uses one that holds all its live taps; its dead ones find zeros.
-
-    Arguments:
-        scan: The order of the walk.
-        conv: A convolution.
-        centre: Whether a place sees itself.
-    """
-
-    def __init__(self, scan: Scan, conv: LocallyMaskedConv2d, *, centre: bool) -> None:
-        k, dilation, (h, w) = conv.kernel_size[0], conv.dilation[0], scan.shape[1:]
-        site = scan.index[:, 0]
-        alive = order_masks(scan, k, dilation, centre=centre).bool().flatten(0, 1)[site]  # (T, k²)
-        grid = torch.arange(h * w, device=site.device).view(h, w)
-        places = windows(grid, k, dilation, outside=h * w).flatten(0, 1)[site]
-        places = torch.where(alive, places, h * w)
-        sets = alive.unique(dim=0)
-        within = (sets[:, None] <= sets).all(-1) & ~torch.eye(len(sets), device=site.device).bool()
-        sets = sets[~within.any(1)]
-        if len(sets) > MOST_SETS:
-            sets = torch.ones_like(sets[:1])
-        self.sets = [each.nonzero()[:, 0] for each in sets]
-        # the set that each site uses
-        self.which: list[int] = (alive[:, None] <= sets).all(-1).byte().argmax(1).tolist()
-        by_set = [places[:, taps].unbind(0) for taps in self.sets]
-        # where its taps are in the image; H·W for zeros
-        self.places = [by_set[s][t] for t, s in enumerate(self.which)]
-
-
-class Visited:
-    """The input of a locally masked convolution at the places that a walk has visited.
-
-    Arguments:
-        conv: The convolution.
-        live: Where its taps are.
-        batch: B.
-    """
-
-    def __init__(self, conv: LocallyMaskedConv2d, live: LiveTaps, batch: int) -> None:
-        weight = conv.weight.detach()
-        self.live = live
-        # the last place is never written: what dead taps find
-        self.buffer = weight.new_zeros(batch, len(live.which) + 1, conv.in_channels)
-        by_tap = weight.permute(2, 3, 1, 0).flatten(0, 1)  # (k², in, out)
-        self.matrices = [by_tap[taps].flatten(0, 1) for taps in live.sets]
-        self.bias = conv.bias.detach()
-
-    def write(self, place: int, h: Tensor) -> None:
-        """Takes in the vectors (B, in) of a place."""
-        self.buffer.select(1, place).copy_(h)
-
-    def look(self, t: int) -> Tensor:
-        """Returns the result at site t, with shape (B, out)."""
-        patch = self.buffer.index_select(1, self.live.places[t])  # (B, taps, in)
-        return torch.addmm(self.bias, patch.flatten(1), self.matrices[self.live.which[t]])
-
-    def fill(self, maps: Tensor, visited: Tensor, rows: slice) -> None:
-        """Takes in maps (b, h, W, in) of rows of the batch, at the places (h, W) that have been
-        visited in the first h rows of the image.
-        """
-        self.buffer[rows, : visited.numel()] = (maps * visited[..., None]).flatten(1, 2)
-
-    def select(self, rows: Tensor) -> None:
-        """Keeps these rows of the batch."""
-        self.buffer = self.buffer[rows]

@@ -14,15 +14,14 @@ References:
     https://arxiv.org/abs/1911.05507
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Memory", "Remembering", "Sizes", "Window", "by_key", "sinusoids"]
+__all__ = ["Memory", "Remembering", "Sizes", "by_key", "sinusoids"]
 
 
 def sinusoids(places: int, width: int) -> Tensor:
@@ -101,72 +100,3 @@ class Memory:
             self.compressed = torch.cat((self.compressed, slots), 1)[:, -self.sizes.slots :]
         self.recent, self.last = recent[:, leaving:], h.detach()
         return torch.cat((self.compressed, self.recent), 1)
-
-
-@dataclass
-class Window:
-    """What a segment sees in a walk, side by side: compressed memory, memory, the segment.
-
-    Memory stands to the right of its room, so that all that is filled is one piece.
-    """
-
-    sizes: Sizes
-    keys: list[Tensor]  # one per block, (heads, B, D / heads, N): as the product with q reads them
-    values: list[Tensor]  # (heads, B, N, D / heads)
-    inputs: list[Tensor]  # of memory and segment, (B, M + L, D), where they will be compressed
-    number: int = 0  # of the segment
-
-    @property
-    def first(self) -> int:
-        """The first place that is filled."""
-        return self.sizes.slots + self.sizes.memory - sum(self.sizes.filled(self.number))
-
-    def copy(self) -> "Window":
-        """Returns a window that does not change with this one."""
-        keys, values, inputs = (
-            [t.clone() for t in kept] for kept in (self.keys, self.values, self.inputs)
-        )
-        return replace(self, keys=keys, values=values, inputs=inputs)
-
-    def select(self, rows: Tensor) -> None:
-        """Keeps these rows of the batch."""
-        for kept, dim in ((self.keys, 1), (self.values, 1), (self.inputs, 0)):
-            for k, tensor in enumerate(kept):  # one after another, to free what is left behind
-                kept[k] = tensor.index_select(dim, rows)
-
-    def turn(self, blocks: Sequence[Remembering]) -> None:
-        """Makes the segment memory, in place, and begins the next."""
-        length, memory, slots = self.sizes.segment, self.sizes.memory, self.sizes.slots
-        _, filled = self.sizes.filled(self.number)
-        leaving = max(0, filled + length - memory)
-        room, moved = slice(slots, slots + memory), slice(slots + length, slots + length + memory)
-        for k, block in enumerate(blocks):
-            if self.inputs:
-                inputs = self.inputs[k]
-                if leaving:
-                    self._push(k, block, inputs[:, memory - filled :][:, :leaving])
-                inputs[:, :memory] = inputs[:, length:].clone()
-            for area in (self.keys[k].mT, self.values[k]):
-                area[:, :, room] = area[:, :, moved].clone()
-        self.number += 1
-
-    def _push(self, k: int, block: Remembering, leaving: Tensor) -> None:
-        """Compresses the places that leave the memory of block k; the oldest slots go."""
-        slots = self.sizes.slots
-        new = block.compress(leaving.mT).mT[:, -slots:]
-        kept = slots - new.shape[1]
-        added = block.keys_values(new)  # (B, heads, n, D / heads)
-        for area, part in zip((self.keys[k].mT, self.values[k]), added, strict=True):
-            area[:, :, :kept] = area[:, :, slots - kept : slots].clone()
-            area[:, :, kept:slots] = part.transpose(0, 1)
-
-    def fill(self, k: int, block: Remembering, memory: Memory, seen: Tensor) -> None:
-        """Writes down what block k sees in the last segment of its memory, and that segment."""
-        keys, values = block.keys_values(torch.cat((seen, memory.last), 1))
-        filled = slice(self.first, self.first + keys.shape[2])
-        self.keys[k][..., filled] = keys.transpose(0, 1).mT
-        self.values[k][:, :, filled] = values.transpose(0, 1)
-        if self.inputs:
-            inputs = torch.cat((memory.recent, memory.last), 1)
-            begin = self.sizes.memory - memory.recent.shape[1]
-            self.inputs[k][:, begin : begin + inputs.shape[1]] = inputs

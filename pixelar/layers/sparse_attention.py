@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixelar.layers import patterns
-from pixelar.layers.keys_and_values import Look
 
 __all__ = [
     "Every",
@@ -53,15 +52,6 @@ class SparseAttention(abc.ABC):
     @abc.abstractmethod
     def read(self, x: Tensor, t: int) -> Tensor:
         """Returns what position t sees of (N, T, ·), with shape (N, m, ·)."""
-
-    def look(self, first: int, stop: int, device: torch.device) -> Look:
-        """Returns how the positions from `first` to `stop` - 1 look at a walk's keys and values."""
-        if stop - first == 1:
-            return Look(first, stop, lambda x: self.read(x, first))
-        sees = self.sees(torch.arange(first, stop)[:, None], torch.arange(stop))
-        (found,) = sees.any(0).nonzero(as_tuple=True)
-        hidden, seen = ~sees[:, found].to(device), found.to(device)
-        return Look(first, stop, lambda x: x[:, seen], hidden)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from pixelar.caches import new_cache
 from pixelar.errors import ConfigError
 from pixelar.memory.peaks import LiveBytes
 from pixelar.model import PixelModel, evaluating
@@ -59,8 +60,8 @@ def memory_of_row(model: PixelModel) -> int:
     for rows in (1, 2):
         x = torch.zeros(rows, *model.scan.shape, dtype=torch.long, device=model.device)
         labels = torch.zeros(rows, dtype=torch.long, device=model.device) if model.classes else None
-        cache = model.net.init_cache(x, labels)
-        model.net.step(x, 0, cache)
+        cache = new_cache(model.net, x, labels)
+        cache.step(x, 0)
         sizes.append(bytes_of(cache))
     symbols = model.scan.dims * (8 * 3 + 1)  # canvas, given and noise, and whether it is known
     return 3 * (sizes[1] - sizes[0]) + symbols + 8 * 6 * model.net.levels
@@ -138,7 +139,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _tensors(item)
-    elif hasattr(value, "__dict__"):
+    elif hasattr(value, "__dict__") and not isinstance(value, nn.Module):  # not the net
         yield from _tensors(vars(value))
 
 

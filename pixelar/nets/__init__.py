@@ -1,11 +1,11 @@
-"""Nets, one file each; the walks of PixelCNN++ and PixelSNAIL, as long as they, stand beside them.
+"""Nets, one file for each paper; what makes them fast to sample is in `pixelar.caches`.
 
 To add one: its file, a line here, one in `tests/zoo.py`, and a config.
 """
 
 from pixelar.nets.any_order_gpt import AnyOrderGPT
 from pixelar.nets.axial_transformer import AxialTransformer
-from pixelar.nets.base import Cache, Net
+from pixelar.nets.base import Net
 from pixelar.nets.diagonal_bilstm import DiagonalBiLSTM
 from pixelar.nets.gated_pixelcnn import GatedPixelCNN
 from pixelar.nets.image_transformer import ImageTransformer
@@ -24,7 +24,6 @@ __all__ = [
     "NETS",
     "AnyOrderGPT",
     "AxialTransformer",
-    "Cache",
     "DiagonalBiLSTM",
     "GatedPixelCNN",
     "ImageGPT",

@@ -24,32 +24,18 @@ References:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelar.errors import ConfigError
-from pixelar.layers.axial import AxialBlock, BlockStep, Places, RowsThenColumns, folded
+from pixelar.layers.axial import AxialBlock, Places, RowsThenColumns
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
-from pixelar.nets.base import Net, keep_rows, require_positive, require_scan
+from pixelar.nets.base import Net, require_positive, require_scan
 from pixelar.scan import Scan
 
 __all__ = ["AxialTransformer"]
-
-
-@dataclass
-class AxialTransformerCache:
-    """Keys and values along the columns above, and along the row so far."""
-
-    labels: Tensor | None
-    places: Tensor  # (H, W, D)
-    context: Tensor  # of the plane, (B, H, W, D)
-    above: list[Tensor]  # keys and values of each column attention, (2, B, W, heads, H, D / heads)
-    told: Tensor  # what the inner decoder gets in each column, besides the pixel before: (B, W, D)
-    inner: list[BlockStep]
-    out: tuple[Tensor, Tensor]
 
 
 class AxialTransformer(Net):
@@ -134,7 +120,7 @@ class AxialTransformer(Net):
 
     def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         e = self.embed(x).unflatten(1, (self.planes, *self.grid))  # (B, planes, H, W, D)
-        placed = (self.places() + self._context(e, labels)).flatten(0, 1)
+        placed = (self.places() + self.context(e, labels)).flatten(0, 1)
         e = e.flatten(0, 1)  # from here on, planes are images of their own
         u = e + placed
         for pair in self.outer:
@@ -149,15 +135,15 @@ class AxialTransformer(Net):
     def read(self, features: Tensor) -> Tensor:
         return self.out(self.norm(features))  # (B, T, P)
 
-    def _context(self, e: Tensor, labels: Tensor | None) -> Tensor:
+    def context(self, e: Tensor, labels: Tensor | None) -> Tensor:
         """Returns what the decoders are given beside symbols (B, planes, H, W, D)."""
         label = self.label(labels)[:, None, None, None]
         if self.planes == 1:
             return label
         before = (e[:, :-1] * self.before).cumsum(1)
-        return self._encode(F.pad(before, (0, 0, 0, 0, 0, 0, 1, 0)), 0) + label
+        return self.encode(F.pad(before, (0, 0, 0, 0, 0, 0, 1, 0)), 0) + label
 
-    def _encode(self, before: Tensor, plane: int) -> Tensor:
+    def encode(self, before: Tensor, plane: int) -> Tensor:
         """Returns what the encoder finds for n planes from `plane` on, with shape (B, n, H, W, D).
 
         Arguments:
@@ -169,99 +155,8 @@ class AxialTransformer(Net):
             h = self.run(pair, h)
         return h.unflatten(0, before.shape[:2])
 
-    @torch.no_grad()
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> AxialTransformerCache:
-        (height, columns), batch = self.grid, x.shape[0]
-        kept = (2, batch, columns, self.heads, height, self.width // self.heads)
-        return AxialTransformerCache(
-            labels=labels,
-            places=self.places(),
-            context=self.label(labels)[:, None, None].expand(batch, height, columns, -1),
-            above=[self.out.weight.new_empty(kept) for _ in self.outer],
-            told=self.out.weight.new_empty(batch, columns, self.width),
-            inner=[BlockStep(block, batch, columns) for block in self.inner],
-            out=folded(self.norm, self.out),
-        )
-
-    @torch.no_grad()
-    def step(self, x: Tensor, t: int, cache: AxialTransformerCache) -> Tensor:
-        row, j = divmod(t, self.grid[1])
-        if j == 0:
-            if row % self.grid[0] == 0:
-                self._begin_plane(x, row // self.grid[0], cache)
-            self._begin_row(x, row, cache)
-        h = cache.told[:, j]  # (B, D)
-        if j:
-            h = h + self.embed.sites(x.flatten(1)[:, self.scan.index[t - 1]])
-        for block in cache.inner:
-            h = block(h, j)
-        matrix, bias = cache.out
-        return torch.addmm(bias, F.layer_norm(h, (self.width,)), matrix)
-
-    def _begin_plane(self, x: Tensor, plane: int, cache: AxialTransformerCache) -> None:
-        """Lets the encoder read the planes before."""
-        if self.planes == 1:
-            return
-        height, columns = self.grid
-        before = cache.places.new_zeros(x.shape[0], 1, height, columns, self.width)
-        for p in range(plane):
-            before += self._rows(x, p * height, height)[:, None] * self.before[p]
-        label = self.label(cache.labels)[:, None, None]
-        cache.context = self._encode(before, plane)[:, 0] + label
-
-    def _begin_row(self, x: Tensor, row: int, cache: AxialTransformerCache) -> None:
-        """Takes the row above into the outer decoder; rows are counted through all planes."""
-        i = row % self.grid[0]
-        above = self._extend(self._rows(x, row - 1, 1), i - 1, cache) if i else None
-        self._tell(i, above, cache)
-
-    def _extend(self, rows: Tensor, first: int, cache: AxialTransformerCache) -> Tensor:
-        """Returns the outer decoder's result for a row of a plane, or for all from the first.
-
-        Arguments:
-            rows: Their symbols' vectors, with shape (B, R, W, D).
-        """
-        now = slice(first, first + rows.shape[1])
-        u = rows + cache.places[now] + cache.context[:, now]
-        for pair, above in zip(self.outer, cache.above, strict=True):
-            u = pair.extend(u, first, above)
-        return u
-
-    def _tell(self, i: int, above: Tensor | None, cache: AxialTransformerCache) -> None:
-        """Writes down what the inner decoder gets in row i of a plane, given the rows above."""
-        cache.told.copy_(cache.places[i] + cache.context[:, i])
-        if above is not None:
-            cache.told += above[:, -1]
-
     def _rows(self, x: Tensor, first: int, count: int) -> Tensor:
         """Returns the vectors of rows of symbols, with shape (B, count, W, D)."""
         columns = self.grid[1]
         index = self.scan.index[first * columns : (first + count) * columns]
         return self.embed.sites(x.flatten(1)[:, index]).unflatten(1, (count, columns))
-
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int, cache: AxialTransformerCache) -> None:
-        row, j = divmod(stop, self.grid[1])
-        plane, i = divmod(row, self.grid[0])
-        if i == 0 and j == 0:
-            return  # the next step begins a plane
-        self._begin_plane(x, plane, cache)
-        done = i if j else i - 1  # the row above is taken in when a row begins
-        above = self._extend(self._rows(x, row - i, done), 0, cache) if done else None
-        if j == 0:
-            return
-        self._tell(i, above, cache)
-        h = cache.told[:, :j] + F.pad(self._rows(x, row, 1)[:, 0, : j - 1], (0, 0, 1, 0))
-        for block, step in zip(self.inner, cache.inner, strict=True):
-            h = step.fill(block, h)
-
-    def select(self, cache: AxialTransformerCache, rows: Tensor) -> AxialTransformerCache:
-        keep_rows(cache.above, rows, 1)
-        for step in cache.inner:
-            step.select(rows)
-        return replace(
-            cache,
-            labels=None if cache.labels is None else cache.labels[rows],
-            context=cache.context[rows],
-            told=cache.told[rows],
-        )

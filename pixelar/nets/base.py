@@ -1,14 +1,13 @@
 """What a net is: one parameter vector per site of an image, from the sites before it.
 
-`forward` computes all sites in one parallel pass; `init_cache`, `step` and `prefill` compute the
-same vectors one after another, and `select` copies walks in between. The defaults here re-run
-`forward`, so they are right for every net; overriding them only makes it fast. Every net enters its
-symbols through the one sub-module `embed`, so that tests can follow them.
+`forward` computes all sites in one parallel pass, for likelihoods and their gradients. How the same
+vectors are computed one after another, for images to be drawn, is in `pixelar.caches`. Every net
+enters its symbols through the one sub-module `embed`, so that tests can follow them.
 """
 
 import abc
 from collections.abc import Callable, Collection
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,16 +18,13 @@ from pixelar.errors import ConfigError
 from pixelar.scan import Scan
 
 __all__ = [
-    "Cache",
     "Net",
-    "keep_rows",
     "require_positive",
     "require_scan",
     "same_sites",
     "takes_any_order",
 ]
 
-Cache: TypeAlias = Any  # opaque to everyone but the net that made it
 T = TypeVar("T")
 
 
@@ -37,15 +33,12 @@ class Net(Recorded, nn.Module, abc.ABC):
 
     The contract, which `pixelar.testing` checks:
         1. `forward(x)[:, t]` depends on the sites before t only.
-        2. `step` is called with t = 0, 1, 2 … (from `stop` after a `prefill`), once each, on the
-           same canvas; sites before t are final, the rest is arbitrary. It returns
-           `forward(x)[:, t]`.
-        3. The cache belongs to the caller: nothing in the module changes, so that two walks can
-           run at once.
-        4. Parameters come out in scan order.
-        5. Every parameter gets a gradient.
-        6. `select` gives the cache of other rows of the batch, so that walks can be copied,
-           dropped and put in another order between two steps.
+        2. Nothing in the module changes while it computes.
+        3. Parameters come out in scan order.
+        4. Every parameter gets a gradient.
+
+    A subclass may name a `cache_class`, which computes one site after another faster than by
+    running `forward` for each; see `pixelar.caches.base.Cache`.
 
     The further arguments of a subclass are recorded, and saved with a model: numbers, strings, or
     lists and dictionaries of these.
@@ -111,35 +104,6 @@ class Net(Recorded, nn.Module, abc.ABC):
             labels: Classes with shape (B,), if the net is conditioned on them.
         """
 
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> Cache:
-        """Returns what `step` needs to remember of a walk over a canvas like x (B, C, H, W)."""
-        return labels
-
-    def step(self, x: Tensor, t: int, cache: Cache) -> Tensor:
-        """Returns the parameters of site t of the canvas x, with shape (B, P)."""
-        return self(x, cache)[:, t]
-
-    def steps(self, x: Tensor, first: int, stop: int, cache: Cache) -> Tensor:
-        """Returns the parameters of the sites from `first` to `stop` - 1, with shape (B, n, P).
-
-        As `step` would be called for them in turn, if the canvas x were final there; afterwards
-        the next call may be for any site from `first` + 1 to `stop`, as if the steps before it had
-        been the last. Only for a net that can do it faster than `forward`.
-        """
-        raise NotImplementedError
-
-    def prefill(self, x: Tensor, stop: int, cache: Cache) -> None:
-        """Brings a fresh cache, in one pass, to where the steps before `stop` would have."""
-
-    def select(self, cache: Cache, rows: Tensor) -> Cache:
-        """Returns the cache of a canvas whose row k is row `rows[k]` of the one walked so far.
-
-        Arguments:
-            cache: The cache so far; it is not used any more.
-            rows: Numbers of rows of the batch with shape (B',); any may occur often, or never.
-        """
-        return None if cache is None else cache[rows]
-
     def reorder(self, scan: Scan) -> None:
         """Visits the same sites in the order of another scan from now on. Between walks only, since
         it changes the module: `pixelar.in_order` gives a model a twin in another order.
@@ -158,30 +122,9 @@ class Net(Recorded, nn.Module, abc.ABC):
         there is no bound.
 
         With a bound, pixels with the same j + (r + 1)·i do not see each other, and waves of them
-        can be computed at once; see `pixelar.sampling.schedules.parallel`.
+        can be computed at once, by a `wave_class` if the net has one.
         """
         return None
-
-    def init_waves(self, x: Tensor, labels: Tensor | None = None) -> Cache:
-        """Returns what `wave` needs to remember of a canvas like x (B, C, H, W)."""
-        return labels
-
-    def wave(self, x: Tensor, sites: Tensor, cache: Cache) -> Tensor:
-        """Returns the parameters of the sites (n,) of a wave of the canvas x: (B, n, P).
-
-        It is called with all waves in turn, once each; the sites of earlier waves are final.
-        """
-        return self(x, cache)[:, sites]
-
-
-def keep_rows(tensors: list[Tensor], rows: Tensor, dim: int = 0) -> list[Tensor]:
-    """Replaces tensors of a list by some of their rows, and returns the list.
-
-    One after another, so that a large cache and its successor never exist at once.
-    """
-    for k, tensor in enumerate(tensors):
-        tensors[k] = tensor.index_select(dim, rows)
-    return tensors
 
 
 def require_scan(net: Net, accepted: Collection[str]) -> None:

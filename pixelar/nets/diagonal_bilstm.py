@@ -31,7 +31,6 @@ References:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -39,13 +38,12 @@ from torch import Tensor, nn
 
 from pixelar.common.graphs import outside_graphs
 from pixelar.errors import ConfigError
-from pixelar.layers.convlstm import GATES, Gates, cell
+from pixelar.layers.convlstm import GATES, cell
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
-from pixelar.layers.incremental import ColumnsLeft, RowsAbove
 from pixelar.layers.masked import MaskedConv2d
-from pixelar.layers.readout import PixelReadout, Readout, colours_of
+from pixelar.layers.readout import Readout, colours_of
 from pixelar.layers.shifted import shift_down
-from pixelar.nets.base import Net, keep_rows, require_positive, require_scan
+from pixelar.nets.base import Net, require_positive, require_scan
 from pixelar.scan import Scan
 
 __all__ = ["DiagonalBiLSTM"]
@@ -119,55 +117,6 @@ class DiagonalLayer(nn.Module):
         return x + self.up(self.dropout(left + shift_down(right)))
 
 
-@dataclass(frozen=True)
-class Matrices:
-    """The weights of a walk, those of L layers in one tensor; all rows of the batch share them."""
-
-    stem_above: tuple[Tensor, Tensor]  # kernel, bias
-    stem_left: Tensor  # matrix
-    from_left: list[Tensor]  # input-to-state of each layer, (2D, 4D)
-    from_right: Tensor  # (L, 2D, 4D)
-    above: tuple[Tensor, Tensor]  # state-to-state, of both directions: (L, D, 4D)
-    beside: tuple[Tensor, Tensor]
-    up: list[Tensor]  # for the states from both sides and a one: (2D + 1, 2D)
-    readout: PixelReadout
-
-
-@dataclass
-class DiagonalBiLSTMCache:
-    """The row of the next pixel, and the column beside the image: inputs and states of all layers.
-
-    The state of column j is at place j + 1 of a row; what stands before the first is zero.
-    """
-
-    matrices: Matrices
-    labels: Tensor | None
-    above: RowsAbove  # of the first convolution
-    left: ColumnsLeft
-    stem: Tensor  # what the rows above add to the first convolution, (B, W, 2D)
-    bias: tuple[Tensor, Tensor]  # of the gates of both directions, label included: (L, 1, B, 4D)
-    links: Tensor  # what the row above adds to the gates from the left, bias included
-    inputs: Tensor  # (L, W, B, 2D)
-    hidden: Tensor  # from the left, of the row above from the right, a one: (L, 1 + W, B, 2D + 1)
-    cells: Tensor  # from the left, (L, 1 + W, B, D)
-    gates: Tensor  # room for the gates of a column, (L, B, 4D)
-    last: Tensor  # and for what the last layer puts out, (B, 2D)
-    finished: int = 0  # the number of rows of which all columns are there
-    columns: dict[int, "Column"] = field(default_factory=dict)  # views of all these, by column
-
-
-@dataclass(frozen=True)
-class Column:
-    """Views of a column that a step reads and writes."""
-
-    seen: Tensor  # by the first convolution, (B, ·)
-    stem: Tensor
-    link: Tensor  # (L, B, 4D)
-    beside: Tensor  # the hidden states of the column before, from the left: (L, B, D)
-    layers: list[tuple[Tensor, Gates, Tensor, Tensor, Tensor, Tensor, Tensor]]
-    output: list[Tensor]
-
-
 class DiagonalBiLSTM(Net):
     """LSTM layers along both diagonals; takes the scans `raster` and `subpixel`.
 
@@ -225,7 +174,7 @@ class DiagonalBiLSTM(Net):
         return self.read(self.features(x, labels))
 
     def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        h = self.stem(self._pixels(x))  # (B, 2D, H, W + 1)
+        h = self.stem(self.pixels(x))  # (B, 2D, H, W + 1)
         for layer in self.layers:
             h = self.run(layer, h, labels)
         return h[..., :-1]
@@ -233,168 +182,6 @@ class DiagonalBiLSTM(Net):
     def read(self, features: Tensor) -> Tensor:
         return self.out(features)  # (B, T, P)
 
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> DiagonalBiLSTMCache:
-        batch, columns, width = x.shape[0], self.scan.shape[2] + 1, self.width
-        like, stem, depth = self.stem.weight.detach(), self.stem, self.depth
-        size, taps = (batch, columns, stem.in_channels), stem.kernel_size[1]
-        bias = torch.stack([layer.input.bias + layer.label(labels) for layer in self.layers])
-        left, right = bias.detach().expand(-1, batch, -1)[:, None].chunk(2, -1)
-        hidden = like.new_zeros(depth, 1 + columns, batch, 2 * width + 1)
-        hidden[..., -1] = 1
-        return DiagonalBiLSTMCache(
-            matrices=self._matrices(),
-            labels=labels,
-            above=RowsAbove(taps // 2, taps, 1, size, like),
-            left=ColumnsLeft(taps // 2 + 1, 1, size, like),
-            stem=like.new_zeros(batch, columns, 2 * width),
-            bias=(left.clone(), right.clone()),
-            links=like.new_zeros(depth, columns, batch, GATES * width),
-            inputs=like.new_zeros(depth, columns, batch, 2 * width),
-            hidden=hidden,
-            cells=like.new_zeros(depth, 1 + columns, batch, width),
-            gates=like.new_zeros(depth, batch, GATES * width),
-            last=like.new_zeros(batch, 2 * width),
-        )
-
-    @torch.no_grad()
-    def step(self, x: Tensor, t: int, cache: DiagonalBiLSTMCache) -> Tensor:
-        self._advance(x, t, cache)
-        return cache.matrices.readout(cache.last, t % self.colours)
-
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int, cache: DiagonalBiLSTMCache) -> None:
-        per_row = self.colours * x.shape[3]
-        i = cache.finished = stop // per_row
-        if i:
-            width = self.width
-            h = self.stem(self._pixels(x[:, :, :i]))
-            for k, layer in enumerate(self.layers):
-                left, right = layer.sweep(h, cache.labels)
-                cache.inputs[k] = h[:, :, -1].permute(2, 0, 1)
-                cache.hidden[k, 1:, :, :width] = left[:, :, -1].permute(2, 0, 1)
-                cache.hidden[k, 1:, :, width:-1] = shift_down(right)[:, :, -1].permute(2, 0, 1)
-                h = layer.expand(h, left, right)
-            cache.above.fill(self._pixels(x[:, :, : i - 1]))
-        for t in range(i * per_row, stop):
-            self._advance(x, t, cache)
-
-    def select(self, cache: DiagonalBiLSTMCache, rows: Tensor) -> DiagonalBiLSTMCache:
-        cache.above.select(rows)
-        cache.left.select(rows)
-        left, right, links, inputs, hidden, cells = keep_rows(
-            [*cache.bias, cache.links, cache.inputs, cache.hidden, cache.cells], rows, dim=2
-        )
-        return replace(
-            cache,
-            labels=None if cache.labels is None else cache.labels[rows],
-            stem=cache.stem[rows],
-            bias=(left, right),
-            links=links,
-            inputs=inputs,
-            hidden=hidden,
-            cells=cells,
-            gates=cache.gates.index_select(1, rows),
-            last=cache.last[rows],
-            columns={},
-        )
-
-    def _pixels(self, x: Tensor) -> Tensor:
+    def pixels(self, x: Tensor) -> Tensor:
         """Returns the pixels' values with the column beside the image, (B, C, R, W + 1)."""
         return F.pad(self.embed(x), (0, 1))
-
-    @torch.no_grad()
-    def _matrices(self) -> Matrices:
-        from_left, from_right = zip(
-            *(layer.input.left_matrix().chunk(2, 1) for layer in self.layers), strict=True
-        )
-        state = torch.stack([layer.state for layer in self.layers], 1)  # (2, L, 2D, 4D)
-        (above, above_right), (beside, beside_right) = state.chunk(2, 2)
-        ups = [(layer.up.left_matrix(), layer.up.bias[None]) for layer in self.layers]
-        return Matrices(
-            stem_above=(self.stem.above(), self.stem.bias),
-            stem_left=self.stem.left_matrix(),
-            from_left=[matrix.contiguous() for matrix in from_left],
-            from_right=torch.stack(from_right),
-            above=(above.contiguous(), above_right.contiguous()),
-            beside=(beside.contiguous(), beside_right.contiguous()),
-            up=[torch.cat((matrix, matrix, bias)) for matrix, bias in ups],
-            readout=self.out.by_pixel(),
-        )
-
-    def _advance(self, x: Tensor, t: int, cache: DiagonalBiLSTMCache) -> None:
-        """Runs all layers for the pixel of site t, up to the readout."""
-        pixel, colour = divmod(t, self.colours)
-        i, j = divmod(pixel, x.shape[3])
-        if j == 0 and colour == 0:
-            self._begin_row(x, i, cache)
-        else:  # the pixel of the site before is the only one that has changed
-            last = j if colour else j - 1
-            cache.left.at(last).copy_(self.embed(x[:, :, i, last]))
-        self._pass_from_left(j, cache)
-
-    def _pass_from_left(self, j: int, cache: DiagonalBiLSTMCache) -> None:
-        """Runs all layers for column j of the row."""
-        weights, column = cache.matrices, self._column(cache, j)
-        torch.baddbmm(column.link, column.beside, weights.beside[0], out=cache.gates)
-        h = torch.addmm(column.stem, column.seen, weights.stem_left, out=column.output[0])
-        for (matrix, gates, c, new_c, hidden, joined, up), output in zip(
-            column.layers, column.output[1:], strict=True
-        ):
-            gates.maps.addmm_(h, matrix)
-            gates.close(c, new_c, hidden)
-            h = torch.addmm(h, joined, up, out=output)
-
-    def _pass_from_right(self, cache: DiagonalBiLSTMCache) -> None:
-        """Replaces the states from the right by those of the next row, of all layers at once."""
-        weights, width = cache.matrices, self.width
-        states = cache.hidden[..., width:-1]  # (L, 1 + W, B, D)
-        maps = torch.baddbmm(
-            torch.bmm(cache.inputs.flatten(1, 2), weights.from_right),
-            states[:, 1:].flatten(1, 2),
-            weights.above[1],
-        )
-        maps = maps.view_as(cache.links).add_(cache.bias[1])
-        h = c = torch.zeros_like(states[:, 0])
-        for j in reversed(range(maps.shape[1])):
-            h, c = cell(torch.baddbmm(maps[:, j], h, weights.beside[1]), c)
-            states[:, 1 + j] = h
-
-    def _begin_row(self, x: Tensor, i: int, cache: DiagonalBiLSTMCache) -> None:
-        """Computes what is known of all of row i: the row before it is final."""
-        weights = cache.matrices
-        if i:
-            cache.left.fill(self._pixels(x[:, :, i - 1 : i])[:, :, 0].mT)
-            if cache.finished < i:
-                self._pass_from_left(x.shape[3], cache)
-            self._pass_from_right(cache)
-            cache.above.push(cache.left.row())
-        cache.finished = i
-        cache.stem.copy_(cache.above.convolve(*weights.stem_above))
-        states = cache.hidden[:, 1:, :, : self.width].flatten(1, 2)
-        torch.bmm(states, weights.above[0], out=cache.links.flatten(1, 2))
-        cache.links += cache.bias[0]
-
-    def _column(self, cache: DiagonalBiLSTMCache, j: int) -> Column:
-        """Returns the views of column j, made once for all rows."""
-        if j not in cache.columns:
-            weights, width = cache.matrices, self.width
-            cache.columns[j] = Column(
-                seen=cache.left.seen(j),
-                stem=cache.stem[:, j],
-                link=cache.links[:, j],
-                beside=cache.hidden[:, j, :, :width],
-                layers=[
-                    (
-                        weights.from_left[k],
-                        Gates(cache.gates[k]),
-                        cache.cells[k, j],
-                        cache.cells[k, j + 1],
-                        cache.hidden[k, j + 1, :, :width],
-                        cache.hidden[k, j + 1],
-                        weights.up[k],
-                    )
-                    for k in range(self.depth)
-                ],
-                output=[*cache.inputs[:, j], cache.last],
-            )
-        return cache.columns[j]

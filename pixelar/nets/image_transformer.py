@@ -24,9 +24,7 @@ References:
     Image Transformer (Parmar et al., 2018), https://arxiv.org/abs/1802.05751
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -35,7 +33,6 @@ from torch import Tensor, nn
 
 from pixelar.errors import ConfigError
 from pixelar.layers.embedding import ColourEmbedding, LabelEmbedding
-from pixelar.layers.keys_and_values import KeysAndValues
 from pixelar.layers.positions import places, sinusoids
 from pixelar.layers.sparse_attention import Rectangle, SparseAttention, TwoBlocks
 from pixelar.nets.base import Net, require_positive, require_scan
@@ -72,26 +69,6 @@ class Block(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         return self.finish(h, self.attention(*self.queries_keys_values(h)))
-
-
-@dataclass(frozen=True)
-class BlockMatrices:
-    """The weights of a block as matrices from inputs to outputs; attention's scale is inside."""
-
-    qkv: Tensor
-    project: Tensor
-    expand: Tensor
-    contract: Tensor
-
-
-@dataclass
-class ImageTransformerCache:
-    """Keys and values of the positions so far."""
-
-    label: Tensor  # (B, D), or (1, D) without classes
-    matrices: list[BlockMatrices]
-    out: Tensor  # (D, P)
-    memories: list[KeysAndValues]  # one per block
 
 
 class ImageTransformer(Net):
@@ -191,64 +168,3 @@ class ImageTransformer(Net):
 
     def read(self, features: Tensor) -> Tensor:
         return self.out(features)  # (B, T, P)
-
-    @torch.no_grad()
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> ImageTransformerCache:
-        size, each = (x.shape[0], self.heads, self.scan.sites), self.width // self.heads
-        return ImageTransformerCache(
-            label=self.label(labels),
-            matrices=[self._matrices(block) for block in self.blocks],
-            out=self.out.weight.T.contiguous(),
-            memories=[KeysAndValues(size, (each, each), self.out.weight) for _ in self.blocks],
-        )
-
-    def step(self, x: Tensor, t: int, cache: ImageTransformerCache) -> Tensor:
-        return self.steps(x, t, t + 1, cache)[:, 0]
-
-    @torch.no_grad()
-    def steps(self, x: Tensor, first: int, stop: int, cache: ImageTransformerCache) -> Tensor:
-        h = self._inputs(x, first, stop, cache).flatten(0, 1)  # (B · n, D)
-        by_head, size = (x.shape[0], stop - first, 3, self.heads, -1), (self.width,)
-        look = self.attention.look(first, stop, h.device)
-        for block, weights, memory in zip(self.blocks, cache.matrices, cache.memories, strict=True):
-            q, k, v = (h @ weights.qkv).view(by_head).unbind(2)
-            h = torch.addmm(h, memory.attend(q, k, v, look), weights.project)
-            h = F.layer_norm(h, size, block.attention_norm.weight, block.attention_norm.bias)
-            inner = torch.addmm(block.expand.bias, h, weights.expand).relu_()
-            h = torch.addmm(h, inner, weights.contract).add_(block.contract.bias)
-            h = F.layer_norm(h, size, block.mlp_norm.weight, block.mlp_norm.bias)
-        return torch.addmm(self.out.bias, h, cache.out).unflatten(0, (x.shape[0], -1))  # (B, n, P)
-
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int, cache: ImageTransformerCache) -> None:
-        if stop == 0:
-            return
-        h = self._inputs(x, 0, stop, cache)
-        for block, memory in zip(self.blocks, cache.memories, strict=True):
-            q, k, v = block.queries_keys_values(h)
-            memory.fill(k, v)
-            if block is self.blocks[-1]:
-                break  # what it puts out is of sites that are known
-            h = block.finish(h, self.attention(q, k, v))
-
-    def select(self, cache: ImageTransformerCache, rows: Tensor) -> ImageTransformerCache:
-        for memory in cache.memories:
-            memory.select(rows)
-        return replace(cache, label=cache.label[rows] if self.classes else cache.label)
-
-    def _inputs(self, x: Tensor, first: int, stop: int, cache: ImageTransformerCache) -> Tensor:
-        """Returns the vectors of positions of a canvas, from the sites before: (B, n, D)."""
-        before = self.embed.sites(x, max(first - 1, 0), stop - 1)
-        if first == 0:
-            before = F.pad(before, (0, 0, 1, 0))
-        return before + self.signal[first:stop] + cache.label[:, None]
-
-    def _matrices(self, block: Block) -> BlockMatrices:
-        scale = torch.ones_like(block.qkv.weight[:, 0])
-        scale[: self.width] /= math.sqrt(self.width // self.heads)
-        return BlockMatrices(
-            qkv=block.qkv.weight.T * scale,
-            project=block.project.weight.T.contiguous(),
-            expand=block.expand.weight.T.contiguous(),
-            contract=block.contract.weight.T.contiguous(),
-        )

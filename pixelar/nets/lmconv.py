@@ -31,18 +31,17 @@ References:
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeAlias
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelar.errors import ConfigError
 from pixelar.layers.activations import concat_elu, elu
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
-from pixelar.layers.locally_masked import LiveTaps, LocallyMaskedConv2d, Visited, order_masks
+from pixelar.layers.locally_masked import LocallyMaskedConv2d, order_masks
 from pixelar.layers.positional_norm import layer_norm, layer_norm_gate, pono, pono_gate
 from pixelar.nets.base import Net, require_positive, same_sites
 from pixelar.scan import Scan
@@ -72,8 +71,6 @@ def as_it_is(h: Tensor) -> Tensor:
     return h
 
 
-SITES_AT_ONCE = 1024  # that a prefill looks at on a CPU, more if an image has more
-
 VERSIONS = {
     1: Norms(inner=layer_norm, gate=layer_norm_gate, outer=as_it_is),
     2: Norms(inner=pono, gate=pono_gate, outer=pono),
@@ -99,15 +96,6 @@ class GatedBlock(nn.Module):
         if self.join is not None and kept is not None:
             inner = inner + self.join(concat_elu(kept, -1))
         return h + self.norms.gate(look(self.second, self.dropout(concat_elu(inner, -1))))
-
-
-@dataclass
-class LMConvCache:
-    """What the convolutions look at, of the places so far."""
-
-    label: Tensor  # (B, D), or (1, D) without classes
-    places: list[int]  # of every site in the image, row by row
-    visited: dict[LocallyMaskedConv2d, Visited]
 
 
 class LMConv(Net):
@@ -211,22 +199,22 @@ class LMConv(Net):
         return self.read(self.features(x, labels))
 
     def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        h = self.stem(self._pixels(x), self.stem_masks)
-        h = self._blocks(h, self.label(labels)[:, None, None], self._everywhere)  # (B, H, W, D)
+        h = self.stem(self.pixels(x), self.stem_masks)
+        h = self.blocks_of(h, self.label(labels)[:, None, None], self.everywhere)  # (B, H, W, D)
         return h.flatten(1, 2)[:, self.place]  # (B, T, D)
 
     def read(self, features: Tensor) -> Tensor:
         return self.out(elu(features))  # (B, T, P)
 
-    def _pixels(self, x: Tensor) -> Tensor:
+    def pixels(self, x: Tensor) -> Tensor:
         """Returns the values of symbols (B, C, …) and a one, with shape (B, …, C + 1)."""
         return F.pad(self.embed(x).movedim(1, -1), (0, 1), value=1.0)
 
-    def _everywhere(self, conv: LocallyMaskedConv2d, h: Tensor) -> Tensor:
+    def everywhere(self, conv: LocallyMaskedConv2d, h: Tensor) -> Tensor:
         masks = self.masks if conv.dilation[0] == 1 else self.dilated_masks
         return conv(h, masks[: h.shape[1]])
 
-    def _blocks(self, h: Tensor, label: Tensor, look: Look) -> Tensor:
+    def blocks_of(self, h: Tensor, label: Tensor, look: Look) -> Tensor:
         """Returns vectors (*, D) from those of the stem and the label's."""
         outer = self.norms.outer
         kept: list[Tensor] = [outer(h) + label]
@@ -242,55 +230,3 @@ class LMConv(Net):
             for block in stage:
                 h = self.run(partial(block, look=look), h, kept.pop())
         return h
-
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> LMConvCache:
-        stem, between = self.stem, self.up_between[0]
-        live = {
-            1: LiveTaps(self.scan, self.up[0][0].first, centre=True),
-            self.dilation: LiveTaps(self.scan, between, centre=True),
-        }
-        convs = [m for m in self.modules() if isinstance(m, LocallyMaskedConv2d)]
-        visited = {conv: Visited(conv, live[conv.dilation[0]], x.shape[0]) for conv in convs}
-        visited[stem] = Visited(stem, LiveTaps(self.scan, stem, centre=False), x.shape[0])
-        return LMConvCache(self.label(labels), self.place.tolist(), visited)
-
-    @torch.no_grad()
-    def step(self, x: Tensor, t: int, cache: LMConvCache) -> Tensor:
-        place, pixels = cache.places[t], cache.visited[self.stem]
-        if t:  # the pixel of the site before is the only one that is new
-            last = cache.places[t - 1]
-            pixels.write(last, self._pixels(x.flatten(2)[..., last]))
-
-        def look(conv: LocallyMaskedConv2d, h: Tensor) -> Tensor:
-            visited = cache.visited[conv]
-            visited.write(place, h)
-            return visited.look(t)
-
-        return self.read(self._blocks(pixels.look(t), cache.label, look))
-
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int, cache: LMConvCache) -> None:
-        if stop == 0:
-            return
-        visited = torch.zeros_like(self.place).view(x.shape[2:])
-        visited.view(-1)[self.place[:stop]] = 1
-        visited = visited[: visited.any(1).nonzero().max() + 1]  # below, there is nothing yet
-        pixels = self._pixels(x[:, :, : len(visited)])
-        # on a CPU few images at a time, whose maps stay in the processor's cache
-        few = max(1, SITES_AT_ONCE // visited.numel())
-        at_once = few if x.device.type == "cpu" else x.shape[0]
-        for rows in (slice(b, b + at_once) for b in range(0, x.shape[0], at_once)):
-            cache.visited[self.stem].fill(pixels[rows], visited, rows)
-
-            def look(conv: LocallyMaskedConv2d, h: Tensor, rows: slice = rows) -> Tensor:
-                cache.visited[conv].fill(h, visited, rows)
-                return self._everywhere(conv, h)
-
-            label = cache.label[rows] if self.classes else cache.label
-            h = self.stem(pixels[rows], self.stem_masks[: len(visited)])
-            self._blocks(h, label[:, None, None], look)
-
-    def select(self, cache: LMConvCache, rows: Tensor) -> LMConvCache:
-        for visited in cache.visited.values():
-            visited.select(rows)
-        return replace(cache, label=cache.label[rows] if self.classes else cache.label)

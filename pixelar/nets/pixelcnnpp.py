@@ -53,7 +53,6 @@ from pixelar.layers.shifted import (
 )
 from pixelar.layers.weight_norm import fitting_to_data, weight_norm
 from pixelar.nets.base import Net, require_positive, require_scan
-from pixelar.nets.pixelcnnpp_walk import Walk, new_walk
 from pixelar.scan import Scan
 
 __all__ = ["PixelCNNPP"]
@@ -235,28 +234,6 @@ class PixelCNNPP(Net):
         pixels = torch.cat((pixels, torch.ones_like(pixels[:, :1])), 1)
         above, left = self.ul_stem_above(pixels), self.ul_stem_left(pixels)
         return shift_down(self.u_stem(pixels)), shift_down(above) + shift_right(left)
-
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> Walk:
-        with torch.no_grad():
-            return new_walk(self, x, labels)
-
-    @torch.no_grad()
-    def step(self, x: Tensor, t: int, cache: Walk) -> Tensor:
-        i, j = divmod(t, x.shape[3])
-        cache.visit(x, i, j)
-        return cache.run_pixel(i, j)
-
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int, cache: Walk) -> None:
-        i, columns = divmod(stop, x.shape[3])
-        if i:
-            cache.fill(self, x, i)
-        for j in range(columns):
-            cache.visit(x, i, j)
-            cache.run_pixel(i, j)
-
-    def select(self, cache: Walk, rows: Tensor) -> Walk:
-        return cache.select(rows)
 
     @torch.no_grad()
     def initialise(self, x: Tensor, labels: Tensor | None = None) -> None:

@@ -45,7 +45,6 @@ from pixelar.layers.shifted import (
     shift_right,
 )
 from pixelar.nets.base import Net, require_positive, require_scan
-from pixelar.nets.pixelsnail_cache import PixelSNAILCache
 from pixelar.scan import Scan
 
 __all__ = ["PixelSNAIL"]
@@ -247,48 +246,3 @@ class PixelSNAIL(Net):
 
     def read(self, features: Tensor) -> Tensor:
         return self.out(elu(features)).flatten(2).mT  # (B, T, P)
-
-    @torch.no_grad()
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> PixelSNAILCache:
-        return PixelSNAILCache(self, x.shape[0], labels)
-
-    @torch.no_grad()
-    def step(self, x: Tensor, t: int, cache: PixelSNAILCache) -> Tensor:
-        i, j = divmod(t, x.shape[3])
-        pixel = None
-        if t:
-            row, column = divmod(t - 1, x.shape[3])
-            pixel = self.embed(x[:, :, row, column])  # (B, C)
-            cache.remember(pixel, t - 1)
-        if j == 0:
-            pixels = self.embed(x[:, :, max(i - 1, 0) : i + 1])
-            pixels[:, :, -1] = 0  # not known yet: `advance` adds what they bring
-            cache.begin_row(self.stem(pixels)[:, :, -1].mT, i)
-        return cache.advance(pixel if j else None, j)
-
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int, cache: PixelSNAILCache) -> None:
-        i = stop // x.shape[3]
-        filled = cache.filled = i * x.shape[3]
-        if i:
-            pixels = self.embed(x[:, :, :i])
-            places = self.places[:, :, :i].expand(x.shape[0], -1, -1, -1)
-            ul, left = self.stem(pixels), iter(cache.left)
-            for k, block in enumerate(self.blocks):
-                for layer in block.layers:
-                    inner = layer.inner(ul)
-                    next(left).fill(elu(ul[:, :, -1]).mT)
-                    next(left).fill(inner[:, :, -1].mT)
-                    ul = layer.finish(ul, inner, cache.labels)
-                content = torch.cat((pixels, ul, places), 1)
-                keys, values = block.keys_values(content, cache.labels)
-                cache.keys[k, ..., :filled], cache.values[k, :, :filled] = keys.mT, values
-                cache.content[k] = content[:, :, -1, -1]
-                if k + 1 < self.depth:
-                    ul = block.attend(ul, content, cache.labels)
-        for t in range(filled, stop):
-            self.step(x, t, cache)
-
-    def select(self, cache: PixelSNAILCache, rows: Tensor) -> PixelSNAILCache:
-        cache.select(rows)
-        return cache

@@ -28,16 +28,14 @@ References:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelar.errors import ConfigError, did_you_mean
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
-from pixelar.nets.base import Net, keep_rows, require_positive
+from pixelar.nets.base import Net, require_positive
 from pixelar.scan import Scan
 
 __all__ = ["RasterRNN"]
@@ -154,47 +152,6 @@ class Layer(nn.Module):
         return self.dropout(self.cells(h)[0])
 
 
-@dataclass(frozen=True)
-class Matrices:
-    """The weights of a walk as matrices from inputs to outputs.
-
-    The first layer's W is inside what stands for its inputs: what a symbol and a position add to
-    its gates is looked up. In the layers above, W and U are one matrix.
-    """
-
-    first: Tensor  # W of the first layer, for the start vector: (D, 4D)
-    symbols: Tensor  # (S · V, 4D)
-    positions: Tensor  # with the first layer's bias, (T, 4D)
-    cells: list[Tensor]  # the first layer's U (D, 4D), then W and U (2D, 4D)
-    biases: list[Tensor]  # of the layers above the first, (4D,)
-    out: tuple[Tensor, Tensor]  # matrix (D, P), bias
-
-
-@dataclass
-class RasterRNNCache:
-    """The states of all layers, beside each other: a layer reads two neighbours in one view, the
-    new state below and its own old one.
-    """
-
-    start: Tensor  # the first position's vector, (B, D)
-    matrices: Matrices
-    cells: type[LSTM] | type[GRU]
-    states: list[Tensor]  # h, and c where there is one: (B, L · D)
-    gates: Tensor = field(init=False)  # room for those of a layer, (B, 4D)
-    split: Tensors = field(init=False)  # views of them
-    layers: list[tuple[Tensor, list[Tensor]]] = field(init=False)  # of each, what it reads and has
-
-    def __post_init__(self) -> None:
-        batch, width = self.start.shape
-        self.gates = self.start.new_empty(batch, 4 * width)
-        self.split = self.cells.split(self.gates)
-        h, self.layers = self.states[0], []
-        for first in range(0, h.shape[1], width):
-            own = slice(first, first + width)
-            read = h[:, max(0, first - width) : first + width]
-            self.layers.append((read, [kept[:, own] for kept in self.states]))
-
-
 class RasterRNN(Net):
     """Layers of LSTM or GRU cells along any scan.
 
@@ -252,7 +209,7 @@ class RasterRNN(Net):
         return self.read(self.features(x, labels))
 
     def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        h = self._inputs(self.embed(x)[:, :-1], self._start(x, labels))  # (B, T, D)
+        h = self.inputs(self.embed(x)[:, :-1], self.start_vector(x, labels))  # (B, T, D)
         for layer in self.layers:
             h = self.run(layer, h)
         return h
@@ -260,60 +217,11 @@ class RasterRNN(Net):
     def read(self, features: Tensor) -> Tensor:
         return self.out(features)  # (B, T, P)
 
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> RasterRNNCache:
-        cells = CELLS[self.cell]
-        states = [
-            self.start.new_zeros(x.shape[0], self.depth * self.width) for _ in range(cells.states)
-        ]
-        return RasterRNNCache(self._start(x, labels), self._matrices(), cells, states)
-
-    @torch.no_grad()
-    def step(self, x: Tensor, t: int, cache: RasterRNNCache) -> Tensor:
-        weights, gates, update = cache.matrices, cache.gates, cache.cells.update
-        added = weights.positions[t]
-        if t == 0:
-            added = torch.addmm(added, cache.start, weights.first)
-        else:
-            symbols = x.flatten(1)[:, self.scan.index[t - 1]] + self.embed.offset
-            added = F.embedding(symbols, weights.symbols).sum(1) + added  # (B, 4D)
-        biases = (added, *weights.biases)
-        for bias, matrix, (read, states) in zip(biases, weights.cells, cache.layers, strict=True):
-            torch.addmm(bias, read, matrix, out=gates)
-            update(cache.split, *states)
-        matrix, bias = weights.out
-        return torch.addmm(bias, states[0], matrix)
-
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int, cache: RasterRNNCache) -> None:
-        if stop == 0:
-            return
-        h = self._inputs(self.embed(x)[:, : stop - 1], cache.start)  # (B, stop, D)
-        for layer, (_, states) in zip(self.layers, cache.layers, strict=True):
-            h, last = layer.cells(h)
-            for kept, state in zip(states, last if len(states) > 1 else (last,), strict=True):
-                kept.copy_(state[0])
-
-    def select(self, cache: RasterRNNCache, rows: Tensor) -> RasterRNNCache:
-        return replace(cache, start=cache.start[rows], states=keep_rows(cache.states, rows))
-
-    @torch.no_grad()
-    def _matrices(self) -> Matrices:
-        (first, again, bias), *above = [layer.cells.matrices() for layer in self.layers]
-        positions = bias.expand(self.scan.sites, -1)
-        return Matrices(
-            first=first.contiguous(),
-            symbols=self.embed.table.weight @ first,
-            positions=positions + self.places @ first if self.position else positions,
-            cells=[again.contiguous(), *(torch.cat((w, u)) for w, u, _ in above)],
-            biases=[bias for _, _, bias in above],
-            out=(self.out.weight.T.contiguous(), self.out.bias),
-        )
-
-    def _start(self, x: Tensor, labels: Tensor | None) -> Tensor:
+    def start_vector(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Returns the vector before the first site, with shape (B, D)."""
         return (self.start + self.label(labels)).expand(x.shape[0], -1)
 
-    def _inputs(self, sites: Tensor, start: Tensor) -> Tensor:
+    def inputs(self, sites: Tensor, start: Tensor) -> Tensor:
         """Returns the vectors (B, L + 1, D) of the start and the first L sites."""
         h = torch.cat((start[:, None], sites), 1)
         if self.position:

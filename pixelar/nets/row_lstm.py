@@ -20,7 +20,6 @@ References:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -28,12 +27,11 @@ from torch import Tensor, nn
 
 from pixelar.common.graphs import outside_graphs
 from pixelar.errors import ConfigError
-from pixelar.layers.convlstm import GATES, Gates, cell
+from pixelar.layers.convlstm import GATES, cell
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
-from pixelar.layers.incremental import ColumnsLeft, RowsAbove
 from pixelar.layers.masked import MaskedConv2d
-from pixelar.layers.readout import PixelReadout, Readout, colours_of
-from pixelar.nets.base import Net, keep_rows, require_positive, require_scan
+from pixelar.layers.readout import Readout, colours_of
+from pixelar.nets.base import Net, require_positive, require_scan
 from pixelar.scan import Scan
 
 __all__ = ["RowLSTM"]
@@ -96,41 +94,6 @@ class RowLayer(nn.Module):
     def state_matrix(self) -> Tensor:
         """Returns the state-to-state kernel as a matrix (k · D, 4D)."""
         return self.state.weight.permute(2, 1, 0).flatten(0, 1)
-
-
-@dataclass(frozen=True)
-class Matrices:
-    """The weights of a walk; all rows of the batch share them."""
-
-    stem_above: tuple[Tensor, Tensor]  # kernel, bias
-    stem_left: Tensor  # matrix
-    state: Tensor  # of all layers, (L, k · D, 4D)
-    input: list[Tensor]  # the columns up to the centre as matrices
-    up: list[Tensor]  # matrices whose last row is the bias
-    readout: PixelReadout
-
-
-@dataclass
-class RowLSTMCache:
-    """The row of the next pixel: inputs and states of all L layers, and what the row above it adds.
-
-    The batch is the second dimension of all of the layers' tensors.
-    """
-
-    matrices: Matrices
-    labels: Tensor | None
-    above: RowsAbove  # of the first convolution
-    left: ColumnsLeft
-    stem: Tensor  # what the rows above add to the first convolution, (B, W, 2D)
-    bias: Tensor  # of the gates, label included: (L, B, 1, 4D)
-    links: Tensor  # what the row above adds to the gates, bias included: (L, B, W, 4D)
-    inputs: Tensor  # behind zeros that stand left of the image, (L, B, k // 2 + W, 2D)
-    hidden: Tensor  # each beside a one, (L, B, W, D + 1)
-    cells: Tensor  # (L, B, W, D)
-    cells_above: Tensor  # of the row above
-    gates: Gates  # room for the gates of a pixel, (B, 4D)
-    last: Tensor  # and for what the last layer puts out, (B, 2D)
-    columns: dict[int, list[tuple[Tensor, ...]]] = field(default_factory=dict)  # views, by column
 
 
 class RowLSTM(Net):
@@ -212,144 +175,3 @@ class RowLSTM(Net):
     def reach(self) -> int:
         """The columns of the first layer, in its one row, or of the state above."""
         return max(self.first_kernel_size // 2, self.kernel_size // 2)
-
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> RowLSTMCache:
-        batch, columns, width = x.shape[0], self.scan.shape[2], self.width
-        like, stem, depth = self.stem.weight.detach(), self.stem, self.depth
-        taps, channels = stem.kernel_size[1], stem.in_channels
-        bias = [layer.input.bias + layer.label(labels) for layer in self.layers]  # (B or 1, 4D)
-        initial = torch.stack([layer.initial for layer in self.layers]).detach()  # (L, 2, W, D)
-        hidden = like.new_ones(depth, batch, columns, width + 1)
-        hidden[..., :-1] = initial[:, :1]
-        cells = like.new_empty(depth, batch, columns, width)
-        return RowLSTMCache(
-            matrices=self._matrices(),
-            labels=labels,
-            above=RowsAbove(taps // 2, taps, 1, (batch, columns, channels), like),
-            left=ColumnsLeft(taps // 2 + 1, 1, (batch, columns, channels), like),
-            stem=like.new_zeros(batch, columns, 2 * width),
-            bias=torch.stack(bias).detach().expand(-1, batch, -1)[:, :, None].clone(),
-            links=like.new_zeros(depth, batch, columns, GATES * width),
-            inputs=like.new_zeros(depth, batch, self.kernel_size // 2 + columns, 2 * width),
-            hidden=hidden,
-            cells=cells.copy_(initial[:, 1:]),
-            cells_above=torch.zeros_like(cells),
-            gates=Gates(like.new_zeros(batch, GATES * width)),
-            last=like.new_zeros(batch, 2 * width),
-        )
-
-    @torch.no_grad()
-    def step(self, x: Tensor, t: int, cache: RowLSTMCache) -> Tensor:
-        self._advance(x, t, cache)
-        return cache.matrices.readout(cache.last, t % self.colours)
-
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int, cache: RowLSTMCache) -> None:
-        per_row = self.colours * x.shape[3]
-        i = stop // per_row
-        if i:
-            pixels = self.embed(x[:, :, :i])
-            cache.above.fill(pixels[:, :, :-1])  # the last row is taken in when row i begins
-            h = self.stem(pixels)
-            for k, layer in enumerate(self.layers):
-                hidden, cells = layer.sweep(h, cache.labels)
-                cache.hidden[k, ..., :-1] = hidden[:, :, -1].mT
-                cache.cells[k] = cells
-                h = layer.expand(h, hidden)
-        for t in range(i * per_row, stop):
-            self._advance(x, t, cache)
-
-    def select(self, cache: RowLSTMCache, rows: Tensor) -> RowLSTMCache:
-        cache.above.select(rows)
-        cache.left.select(rows)
-        bias, links, inputs, hidden, cells, cells_above = keep_rows(
-            [
-                cache.bias,
-                cache.links,
-                cache.inputs,
-                cache.hidden,
-                cache.cells,
-                cache.cells_above,
-            ],
-            rows,
-            dim=1,
-        )
-        return replace(
-            cache,
-            labels=None if cache.labels is None else cache.labels[rows],
-            stem=cache.stem[rows],
-            bias=bias,
-            links=links,
-            inputs=inputs,
-            hidden=hidden,
-            cells=cells,
-            cells_above=cells_above,
-            gates=Gates(cache.gates.maps[rows]),
-            last=cache.last[rows],
-            columns={},
-        )
-
-    @torch.no_grad()
-    def _matrices(self) -> Matrices:
-        return Matrices(
-            stem_above=(self.stem.above(), self.stem.bias),
-            stem_left=self.stem.left_matrix(),
-            state=torch.stack([layer.state_matrix() for layer in self.layers]),
-            input=[layer.input.left_matrix() for layer in self.layers],
-            up=[torch.cat((layer.up.left_matrix(), layer.up.bias[None])) for layer in self.layers],
-            readout=self.out.by_pixel(),
-        )
-
-    def _advance(self, x: Tensor, t: int, cache: RowLSTMCache) -> None:
-        """Runs all layers for the pixel of site t, up to the readout."""
-        pixel, colour = divmod(t, self.colours)
-        i, j = divmod(pixel, x.shape[3])
-        if j == 0 and colour == 0:
-            self._begin_row(x, i, cache)
-        else:  # the pixel of the site before is the only one that has changed
-            last = j if colour else j - 1
-            cache.left.at(last).copy_(self.embed(x[:, :, i, last]))
-        (h, pixels, link), *layers = self._column(cache, j)
-        torch.addmm(link, pixels, cache.matrices.stem_left, out=h)
-        gates = cache.gates
-        for h, seen, link, above, c, hidden, joined, matrix, up, output in layers:
-            torch.addmm(link, seen, matrix, out=gates.maps)
-            gates.close(above, c, hidden)
-            torch.addmm(h, joined, up, out=output)
-
-    def _begin_row(self, x: Tensor, i: int, cache: RowLSTMCache) -> None:
-        """Computes what is known of all of row i: the row before it is final."""
-        if i:
-            cache.left.fill(self.embed(x[:, :, i - 1]).mT)
-            cache.above.push(cache.left.row())
-        cache.stem.copy_(cache.above.convolve(*cache.matrices.stem_above))
-        seen = beside(cache.hidden[..., :-1], self.kernel_size).flatten(1, 2)  # (L, B · W, k · D)
-        links = cache.links.view(*seen.shape[:2], -1)
-        torch.bmm(seen, cache.matrices.state, out=links)
-        cache.links += cache.bias
-        cache.cells_above.copy_(cache.cells)
-
-    def _column(self, cache: RowLSTMCache, j: int) -> list[tuple[Tensor, ...]]:
-        """Returns the views of column j that a step reads and writes, made once for all rows."""
-        if j not in cache.columns:
-            taps, weights = self.kernel_size // 2 + 1, cache.matrices
-            inputs = [*cache.inputs[:, :, j + taps - 1], cache.last]
-            found: list[tuple[Tensor, ...]] = [(inputs[0], cache.left.seen(j), cache.stem[:, j])]
-            for k, (matrix, up) in enumerate(zip(weights.input, weights.up, strict=True)):
-                joined = cache.hidden[k, :, j]
-                found.append(
-                    (
-                        inputs[k],
-                        cache.inputs[k, :, j : j + taps].flatten(1),
-                        cache.links[k, :, j],
-                        cache.cells_above[k, :, j],
-                        cache.cells[k, :, j],
-                        joined[:, :-1],
-                        joined,
-                        matrix,
-                        up,
-                        inputs[k + 1],
-                    )
-                )
-            cache.columns[j] = found
-        return cache.columns[j]

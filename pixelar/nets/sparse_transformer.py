@@ -28,16 +28,13 @@ References:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelar.errors import ConfigError
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
-from pixelar.layers.keys_and_values import KeysAndValues
 from pixelar.layers.positions import PlaceEmbedding
 from pixelar.layers.sparse_attention import (
     Every,
@@ -52,19 +49,6 @@ from pixelar.scan import Scan
 __all__ = ["SparseTransformer"]
 
 VARIANCE = 0.125  # of the weights, times their inputs
-
-
-def normalise(h: Tensor) -> Tensor:
-    """Returns vectors (*, D) as a LayerNorm does before it scales and shifts them."""
-    return F.layer_norm(h, h.shape[-1:])
-
-
-def folded(norm: nn.LayerNorm, layer: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Returns the bias and the matrix, inputs to outputs, of a layer behind a norm."""
-    bias = layer.weight @ norm.bias
-    if layer.bias is not None:
-        bias = bias + layer.bias
-    return bias, layer.weight.T * norm.weight[:, None]
 
 
 class Block(nn.Module):
@@ -106,31 +90,6 @@ class Block(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         return self.finish(h, self.attention(*self.queries_keys_values(h)))
-
-
-@dataclass(frozen=True)
-class BlockMatrices:
-    """The weights of a block, each as a bias and a matrix from inputs to outputs.
-
-    The scales and shifts of norms are inside them, the scale of attention, and the factor of the
-    quick GELU: x σ(1.702 x) = SiLU(1.702 x) / 1.702.
-    """
-
-    qkv: tuple[Tensor, Tensor]
-    project: tuple[Tensor, Tensor]
-    expand: tuple[Tensor, Tensor]
-    contract: tuple[Tensor, Tensor]
-
-
-@dataclass
-class SparseTransformerCache:
-    """Keys and values of the positions so far."""
-
-    places: Tensor  # (T, D)
-    label: Tensor  # (B, D), or (1, D) without classes
-    matrices: list[BlockMatrices]
-    out: tuple[Tensor, Tensor]
-    memories: list[KeysAndValues]  # one per block
 
 
 class SparseTransformer(Net):
@@ -236,7 +195,7 @@ class SparseTransformer(Net):
         return self.read(self.features(x, labels))
 
     def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        before = torch.cat((self._start(x), self.embed(x)[:, :-1]), 1)  # (B, T, D)
+        before = torch.cat((self.start_vector(x), self.embed(x)[:, :-1]), 1)  # (B, T, D)
         h = self.drop(before + self.place() + self.label(labels)[:, None])
         for block in self.blocks:
             h = self.run(block, h)
@@ -245,72 +204,6 @@ class SparseTransformer(Net):
     def read(self, features: Tensor) -> Tensor:
         return self.out(self.norm(features))  # (B, T, P)
 
-    @torch.no_grad()
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> SparseTransformerCache:
-        size, value = (x.shape[0], self.heads, self.scan.sites), self.width // self.heads
-        key = value if self.key_width is None else self.key_width // self.heads
-        return SparseTransformerCache(
-            places=self.place(),
-            label=self.label(labels),
-            matrices=[self._matrices(block) for block in self.blocks],
-            out=folded(self.norm, self.out),
-            memories=[KeysAndValues(size, (key, value), self.start) for _ in self.blocks],
-        )
-
-    def step(self, x: Tensor, t: int, cache: SparseTransformerCache) -> Tensor:
-        return self.steps(x, t, t + 1, cache)[:, 0]
-
-    @torch.no_grad()
-    def steps(self, x: Tensor, first: int, stop: int, cache: SparseTransformerCache) -> Tensor:
-        h = self._inputs(x, first, stop, cache).flatten(0, 1)  # (B · n, D)
-        looks = [pattern.look(first, stop, h.device) for pattern in self.patterns]
-        for k, (block, weights) in enumerate(zip(self.blocks, cache.matrices, strict=True)):
-            qkv = torch.addmm(weights.qkv[0], normalise(h), weights.qkv[1])
-            q, keys, values = block.by_head(qkv.view(x.shape[0], stop - first, -1))
-            attended = cache.memories[k].attend(q, keys, values, looks[k % 2])
-            h = h + torch.addmm(weights.project[0], attended, weights.project[1])
-            inner = torch.addmm(weights.expand[0], normalise(h), weights.expand[1])
-            inner = F.silu(inner, inplace=True)
-            h = h + torch.addmm(weights.contract[0], inner, weights.contract[1])
-        params = torch.addmm(cache.out[0], normalise(h), cache.out[1])
-        return params.unflatten(0, (x.shape[0], -1))  # (B, n, P)
-
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int, cache: SparseTransformerCache) -> None:
-        if stop == 0:
-            return
-        h = self._inputs(x, 0, stop, cache)
-        for block, memory in zip(self.blocks, cache.memories, strict=True):
-            q, k, v = block.queries_keys_values(h)
-            memory.fill(k, v)
-            if block is self.blocks[-1]:
-                break  # what it puts out is of sites that are known
-            h = block.finish(h, block.attention(q, k, v))
-
-    def select(self, cache: SparseTransformerCache, rows: Tensor) -> SparseTransformerCache:
-        for memory in cache.memories:
-            memory.select(rows)
-        return replace(cache, label=cache.label[rows] if self.classes else cache.label)
-
-    def _start(self, x: Tensor) -> Tensor:
+    def start_vector(self, x: Tensor) -> Tensor:
         """Returns what stands before the first site, with shape (B, 1, D)."""
         return self.start.expand(x.shape[0], 1, -1)
-
-    def _inputs(self, x: Tensor, first: int, stop: int, cache: SparseTransformerCache) -> Tensor:
-        """Returns the vectors of positions of a canvas, from the sites before: (B, n, D)."""
-        before = self.embed.sites(x.flatten(1)[:, self.scan.index[max(first - 1, 0) : stop - 1]])
-        if first == 0:
-            before = torch.cat((self._start(x), before), 1)
-        return before + cache.places[first:stop] + cache.label[:, None]
-
-    def _matrices(self, block: Block) -> BlockMatrices:
-        bias, qkv = folded(block.attention_norm, block.qkv)
-        inner = folded(block.mlp_norm, block.expand)
-        for x in (bias, qkv):
-            x[..., : block.sizes[0]] /= math.sqrt(block.sizes[0] // self.heads)
-        return BlockMatrices(
-            qkv=(bias, qkv),
-            project=(block.project.bias, block.project.weight.T.contiguous()),
-            expand=(1.702 * inner[0], 1.702 * inner[1]),
-            contract=(block.contract.bias, block.contract.weight.T / 1.702),
-        )

@@ -24,16 +24,13 @@ References:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelar.errors import ConfigError
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
-from pixelar.layers.recurrence import Memory, Sizes, Window, by_key, sinusoids
+from pixelar.layers.recurrence import Memory, Sizes, by_key, sinusoids
 from pixelar.nets.base import Net, require_positive
 from pixelar.scan import Scan
 
@@ -98,35 +95,6 @@ class Block(nn.Module):
         h = self.attention_norm(h + self.dropout(attended))
         inner = self.dropout(self.expand(h).relu())
         return self.mlp_norm(h + self.dropout(self.contract(inner)))
-
-
-@dataclass(frozen=True)
-class BlockMatrices:
-    """The weights of a block as matrices from inputs to outputs, the scale of attention inside.
-
-    The query is made with u, and what v adds to it does not depend on the query: for each distance
-    it is a number, in `offset`. The bias of the MLP's second layer is in that of the norm before.
-    """
-
-    qkv: tuple[Tensor, Tensor]
-    distances: Tensor  # W_R R of the distances from N - 1 down to 0, (heads, D / heads, N)
-    offset: Tensor  # (heads, 1, N)
-    project: Tensor
-    attention_norm: tuple[Tensor, Tensor]
-    expand: tuple[Tensor, Tensor]
-    contract: Tensor
-    mlp_norm: tuple[Tensor, Tensor]
-
-
-@dataclass
-class TransformerXLCache:
-    """What the segment sees, and later ones, while sites are looked at ahead."""
-
-    start: Tensor  # the first place's vector, (B, D)
-    label: Tensor  # (B, D)
-    matrices: list[BlockMatrices]
-    out: tuple[Tensor, Tensor]
-    windows: list[Window]
 
 
 class TransformerXL(Net):
@@ -230,142 +198,26 @@ class TransformerXL(Net):
         return self.read(self.features(x, labels))
 
     def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        inputs = self._inputs(self.embed(x)[:, :-1], self.label(labels))  # (B, T, D)
-        memories, segments = self._memories(inputs), []
+        inputs = self.inputs(self.embed(x)[:, :-1], self.label(labels))  # (B, T, D)
+        memories, segments = self.memories(inputs), []
         for h in inputs.split(self.segment, 1):
             for block, memory in zip(self.blocks, memories, strict=True):
                 seen = memory.before(h)
-                h = self.run(block, h, seen, self._distances(seen, h))
+                h = self.run(block, h, seen, self.distances_for(seen, h))
             segments.append(h)
         return self.drop(torch.cat(segments, 1))
 
     def read(self, features: Tensor) -> Tensor:
         return self.out(features)  # (B, T, P)
 
-    def _inputs(self, sites: Tensor, label: Tensor) -> Tensor:
+    def inputs(self, sites: Tensor, label: Tensor) -> Tensor:
         """Returns the vectors (B, n + 1, D) of the start and the first n sites, with the label."""
         start = self.start.expand(sites.shape[0], 1, -1)
         return self.drop(torch.cat((start, sites), 1) + label[:, None])
 
-    def _memories(self, inputs: Tensor) -> list[Memory]:
+    def memories(self, inputs: Tensor) -> list[Memory]:
         nothing = inputs.new_empty(inputs.shape[0], 0, self.width)
         return [Memory(block, self.sizes, nothing) for block in self.blocks]
 
-    def _distances(self, seen: Tensor, h: Tensor) -> Tensor:
+    def distances_for(self, seen: Tensor, h: Tensor) -> Tensor:
         return self.distances[self.sizes.places - seen.shape[1] - h.shape[1] :]
-
-    @torch.no_grad()
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> TransformerXLCache:
-        batch, heads, each = x.shape[0], self.heads, self.width // self.heads
-        empty, places = self.start.new_empty, self.sizes.places
-        compressing = self.blocks if self.compressed else ()
-        window = Window(
-            self.sizes,
-            keys=[empty(heads, batch, each, places) for _ in self.blocks],
-            values=[empty(heads, batch, places, each) for _ in self.blocks],
-            inputs=[empty(batch, self.memory + self.segment, self.width) for _ in compressing],
-        )
-        label = self.label(labels).expand(batch, -1)
-        out = (self.out.weight.T.contiguous(), self.out.bias)
-        matrices = [self._matrices(block) for block in self.blocks]
-        return TransformerXLCache(self.start + label, label, matrices, out, [window])
-
-    def _matrices(self, block: Block) -> BlockMatrices:
-        scale = 1 / math.sqrt(self.width // self.heads)
-        u, v = block.content_bias * scale, block.distance_bias * scale
-        r = block.by_head(block.distance(self.distances)).mT.contiguous()  # (heads, D / heads, N)
-        expand, bias = block.expand.weight.T.contiguous(), block.contract.bias
-        norms = block.attention_norm, block.mlp_norm
-        return BlockMatrices(
-            qkv=(
-                torch.cat((block.query.weight * scale, block.key_value.weight)).T.contiguous(),
-                torch.cat((u.flatten(), u.new_zeros(2 * self.width))),
-            ),
-            distances=r,
-            offset=(v - u) @ r,
-            project=block.project.weight.T.contiguous(),
-            attention_norm=(norms[0].weight, norms[0].bias + bias),
-            expand=(expand, block.expand.bias - bias @ expand),
-            contract=block.contract.weight.T.contiguous(),
-            mlp_norm=(norms[1].weight, norms[1].bias),
-        )
-
-    def step(self, x: Tensor, t: int, cache: TransformerXLCache) -> Tensor:
-        return self.steps(x, t, t + 1, cache)[:, 0]
-
-    @torch.no_grad()
-    def steps(self, x: Tensor, first: int, stop: int, cache: TransformerXLCache) -> Tensor:
-        windows, number = cache.windows, first // self.segment
-        while windows[-1].number > number:
-            windows.pop()  # of sites that were looked at ahead in vain
-        del windows[:-1]
-        if windows[0].number < number:
-            windows[0].turn(self.blocks)
-        stops = [*range((number + 1) * self.segment, stop, self.segment), stop]
-        params = [self._places(x, first, stops[0], cache)]
-        for begin, end in pairwise(stops):
-            windows.append(windows[-1].copy())
-            windows[-1].turn(self.blocks)
-            params.append(self._places(x, begin, end, cache))
-        return torch.cat(params, 1) if len(params) > 1 else params[0]
-
-    def _places(self, x: Tensor, first: int, stop: int, cache: TransformerXLCache) -> Tensor:
-        """Returns the parameters (B, n, P) of sites within the segment of the last window."""
-        h = self.embed.sites(x.flatten(1)[:, self.scan.index[max(first - 1, 0) : stop - 1]])
-        h = h + cache.label[:, None]
-        if first == 0:
-            h = torch.cat((cache.start[:, None], h), 1)
-        batch, n, window = x.shape[0], stop - first, cache.windows[-1]
-        begin = self.memory + first % self.segment  # in memory and segment
-        now = slice(self.compressed + begin, self.compressed + begin + n)
-        seen, h = slice(window.first, now.stop), h.flatten(0, 1)  # (B · n, D)
-        distances = slice(self.sizes.places - now.stop + window.first, None)
-        later = h.new_full((n, n), -math.inf).triu_(1) if n > 1 else None
-        for k, weights in enumerate(cache.matrices):
-            if window.inputs:
-                window.inputs[k][:, begin : begin + n] = h.view(batch, n, -1)
-            keys, values = window.keys[k], window.values[k]
-            qkv = torch.addmm(weights.qkv[1], h, weights.qkv[0]).view(batch, n, 3, self.heads, -1)
-            q, keys[..., now], values[:, :, now] = self._by_head(qkv)
-            scores = torch.baddbmm(
-                weights.offset[..., distances], q, weights.distances[..., distances]
-            )  # (heads, B · n, K)
-            scores = scores.view(self.heads * batch, n, -1)
-            if later is not None:
-                scores = by_key(scores)
-                scores[..., -n:] += later
-            q = q.view(self.heads * batch, n, -1)
-            scores = torch.baddbmm(scores, q, keys.flatten(0, 1)[..., seen])
-            attended = torch.bmm(scores.softmax(-1), values.flatten(0, 1)[:, seen])
-            attended = attended.view(self.heads, h.shape[0], -1).transpose(0, 1).reshape(h.shape)
-            h = torch.addmm(h, attended, weights.project)
-            h = F.layer_norm(h, (self.width,), *weights.attention_norm)
-            inner = torch.addmm(weights.expand[1], h, weights.expand[0]).relu_()
-            h = torch.addmm(h, inner, weights.contract)
-            h = F.layer_norm(h, (self.width,), *weights.mlp_norm)
-        return torch.addmm(cache.out[1], h, cache.out[0]).view(batch, n, -1)
-
-    @staticmethod
-    def _by_head(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns q (heads, B · n, D / heads), and k and v as a window keeps them."""
-        q, k, v = qkv.permute(2, 3, 0, 1, 4)  # (heads, B, n, D / heads)
-        return q.flatten(1, 2).contiguous(), k.mT, v
-
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int, cache: TransformerXLCache) -> None:
-        if stop == 0:
-            return
-        inputs = self._inputs(self.embed(x)[:, : stop - 1], cache.label)  # (B, stop, D)
-        (window,), memories = cache.windows, self._memories(inputs)
-        window.number = (stop - 1) // self.segment
-        for number, h in enumerate(inputs.split(self.segment, 1)):
-            for k, (block, memory) in enumerate(zip(self.blocks, memories, strict=True)):
-                seen = memory.before(h)
-                if number == window.number:
-                    window.fill(k, block, memory, seen)
-                h = block(h, seen, self._distances(seen, h))
-
-    def select(self, cache: TransformerXLCache, rows: Tensor) -> TransformerXLCache:
-        for window in cache.windows:
-            window.select(rows)
-        return replace(cache, start=cache.start[rows], label=cache.label[rows])

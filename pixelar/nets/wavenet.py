@@ -30,8 +30,6 @@ References:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +37,7 @@ from torch import Tensor, nn
 
 from pixelar.errors import ConfigError
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
-from pixelar.nets.base import Net, keep_rows, require_positive
+from pixelar.nets.base import Net, require_positive
 from pixelar.scan import Scan
 
 __all__ = ["WaveNet"]
@@ -89,78 +87,6 @@ class Layer(nn.Module):
     def add(self, h: Tensor, gated: Tensor) -> Tensor:
         """Returns the input with the residual."""
         return h if self.residual is None else h + self.residual(gated)
-
-
-@dataclass(frozen=True)
-class Matrices:
-    """The weights of a walk as matrices from inputs to outputs. A one beside their inputs, (D + 1),
-    stands for the biases.
-
-    A gate is tanh(a) σ(b) = 2 σ(2a) σ(b) - σ(b): with the factor 2 inside the matrices that make a,
-    it costs one sigmoid and one fused multiplication. That gives minus the gate, and the sign is
-    inside the matrices that read it.
-    """
-
-    symbols: (
-        Tensor  # what they add to the first convolution at t - 2, then at t - 1: (2 · S · V, D)
-    )
-    offsets: Tensor  # where those of each begin, (2 · S,)
-    convs: list[tuple[Tensor, Tensor]]  # (2D, 2D), the new position before or behind the old one
-    residuals: list[Tensor]  # (D + 1, D)
-    skips: Tensor  # of all layers, (L · (D + 1), skips)
-    out: list[tuple[Tensor, Tensor]]  # matrix, bias
-
-
-class Ring:
-    """The newest inputs of a layer, as many as its dilation d.
-
-    Position t has its slot, t mod d, beside position t - d: both taps are one view. A round later
-    it is the older of the two, and the new one takes the other side, so nothing ever moves.
-
-    Arguments:
-        buffer: Zeros with shape (d, B, 2D); with fewer slots where the image has fewer positions.
-    """
-
-    def __init__(self, buffer: Tensor) -> None:
-        self.buffer = buffer
-        self.taps = buffer.unbind()
-        self.sides = [side.unbind() for side in buffer.chunk(2, 2)]
-
-    def at(self, t: int) -> tuple[int, Tensor, Tensor]:
-        """Returns the side of position t, the view of both taps (B, 2D), and that side (B, D)."""
-        turn, slot = divmod(t, len(self.taps))
-        side = turn % 2
-        return side, self.taps[slot], self.sides[side][slot]
-
-    def fill(self, h: Tensor, stop: int) -> None:
-        """Takes in the last positions before `stop`, of a sequence (B, L, D) that ends there."""
-        slots = len(self.taps)
-        h = h[:, -slots:].transpose(0, 1)
-        t = torch.arange(stop - len(h), stop, device=h.device)
-        self.buffer.unflatten(2, (2, -1))[t % slots, :, t // slots % 2] = h
-
-    def select(self, rows: Tensor) -> "Ring":
-        """Returns the ring of some rows of the batch."""
-        return Ring(self.buffer.index_select(1, rows))
-
-
-@dataclass
-class WaveNetCache:
-    """The rings of all layers, and what their gates always add."""
-
-    labels: Tensor | None
-    matrices: Matrices
-    told: list[Tensor]  # by the bias and the label of each gate, (B, 2D)
-    rings: list[Ring]
-    maps: Tensor = field(init=False)  # room for those of a gate, (B, 2D)
-    gates: Tensor = field(init=False)  # minus the gates of all layers, with ones: (B, L, D + 1)
-    views: list[tuple[Tensor, Tensor]] = field(init=False)  # of each layer, without and with ones
-
-    def __post_init__(self) -> None:
-        batch, twice = self.told[0].shape
-        self.maps = self.told[0].new_empty(batch, twice)
-        self.gates = self.maps.new_ones(batch, len(self.rings), twice // 2 + 1)
-        self.views = [(gate[:, :-1], gate) for gate in self.gates.unbind(1)]
 
 
 class WaveNet(Net):
@@ -233,7 +159,7 @@ class WaveNet(Net):
         return self.read(self.features(x, labels))
 
     def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        h = self._first(x)  # (B, T, D)
+        h = self.first_layer(x)  # (B, T, D)
         skips = h.new_zeros(())
         for layer in self.layers:
             h, skip = self.run(layer, h, labels)
@@ -243,91 +169,7 @@ class WaveNet(Net):
     def read(self, features: Tensor) -> Tensor:
         return self.out(features)  # (B, T, P)
 
-    def init_cache(self, x: Tensor, labels: Tensor | None = None) -> WaveNetCache:
-        with torch.no_grad():
-            told = [
-                ((layer.conv.bias + layer.label(labels)) * self._double()).expand(x.shape[0], -1)
-                for layer in self.layers
-            ]
-        slots = [min(layer.dilation, self.scan.sites) for layer in self.layers]
-        rings = [Ring(self.places.new_zeros(d, x.shape[0], 2 * self.width)) for d in slots]
-        return WaveNetCache(labels, self._matrices(), told, rings)
-
-    @torch.no_grad()
-    def step(self, x: Tensor, t: int, cache: WaveNetCache) -> Tensor:
-        weights, maps = cache.matrices, cache.maps
-        a, b = maps.chunk(2, 1)
-        at = [ring.at(t) for ring in cache.rings]
-        at[0][2].copy_(self._first_of(x, t, weights))
-        layers = zip(weights.convs, cache.told, cache.views, strict=True)
-        for k, (conv, told, (gate, gate_and_one)) in enumerate(layers):
-            side, taps, h = at[k]
-            torch.addmm(told, taps, conv[side], out=maps).sigmoid_()
-            torch.addcmul(b, a, b, value=-2, out=gate)
-            if k < len(weights.residuals):
-                torch.addmm(h, gate_and_one, weights.residuals[k], out=at[k + 1][2])
-        h = cache.gates.flatten(1) @ weights.skips
-        for matrix, bias in weights.out:
-            h = torch.addmm(bias, h.relu_(), matrix)
-        return h
-
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int, cache: WaveNetCache) -> None:
-        # so many positions before `stop` are needed of each layer's input, for its ring and those
-        # of all layers above
-        needed = [*accumulate(layer.dilation for layer in reversed(self.layers))][::-1]
-        h = self._first(x)[:, max(0, stop - needed[0]) : stop]
-        cache.rings[0].fill(h, stop)
-        for layer, ring, count in zip(self.layers[:-1], cache.rings[1:], needed[1:], strict=True):
-            before, h = delay(h, layer.dilation)[:, -count:], h[:, -count:]
-            h = layer.add(h, layer.gate(before, h, cache.labels))
-            ring.fill(h, stop)
-
-    def select(self, cache: WaveNetCache, rows: Tensor) -> WaveNetCache:
-        for k, ring in enumerate(cache.rings):  # one after another, to free what is left behind
-            cache.rings[k] = ring.select(rows)
-        labels = None if cache.labels is None else cache.labels[rows]
-        return replace(cache, labels=labels, told=keep_rows(cache.told, rows))
-
-    @torch.no_grad()
-    def _matrices(self) -> Matrices:
-        newer, older = self.embed.table.weight.chunk(2, 1)
-        double, convs = self._double(), []
-        for layer in self.layers:
-            old, new = (layer.conv.weight.T * double).chunk(2)
-            convs.append((torch.cat((new, old)), torch.cat((old, new))))
-        return Matrices(
-            symbols=torch.cat((older, newer)),
-            offsets=torch.cat((self.embed.offset, self.embed.offset + len(older))),
-            convs=convs,
-            residuals=[_reads_gate(layer.residual) for layer in self.layers if layer.residual],
-            skips=torch.cat([_reads_gate(layer.skip) for layer in self.layers]),
-            out=[
-                (layer.weight.T.contiguous(), layer.bias)
-                for layer in self.out
-                if isinstance(layer, nn.Linear)
-            ],
-        )
-
-    def _double(self) -> Tensor:
-        """Returns 2 for the maps of a, 1 for those of b, with shape (2D,)."""
-        return self.places.new_tensor([2.0, 1.0]).repeat_interleave(self.width)
-
-    def _first(self, x: Tensor) -> Tensor:
+    def first_layer(self, x: Tensor) -> Tensor:
         """Returns the first convolution of images, with shape (B, T, D)."""
         newer, older = self.embed(x).chunk(2, -1)
         return delay(newer, 1) + delay(older, 2) + self.places
-
-    def _first_of(self, x: Tensor, t: int, weights: Matrices) -> Tensor:
-        """Returns the same for position t alone, with shape (B, D) or (D,)."""
-        place = self.places[t if self.position else 0]
-        if t == 0:
-            return place
-        seen = self.scan.index[max(0, t - 2) : t].flatten()
-        symbols = x.flatten(1)[:, seen] + weights.offsets[-len(seen) :]
-        return F.embedding(symbols, weights.symbols).sum(1) + place
-
-
-def _reads_gate(linear: nn.Linear) -> Tensor:
-    """Returns the matrix of a layer for minus its input, and a one for the bias: (D + 1, out)."""
-    return torch.cat((-linear.weight.T, linear.bias[None]))

@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pixelar.caches import has_waves
 from pixelar.common.arrays import Array, as_images, as_mask, whole_number
 from pixelar.errors import ConfigError, did_you_mean
 from pixelar.kernels import numba_is_there
 from pixelar.model import PixelModel, evaluating
 from pixelar.model.boundary import for_models
-from pixelar.nets import Net
 from pixelar.rng import mix
 from pixelar.sampling.draw import Draw, Drawing, seed_of, uniforms
 from pixelar.sampling.known import known_symbols
@@ -228,7 +228,7 @@ def choose_walk(model: PixelModel, walk: Walk, draw: Draw, start: int = 0) -> Wa
             return "compiled"
         if sites >= MANY_SITES:
             tell_once()
-    if batch <= LARGEST_WAVES and start == 0 and type(model.net).wave is not Net.wave:
+    if batch <= LARGEST_WAVES and start == 0 and has_waves(model.net):
         found = waves(model.net)
         if found and SITES_A_WAVE * len(found) <= sites:
             return "wavefront"

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from pixelar.caches import new_cache
 from pixelar.model import PixelModel
 from pixelar.sampling.draw import Sites
 
@@ -46,16 +47,16 @@ def unroll(
     Yields:
         Each site t, after its symbols were written.
     """
-    net, flat = model.net, x.view(len(x), model.scan.dims)
+    flat = x.view(len(x), model.scan.dims)
     order: list[list[int]] = model.scan.index.tolist()
     labels = model.check_labels(labels, len(x))
-    cache = net.init_cache(x[::copies], None if labels is None else labels[::copies])
+    cache = new_cache(model.net, x[::copies], None if labels is None else labels[::copies])
     if start:
-        net.prefill(x[::copies], start, cache)
+        cache.prefill(x[::copies], start)
     if copies > 1:
-        cache = net.select(cache, torch.arange(len(x), device=x.device) // copies)
+        cache.select(torch.arange(len(x), device=x.device) // copies)
     for t in range(start, model.scan.sites):
-        params, chosen = net.step(x, t, cache), flat[:, :0]
+        params, chosen = cache.step(x, t), flat[:, :0]
         for s, position in enumerate(order[t]):
             symbol = choose(model.head.log_pmf(params, chosen), t, s)
             flat[:, position] = symbol
@@ -64,7 +65,7 @@ def unroll(
         rows = yield t
         if rows is not None:
             x.copy_(x[rows])
-            cache = net.select(cache, rows)
+            cache.select(rows)
 
 
 def write_sites(

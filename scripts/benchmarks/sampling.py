@@ -7,9 +7,11 @@ import torch
 import pixelar
 from benchmarks.measure import Case, Row, Settings, evaluating, interleave, ratio
 from benchmarks.models import build
+from pixelar.caches import has_waves
+from pixelar.caches.base import RecomputeCache
 from pixelar.kernels import numba_is_there
 from pixelar.model import PixelModel
-from pixelar.nets import GatedPixelCNN, Net
+from pixelar.nets import GatedPixelCNN
 from pixelar.sampling.completion import Walk, complete
 from pixelar.sampling.samples import draw_images, sample
 from pixelar.sampling.schedules.parallel import looks_ahead
@@ -61,15 +63,16 @@ def _sample(settings: Settings, model: PixelModel, case: str, batch: int) -> Row
 
 def _possible(model: PixelModel, walk: str) -> bool:
     if walk == "wavefront":
-        return type(model.net).wave is not Net.wave
+        return has_waves(model.net)
     if walk == "fixed_point":
         return looks_ahead(model.net)
     return isinstance(model.net, GatedPixelCNN) and numba_is_there() and model.device.type == "cpu"
 
 
 def _naive(model: PixelModel, x: torch.Tensor, sites: int) -> None:
+    cache = RecomputeCache(model.net, x)
     for t in range(sites):
-        model.head.log_pmf(Net.step(model.net, x, t, None), x.flatten(1)[:, :0])
+        model.head.log_pmf(cache.step(x, t), x.flatten(1)[:, :0])
 
 
 def parallel(settings: Settings) -> Iterator[Row]:

@@ -11,9 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import Case, Row, Settings, evaluating, interleave, peak_memory
 from benchmarks.models import DEPTHS, build
+from pixelar.caches import Cache, new_cache
 from pixelar.memory.budget import bytes_of
 from pixelar.model import PixelModel
-from pixelar.nets.base import Cache
+from pixelar.nets import Net
 from pixelar.sampling.samples import sample
 
 __all__ = ["MEMORY", "THEORY", "batches", "depths", "exponent", "pixels", "sparse"]
@@ -85,10 +86,10 @@ def sparse(settings: Settings) -> Iterator[Row]:
         work: dict[str, float | int | str] = {}
         for kind, model in models.items():
             x = torch.randint(256, (1, *model.scan.shape), device=model.device)
-            cache = model.net.init_cache(x)
+            cache = new_cache(model.net, x)
             sites = range(model.scan.sites - last, model.scan.sites)
             with evaluating(model):
-                model.net.prefill(x, sites.start, cache)
+                cache.prefill(x, sites.start)
             forward[kind] = functools.partial(model.net, x)
             steps[kind] = functools.partial(_walk, model, x, sites, cache)
             work[f"{kind}: GFLOP of products in attention"] = _attention(model) / 1e9
@@ -98,9 +99,9 @@ def sparse(settings: Settings) -> Iterator[Row]:
             yield Row(f"{case}, last {last} steps", "dense", interleave(settings, steps))
 
 
-def _walk(model: PixelModel, x: torch.Tensor, sites: range, cache: Cache) -> None:
+def _walk(model: PixelModel, x: torch.Tensor, sites: range, cache: Cache[Net]) -> None:
     for t in sites:
-        model.net.step(x, t, cache)
+        cache.step(x, t)
 
 
 def _attention(model: PixelModel) -> float:
@@ -127,8 +128,8 @@ def _measure(settings: Settings, model: PixelModel, batch: int, case: str) -> Ro
         )
         sizes = []
         for rows in (batch, 2 * batch):
-            cache = model.net.init_cache(x[:1].expand(rows, -1, -1, -1))
-            model.net.step(x[:1].expand(rows, -1, -1, -1), 0, cache)
+            cache = new_cache(model.net, x[:1].expand(rows, -1, -1, -1))
+            cache.step(x[:1].expand(rows, -1, -1, -1), 0)
             sizes.append(bytes_of(cache))
         peak = peak_memory(settings, lambda: model.net(x))
     numbers = {"forward: peak MB": peak / 1e6, "cache MB": (sizes[1] - sizes[0]) / 1e6}

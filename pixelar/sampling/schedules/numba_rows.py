@@ -6,21 +6,18 @@ With numba (`pip install 'pixelar[fast]'`) one call does a row; the vertical sta
 
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pixelar.caches.gated_pixelcnn import GatedPixelCNNCache
 from pixelar.errors import Advice, ConfigError
 from pixelar.heads import Bernoulli, Categorical
 from pixelar.kernels import numba_is_there
 from pixelar.model import PixelModel
 from pixelar.nets import GatedPixelCNN
 from pixelar.sampling.draw import Draw
-
-if TYPE_CHECKING:
-    from pixelar.nets.gated_pixelcnn import GatedPixelCNNCache
 
 __all__ = ["can_compile", "compiled_rows", "require_kernel", "tell_once"]
 
@@ -81,12 +78,12 @@ def compiled_rows(
     net = model.net
     assert isinstance(net, GatedPixelCNN)
     _, height, width = model.scan.shape
-    cache = net.init_cache(x, model.check_labels(labels, len(x)))
+    cache = GatedPixelCNNCache(net, x, model.check_labels(labels, len(x)))
     depth, features = len(net.layers), net.width
     like = net.horizontal_stem.weight
     links = like.new_zeros(depth, width, len(x), 2 * features)  # where the kernel reads them
     cache.links = [link.transpose(0, 1) for link in links]
-    net.prefill(x, start, cache)
+    cache.prefill(x, start)
     weights = _weights(cache)
     maps = np.zeros((depth + 1, width, len(x), features), weights[0].dtype)
     for k, left in enumerate(cache.left[1:]):  # the beginning of a row may be known
@@ -99,7 +96,7 @@ def compiled_rows(
     first, begin = divmod(start, width)
     for i in range(first, height):
         if begin == 0:
-            net.begin_row(x, i, cache)
+            cache.begin_row(x, i)
         row = x[:, 0, i].numpy()
         gated_row(
             row,
@@ -117,7 +114,7 @@ def compiled_rows(
         yield (i + 1) * width
 
 
-def _weights(cache: "GatedPixelCNNCache") -> tuple[np.ndarray, ...]:
+def _weights(cache: GatedPixelCNNCache) -> tuple[np.ndarray, ...]:
     """Returns the walk's matrices as the kernel takes them: from inputs, the last, to outputs."""
     matrices, readout = cache.matrices, cache.matrices.readout
     stem, stem_bias = matrices.horizontal_stem

@@ -26,6 +26,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from pixelar.caches import StepsCache, cache_class, new_cache, new_waves
 from pixelar.errors import ConfigError
 from pixelar.model import PixelModel
 from pixelar.nets import Net
@@ -79,11 +80,11 @@ def wavefront(
             "that do not see each other; use sequential or fixed_point"
         )
     labels = model.check_labels(labels, len(x))
-    cache = model.net.init_waves(x, labels)
+    cache = new_waves(model.net, x, labels)
     done = 0
     for sites in schedule:
         sites = sites.to(x.device)
-        params = model.net.wave(x, sites, cache)  # (B, n, P)
+        params = cache.wave(x, sites)  # (B, n, P)
         write_sites(model, x, params, choose, sites)
         done += len(sites)
         yield done
@@ -112,10 +113,10 @@ def fixed_point(
     """
     labels = model.check_labels(labels, len(x))
     end, final = model.scan.sites, start
-    cache = None
-    if looks_ahead(model.net):
-        cache = model.net.init_cache(x, labels)
-        model.net.prefill(x, start, cache)
+    found = new_cache(model.net, x, labels) if looks_ahead(model.net) else None
+    cache = found if isinstance(found, StepsCache) else None
+    if cache is not None:
+        cache.prefill(x, start)
     pace = Pace(len(x))
     while final < end:
         first, stop = final, end if cache is None else min(final + pace.sites, end)
@@ -124,7 +125,7 @@ def fixed_point(
         if cache is None:
             params = model.net(x, labels)[:, first:]
         else:
-            params = model.net.steps(x, first, stop, cache)
+            params = cache.steps(x, first, stop)
         write_sites(model, x, params, choose, sites)
         changed = (x.flatten(1)[:, model.scan.index[sites]] != before).any(-1).any(0)  # (n,)
         # a site that follows unchanged ones was drawn from what it keeps: it is final too
@@ -169,4 +170,4 @@ class Pace:
 
 def looks_ahead(net: Net) -> bool:
     """Returns whether a net computes some successive sites with its cache."""
-    return type(net).steps is not Net.steps
+    return issubclass(cache_class(net), StepsCache)

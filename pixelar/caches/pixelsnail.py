@@ -15,17 +15,16 @@ which are therefore made one step later, when it is known, for all blocks in one
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.layers.incremental import ColumnsLeft
-from pixelar.nets.base import keep_rows
-
-if TYPE_CHECKING:
-    from pixelar.nets.pixelsnail import Block, GatedBlock, PixelSNAIL
+from pixelar.caches.base import Cache, Rows
+from pixelar.caches.incremental import ColumnsLeft
+from pixelar.layers.activations import elu
+from pixelar.nets.pixelsnail import Block, GatedBlock, PixelSNAIL
 
 __all__ = ["PixelSNAILCache"]
 
@@ -83,21 +82,30 @@ class Maps:
         return torch.addcmul(h, self.a, self.b.sigmoid_())
 
 
-class PixelSNAILCache:
-    """The state of a walk over so many canvases.
+class PixelSNAILCache(Cache[PixelSNAIL]):
+    """The state of a pass over some canvases.
 
-    The biases of gates have the label in them: one row for each canvas, or a single one without
-    classes.
-
-    Arguments:
-        net: The net, whose weights are copied as matrices.
-        batch: The number of canvases.
-        labels: Their classes.
+    The biases of gates have the label in them: one row for each canvas.
     """
 
-    def __init__(self, net: "PixelSNAIL", batch: int, labels: Tensor | None) -> None:
+    batch_axis: ClassVar = {
+        "layer_biases": 0,
+        "question_biases": 0,
+        "mix_biases": 0,
+        "memory_bias": 1,
+        "left": 0,
+        "above": 0,
+        "stem": 0,
+        "content": 1,
+        "keys": Rows(1, filled=3),
+        "values": Rows(1, filled=2),
+    }
+
+    @torch.no_grad()
+    def __init__(self, net: PixelSNAIL, x: Tensor, labels: Tensor | None = None) -> None:
+        super().__init__(net, x, labels)
+        batch = x.shape[0]
         self.width, self.key_width = net.width, net.key_width
-        self.labels = labels if net.classes else None
         channels, height, columns = net.scan.shape
         layers = [layer for block in net.blocks for layer in block.layers]
         self.stem_left = net.stem.left.weight[:, :-1, 1, 0].T.contiguous()  # (C, D)
@@ -105,10 +113,14 @@ class PixelSNAILCache:
         self.attention = [attention_matrices(block) for block in net.blocks]
         self.memory = memory_matrices(net.blocks)
         self.out, self.out_bias = matrix(net.out), bias_of(net.out)
-        self.layer_biases = [gate_bias(layer, labels) for layer in layers]  # (B, 2D)
-        self.question_biases = [gate_bias(block.question, labels) for block in net.blocks]
-        self.mix_biases = [gate_bias(block.mix, labels) for block in net.blocks]
-        memory = [gate_bias(block.memory, labels) for block in net.blocks]
+        self.layer_biases = [
+            gate_bias(layer, labels).expand(batch, -1) for layer in layers
+        ]  # (B, 2D)
+        self.question_biases = [
+            gate_bias(block.question, labels).expand(batch, -1) for block in net.blocks
+        ]
+        self.mix_biases = [gate_bias(block.mix, labels).expand(batch, -1) for block in net.blocks]
+        memory = [gate_bias(block.memory, labels).expand(batch, -1) for block in net.blocks]
         self.memory_bias = torch.stack(memory)  # (depth, B, 2E)
 
         like, sizes = self.out, [self.width, 2 * self.width] * len(layers)
@@ -125,27 +137,48 @@ class PixelSNAILCache:
         self.values = like.new_empty(net.depth, batch, sites, self.width // 2)
         self.filled = 0  # places that have keys and values
         self.zero, self.one = like.new_zeros(()), like.new_ones(())
-        self._make_views()
+        self.make_views()
 
-    def select(self, rows: Tensor) -> None:
-        """Keeps these rows of the batch."""
-        if self.labels is not None:
-            self.labels = self.labels[rows]
-            for biases in (self.layer_biases, self.question_biases, self.mix_biases):
-                keep_rows(biases, rows)
-            self.memory_bias = self.memory_bias[:, rows]
-        for left in self.left:
-            left.select(rows)
-        keep_rows(self.above, rows)
-        self.stem, self.content = self.stem[rows], self.content[:, rows]
-        keys, values, filled = self.keys, self.values, self.filled
-        self.keys = keys.new_empty(len(keys), len(rows), *keys.shape[2:])
-        self.keys[..., :filled] = keys[..., :filled][:, rows]
-        self.values = values.new_empty(len(values), len(rows), *values.shape[2:])
-        self.values[:, :, :filled] = values[:, :, :filled][:, rows]
-        self._make_views()
+    @torch.no_grad()
+    def step(self, x: Tensor, t: int) -> Tensor:
+        net = self.net
+        i, j = divmod(t, x.shape[3])
+        pixel = None
+        if t:
+            row, column = divmod(t - 1, x.shape[3])
+            pixel = net.embed(x[:, :, row, column])  # (B, C)
+            self.remember(pixel, t - 1)
+        if j == 0:
+            pixels = net.embed(x[:, :, max(i - 1, 0) : i + 1])
+            pixels[:, :, -1] = 0  # not known yet: `advance` adds what they bring
+            self.begin_row(net.stem(pixels)[:, :, -1].mT, i)
+        return self.advance(pixel if j else None, j)
 
-    def _make_views(self) -> None:
+    @torch.no_grad()
+    def prefill(self, x: Tensor, stop: int) -> None:
+        net = self.net
+        i = stop // x.shape[3]
+        filled = self.filled = i * x.shape[3]
+        if i:
+            pixels = net.embed(x[:, :, :i])
+            places = net.places[:, :, :i].expand(x.shape[0], -1, -1, -1)
+            ul, left = net.stem(pixels), iter(self.left)
+            for k, block in enumerate(net.blocks):
+                for layer in block.layers:
+                    inner = layer.inner(ul)
+                    next(left).fill(elu(ul[:, :, -1]).mT)
+                    next(left).fill(inner[:, :, -1].mT)
+                    ul = layer.finish(ul, inner, self.labels)
+                content = torch.cat((pixels, ul, places), 1)
+                keys, values = block.keys_values(content, self.labels)
+                self.keys[k, ..., :filled], self.values[k, :, :filled] = keys.mT, values
+                self.content[k] = content[:, :, -1, -1]
+                if k + 1 < net.depth:
+                    ul = block.attend(ul, content, self.labels)
+        for t in range(filled, stop):
+            self.step(x, t)
+
+    def make_views(self) -> None:
         """Makes room for what a step computes, and the views that it writes to."""
         width, (depth, batch, size) = self.width, self.content.shape
         here, room = width + 2, self.out.new_empty
@@ -276,14 +309,14 @@ def elu_of_few(x: Tensor, out: Tensor | None = None) -> Tensor:
     return F.elu(x) if out is None else F.elu_(x if out is x else out.copy_(x))
 
 
-def layer_matrices(layer: "GatedBlock") -> LayerMatrices:
+def layer_matrices(layer: GatedBlock) -> LayerMatrices:
     """Returns the matrices of a gated 2×2 block."""
     into_above, into = halves(layer.into)
     gates_above, gates = halves(layer.gates)
     return LayerMatrices(into_above, bias_of(layer.into), into, gates_above, gates)
 
 
-def attention_matrices(block: "Block") -> AttentionMatrices:
+def attention_matrices(block: Block) -> AttentionMatrices:
     """Returns the matrices of a block's attention."""
     question, mix = block.question, block.mix
     assert mix.extra is not None
@@ -301,7 +334,7 @@ def attention_matrices(block: "Block") -> AttentionMatrices:
     )
 
 
-def memory_matrices(blocks: Sequence["Block"]) -> MemoryMatrices:
+def memory_matrices(blocks: Sequence[Block]) -> MemoryMatrices:
     """Returns the matrices of the keys and values of all blocks."""
     return MemoryMatrices(
         into=torch.stack([matrix(block.memory.into) for block in blocks]),
@@ -312,7 +345,7 @@ def memory_matrices(blocks: Sequence["Block"]) -> MemoryMatrices:
     )
 
 
-def gate_bias(block: "GatedBlock", labels: Tensor | None) -> Tensor:
+def gate_bias(block: GatedBlock, labels: Tensor | None) -> Tensor:
     """Returns what a gated block adds to its maps (B, 2D), label included."""
     told: Tensor = block.label(labels)
     return bias_of(block.gates) + told

@@ -14,9 +14,13 @@ All keep channels last, and as many rows, columns or diagonals as the kernel loo
 the image is.
 """
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from pixelar.caches.base import Batched
 
 __all__ = ["ColumnsLeft", "Diagonals", "RowsAbove", "last_rows"]
 
@@ -26,7 +30,7 @@ def last_rows(maps: Tensor, count: int) -> Tensor:
     return maps[:, :, max(0, maps.shape[2] - count) :]
 
 
-class RowsAbove:
+class RowsAbove(Batched):
     """The newest rows of a convolution's input, with zeros beside and above the image.
 
     Arguments:
@@ -36,6 +40,8 @@ class RowsAbove:
         size: The batch, the width of a row and the channels (B, W, D).
         like: A tensor with the type and device to keep them in.
     """
+
+    batch_axis: ClassVar = {"buffer": 0}
 
     def __init__(
         self, rows: int, taps: int, dilation: int, size: tuple[int, int, int], like: Tensor
@@ -72,12 +78,8 @@ class RowsAbove:
         last = F.pad(maps, (0, 0, kept, 0))[:, :, maps.shape[2] :]
         self.buffer[:, :, self.margin : self.margin + self.width] = last.permute(0, 2, 3, 1)
 
-    def select(self, rows: Tensor) -> None:
-        """Keeps these rows of the batch."""
-        self.buffer = self.buffer[rows]
 
-
-class ColumnsLeft:
+class ColumnsLeft(Batched):
     """A row of a convolution's input, with zeros to the left of the image.
 
     Columns at a dilation's distance lie beside each other, so that what the kernel sees is a view.
@@ -88,6 +90,8 @@ class ColumnsLeft:
         size: The batch, the width of a row and the channels (B, W, D).
         like: A tensor with the type and device to keep them in.
     """
+
+    batch_axis: ClassVar = {"buffer": 0}
 
     def __init__(self, taps: int, dilation: int, size: tuple[int, int, int], like: Tensor) -> None:
         batch, self.width, channels = size
@@ -116,12 +120,8 @@ class ColumnsLeft:
         columns = F.pad(row, (0, 0, 0, missing)).unflatten(1, (-1, self.dilation))
         self.buffer[:, :, self.taps - 1 :] = columns.transpose(1, 2)
 
-    def select(self, rows: Tensor) -> None:
-        """Keeps these rows of the batch; views taken before are of the old ones."""
-        self.buffer = self.buffer[rows]
 
-
-class Diagonals:
+class Diagonals(Batched):
     """A convolution's input along a wavefront: pixel (i, j) comes in wave j + skew · i.
 
     Within a wave, pixels are held by row. A tap that lies di rows up and dj columns to the right
@@ -134,6 +134,8 @@ class Diagonals:
         size: The batch, the height of the image and the channels (B, H, D).
         like: A tensor with the type and device to keep them in.
     """
+
+    batch_axis: ClassVar = {"buffer": 1}
 
     def __init__(
         self, kernel_size: int, skew: int, size: tuple[int, int, int], like: Tensor

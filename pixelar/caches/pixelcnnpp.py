@@ -13,16 +13,15 @@ pixels is computed when it is entered.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelar.layers.activations import concat_elu, elu
-from pixelar.nets.pixelcnnpp_rows import (
+from pixelar.caches.base import Cache
+from pixelar.caches.pixelcnnpp_rows import (
     LevelMatrices,
     LevelRows,
     PairMatrices,
@@ -33,30 +32,61 @@ from pixelar.nets.pixelcnnpp_rows import (
     take_row,
     windows,
 )
+from pixelar.layers.activations import concat_elu, elu
+from pixelar.nets.pixelcnnpp import PixelCNNPP
 
-if TYPE_CHECKING:
-    from pixelar.nets.pixelcnnpp import PixelCNNPP
-
-__all__ = ["Walk", "new_walk"]
+__all__ = ["PixelCNNPPCache"]
 
 Program: TypeAlias = list[Callable[[], object]]
 
 elu_into: Callable[..., Tensor] = torch.ops.aten.elu.out
 
 
-@dataclass
-class Walk:
-    """The cache: weights as matrices, which all rows of the batch share, and what is kept."""
+class PixelCNNPPCache(Cache[PixelCNNPP]):
+    """Weights as matrices, which all rows of the batch share, and what is kept of rows."""
+
+    batch_axis: ClassVar = {"rows": 0, "stem_u": 0, "pixel": 0, "x": 0, "maps": 0}
+    lazy_views: ClassVar = ("programs",)
 
     stem: StemMatrices
     levels: list[LevelMatrices]
-    labels: Tensor | None
     rows: list[LevelRows]
     stem_u: Tensor  # what the row above adds to u's stem, bias included: (B, W, D)
     pixel: Tensor  # the symbols to the left, (B, C)
     x: Tensor  # room for ul and minus ul at a pixel, (B, 2D)
     maps: Tensor  # and for the maps of its gate
-    programs: dict[tuple[int, ...], Program] = field(default_factory=dict)
+    programs: dict[tuple[int, ...], Program]
+
+    @torch.no_grad()
+    def __init__(self, net: PixelCNNPP, x: Tensor, labels: Tensor | None = None) -> None:
+        super().__init__(net, x, labels)
+        batch, channels, _, width = x.shape
+        self.levels = [LevelMatrices.of(net, s) for s in range(net.stages)]
+        self.stem = StemMatrices.of(net)
+        like = self.stem.u.bias
+        self.rows = [
+            LevelRows.new(level, (batch, width >> s), labels) for s, level in enumerate(self.levels)
+        ]
+        self.stem_u = like.expand(batch, width, -1).clone()
+        self.pixel = like.new_zeros(batch, channels)
+        self.x = like.new_zeros(batch, 2 * len(like))
+        self.maps = like.new_zeros(batch, 2 * len(like))
+        self.programs = {}
+
+    @torch.no_grad()
+    def step(self, x: Tensor, t: int) -> Tensor:
+        i, j = divmod(t, x.shape[3])
+        self.visit(x, i, j)
+        return self.run_pixel(i, j)
+
+    @torch.no_grad()
+    def prefill(self, x: Tensor, stop: int) -> None:
+        i, columns = divmod(stop, x.shape[3])
+        if i:
+            self.fill(x, i)
+        for j in range(columns):
+            self.visit(x, i, j)
+            self.run_pixel(i, j)
 
     def visit(self, x: Tensor, i: int, j: int) -> None:
         """Takes in what is new of the canvas at pixel (i, j): a row, or a pixel."""
@@ -109,9 +139,9 @@ class Walk:
         weight, bias = self.stem.out
         return torch.addmm(bias, elu(self.x.chunk(2, 1)[0]), weight)
 
-    def fill(self, net: "PixelCNNPP", x: Tensor, i: int) -> None:
+    def fill(self, x: Tensor, i: int) -> None:
         """Leaves things as the walk through the rows before i would have, in one pass."""
-        side = 1 << (len(self.levels) - 1)
+        net, side = self.net, 1 << (len(self.levels) - 1)
         u, ul = net.stem(x[:, :, : -(-i // side) * side])
         if i > 1:
             take_row(self.stem_u, self.stem.u, self._pixels(x, i - 2))
@@ -140,14 +170,6 @@ class Walk:
                 self._double_row(row_of(u, last), level.double_u, rows.doubled_u)
                 weight, bias = level.double_ul
                 add_product(rows.doubled_ul, bias, row_of(ul, last), weight)
-
-    def select(self, rows: Tensor) -> "Walk":
-        """Returns the walk of these rows of the batch."""
-        for level in self.rows:
-            level.select(rows)
-        kept = {name: getattr(self, name)[rows] for name in ("stem_u", "pixel", "x", "maps")}
-        labels = None if self.labels is None else self.labels[rows]
-        return replace(self, labels=labels, programs={}, **kept)
 
     def _pixels(self, x: Tensor, i: int) -> Tensor:
         """Returns the values of a row of the canvas, and ones, with shape (B, W, C + 1)."""
@@ -256,21 +278,3 @@ def entered(levels: int, at: int) -> int:
     """Returns the coarsest level of which a row or cell begins at a row or pixel."""
     bits = at | 1 << (levels - 1)
     return (bits & -bits).bit_length() - 1
-
-
-def new_walk(net: "PixelCNNPP", x: Tensor, labels: Tensor | None) -> Walk:
-    """Returns the walk of a canvas like x (B, C, H, W) before its first site."""
-    batch, channels, _, width = x.shape
-    levels = [LevelMatrices.of(net, s) for s in range(net.stages)]
-    stem = StemMatrices.of(net)
-    like = stem.u.bias
-    return Walk(
-        stem,
-        levels,
-        labels,
-        [LevelRows.new(level, (batch, width >> s), labels) for s, level in enumerate(levels)],
-        stem_u=like.expand(batch, width, -1).clone(),
-        pixel=like.new_zeros(batch, channels),
-        x=like.new_zeros(batch, 2 * len(like)),
-        maps=like.new_zeros(batch, 2 * len(like)),
-    )

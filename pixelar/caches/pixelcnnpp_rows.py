@@ -4,18 +4,17 @@ All maps have channels last. What the upper row of u's kernels makes of a row is
 row below as soon as the row is there, so that no rows of u are kept.
 """
 
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelar.caches.base import Batched
 from pixelar.layers.activations import concat_elu
 from pixelar.layers.embedding import PixelValues
-
-if TYPE_CHECKING:
-    from pixelar.nets.pixelcnnpp import Pair, PixelCNNPP
+from pixelar.nets.pixelcnnpp import Pair, PixelCNNPP
 
 __all__ = [
     "LevelMatrices",
@@ -70,7 +69,7 @@ class PairMatrices:
     ul_label: Tensor | None
 
     @classmethod
-    def of(cls, pair: "Pair") -> "PairMatrices":
+    def of(cls, pair: Pair) -> "PairMatrices":
         u, ul = pair.u, pair.ul
         inner = Kernel.of(ul.inner, ul.short)
         # the short-cut's inputs: elu([u, mirrored, -u, -mirrored])
@@ -106,7 +105,7 @@ class LevelMatrices:
     double_ul: tuple[Tensor, Tensor] | None  # matrix (D, 4D), and bias
 
     @classmethod
-    def of(cls, net: "PixelCNNPP", s: int) -> "LevelMatrices":
+    def of(cls, net: PixelCNNPP, s: int) -> "LevelMatrices":
         stage = net.stages - 1 - s  # of the down pass
         return cls(
             up=[PairMatrices.of(pair) for pair in net.up[s]],
@@ -140,7 +139,7 @@ class StemMatrices:
     out: tuple[Tensor, Tensor]
 
     @classmethod
-    def of(cls, net: "PixelCNNPP") -> "StemMatrices":
+    def of(cls, net: PixelCNNPP) -> "StemMatrices":
         left = Kernel.of(net.ul_stem_left)
         above = net.ul_stem_above
         return cls(
@@ -157,8 +156,12 @@ class StemMatrices:
 
 
 @dataclass
-class PairRows:
+class PairRows(Batched):
     """What a pair of blocks keeps: of the row above for u, of the row so far for ul."""
+
+    batch_axis: ClassVar = dict.fromkeys(
+        ("u_inner", "u_outer", "inner", "outer", "seen", "between"), 0
+    )
 
     u_inner: Tensor  # what the row above adds to u's first convolution, bias included: (B, W, D)
     u_outer: Tensor  # and to its second: (B, W, 2D)
@@ -210,7 +213,7 @@ class PairRows:
 
     def fill(
         self,
-        pair: "Pair",
+        pair: Pair,
         weights: PairMatrices,
         streams: tuple[Tensor, Tensor],
         mirrored: tuple[Tensor, Tensor] | tuple[None, None],
@@ -231,8 +234,12 @@ class PairRows:
 
 
 @dataclass
-class LevelRows:
+class LevelRows(Batched):
     """What a level keeps. On level 0, `entry` is what ul's stem takes from above."""
+
+    batch_axis: ClassVar = dict.fromkeys(
+        ("up", "down", "entry", "halved_u", "top", "told", "doubled_u", "doubled_ul"), 0
+    )
 
     up: list[PairRows]
     down: list[PairRows]
@@ -261,15 +268,6 @@ class LevelRows:
             doubled_u=like.new_zeros(batch, width, 4 * depth),
             doubled_ul=like.new_zeros(batch, width, 4 * depth),
         )
-
-    def select(self, rows: Tensor) -> None:
-        """Keeps these rows of the batch, one tensor after another."""
-        parts: list[PairRows | LevelRows] = [*self.up, *self.down, self]
-        for part in parts:
-            for each in fields(part):
-                value = getattr(part, each.name)
-                if isinstance(value, Tensor):
-                    setattr(part, each.name, value[rows])
 
 
 # --- operations on rows -----------------------------------------------------------------------

@@ -3,11 +3,15 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["KeysAndValues", "Look"]
+from pixelar.caches.base import Batched, Rows
+from pixelar.layers.sparse_attention import SparseAttention
+
+__all__ = ["KeysAndValues", "Look", "look_of"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,17 @@ class Look:
     hidden: Tensor | None = None
 
 
-class KeysAndValues:
+def look_of(attention: SparseAttention, first: int, stop: int, device: torch.device) -> Look:
+    """Returns how the positions from `first` to `stop` - 1 look at what is kept, in a pattern."""
+    if stop - first == 1:
+        return Look(first, stop, lambda x: attention.read(x, first))
+    sees = attention.sees(torch.arange(first, stop)[:, None], torch.arange(stop))
+    (found,) = sees.any(0).nonzero(as_tuple=True)
+    hidden, seen = ~sees[:, found].to(device), found.to(device)
+    return Look(first, stop, lambda x: x[:, seen], hidden)
+
+
+class KeysAndValues(Batched):
     """The keys and values of one layer's positions, with room for all of them.
 
     Arguments:
@@ -37,12 +51,17 @@ class KeysAndValues:
         like: A tensor with the type and device to keep them in.
     """
 
+    batch_axis: ClassVar = {"keys": Rows(0, filled=2), "values": Rows(0, filled=2)}
+
     def __init__(self, size: tuple[int, int, int], lengths: tuple[int, int], like: Tensor) -> None:
         batch, self.heads, sites = size
-        self.keys, self.values = (
-            like.new_empty(batch * self.heads, sites, length) for length in lengths
+        self.keys, self.values = (  # (B, heads, T, ·)
+            like.new_empty(batch, self.heads, sites, length) for length in lengths
         )
-        self.filled = 0
+        self.make_views()
+
+    def make_views(self) -> None:
+        self._keys, self._values = self.keys.flatten(0, 1), self.values.flatten(0, 1)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, look: Look) -> Tensor:
         """Takes in n positions and returns what they attend to, with shape (B · n, heads · d).
@@ -55,25 +74,17 @@ class KeysAndValues:
         """
         batch, n = q.shape[:2]
         q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (q, k, v))  # (B · heads, n, ·)
-        self.keys[:, look.first : look.stop] = k
-        self.values[:, look.first : look.stop] = v
+        self._keys[:, look.first : look.stop] = k
+        self._values[:, look.first : look.stop] = v
         self.filled = look.stop
-        scores = torch.bmm(q, look.read(self.keys).mT)  # (B · heads, n, m)
+        scores = torch.bmm(q, look.read(self._keys).mT)  # (B · heads, n, m)
         if look.hidden is not None:
             scores.masked_fill_(look.hidden, -math.inf)
-        found = torch.bmm(scores.softmax(-1), look.read(self.values))
+        found = torch.bmm(scores.softmax(-1), look.read(self._values))
         return found.view(batch, self.heads, n, -1).transpose(1, 2).reshape(batch * n, -1)
 
     def fill(self, k: Tensor, v: Tensor) -> None:
         """Takes in the first positions, with shapes (B, n, heads, ·)."""
         self.filled = k.shape[1]
-        self.keys[:, : self.filled] = k.transpose(1, 2).flatten(0, 1)
-        self.values[:, : self.filled] = v.transpose(1, 2).flatten(0, 1)
-
-    def select(self, rows: Tensor) -> None:
-        """Keeps these rows of the batch."""
-        for name in ("keys", "values"):  # one after another, to free what is left behind
-            old = getattr(self, name).unflatten(0, (-1, self.heads))
-            new = old.new_empty(len(rows), *old.shape[1:])
-            new[:, :, : self.filled] = old[rows, :, : self.filled]
-            setattr(self, name, new.flatten(0, 1))
+        self._keys[:, : self.filled] = k.transpose(1, 2).flatten(0, 1)
+        self._values[:, : self.filled] = v.transpose(1, 2).flatten(0, 1)

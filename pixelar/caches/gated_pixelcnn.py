@@ -1,0 +1,199 @@
+"""How a Gated PixelCNN is sampled: its vertical stack by row, its horizontal stack by pixel."""
+
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pixelar.caches.base import Cache
+from pixelar.caches.incremental import ColumnsLeft, RowsAbove, last_rows
+from pixelar.layers.readout import PixelReadout
+from pixelar.layers.shifted import shift_down
+from pixelar.nets.gated_pixelcnn import GatedPixelCNN, gate
+
+__all__ = ["GatedPixelCNNCache"]
+
+
+@dataclass
+class Matrices:
+    """The weights of a walk: kernels, and matrices from inputs to outputs. All rows of the batch
+    share them.
+
+    A gate is tanh(a) σ(b) = 2 σ(2a) σ(b) - σ(b): with the factor 2 inside the matrices that make a,
+    it costs one sigmoid and one fused multiplication. That gives minus the gate, and the sign is
+    inside the matrices that read it.
+    """
+
+    vertical_stem: tuple[Tensor, Tensor]  # kernel, bias
+    vertical: list[tuple[Tensor, Tensor]]
+    links: list[tuple[Tensor, Tensor]]
+    horizontal_stem: tuple[Tensor, Tensor]  # matrix, bias; for symbols, not their values
+    horizontal: list[Tensor]
+    out: list[Tensor]  # the last row is the bias
+    readout: PixelReadout
+    double: Tensor  # 2 for the maps of a, 1 for those of b: (2D,)
+
+
+Column: TypeAlias = list[tuple[Tensor, ...]]
+
+
+class GatedPixelCNNCache(Cache[GatedPixelCNN]):
+    """The rows and columns that the next pixel looks at."""
+
+    batch_axis: ClassVar = {"above": 0, "left": 0, "links": 0, "maps": 0, "gate": 0, "last": 0}
+    lazy_views: ClassVar = ("columns",)
+
+    matrices: Matrices
+    above: list[RowsAbove]  # of the vertical convolutions: values of pixels, then maps
+    left: list[ColumnsLeft]  # of the horizontal convolutions: symbols, then maps
+    links: list[Tensor]  # what v tells h in this row, bias included: (B, W, 2D) of each layer
+    maps: Tensor  # room for the maps of a pixel, (B, 2D)
+    gate: Tensor  # and for minus their gate, beside a one: (B, D + 1)
+    last: Tensor  # and for what the last layer puts out, (B, D)
+    columns: dict[int, Column]  # views of all these, by column
+
+    def __init__(self, net: GatedPixelCNN, x: Tensor, labels: Tensor | None = None) -> None:
+        super().__init__(net, x, labels)
+        batch, columns, width = x.shape[0], net.scan.shape[2], net.width
+        like = net.horizontal_stem.weight.detach()
+        above = [
+            RowsAbove(
+                c.rows, c.kernel_size[1], c.dilation[0], (batch, columns, c.in_channels), like
+            )
+            for c in (net.vertical_stem, *(layer.vertical for layer in net.layers))
+        ]
+        left = [
+            ColumnsLeft(
+                c.kernel_size[1] // 2 + 1, c.dilation[1], (batch, columns, c.in_channels), like
+            )
+            for c in (net.horizontal_stem, *(layer.horizontal for layer in net.layers))
+        ]
+        left[0].buffer.fill_(net.embed.zero)
+        self.matrices = matrices_of(net)
+        self.above = above
+        self.left = left
+        self.links = [like.new_zeros(batch, columns, 2 * width) for _ in net.layers]
+        self.maps = like.new_zeros(batch, 2 * width)
+        self.gate = like.new_ones(batch, width + 1)
+        self.last = like.new_zeros(batch, width)
+        self.columns = {}
+
+    def step(self, x: Tensor, t: int) -> Tensor:
+        self._advance(x, t)
+        return self.matrices.readout(self.last, t % self.net.colours)
+
+    def prefill(self, x: Tensor, stop: int) -> None:
+        net = self.net
+        per_row = net.colours * x.shape[3]
+        i = stop // per_row
+        if i:
+            # a layer's next row looks up to `margin` rows, whose own inputs reach further up
+            reaches = [layer.vertical.margin[2] for layer in net.layers]
+            first = max(0, i - sum(reaches) - net.first_kernel_size // 2 - 1)
+            pixels = net.embed(x[:, :, first:i])
+            self.above[0].fill(pixels[:, :, :-1])  # the last is taken in when row i begins
+            v = net.placed(net.vertical_stem(shift_down(pixels)), first)
+            for k, above in enumerate(self.above[1:]):
+                if k:
+                    v = gate(net.layers[k - 1].maps_above(v, self.labels))
+                v = last_rows(v, max(1, sum(reaches[k:])))
+                above.fill(-v if k else v)  # the sign of a gate, as in Matrices
+        for t in range(i * per_row, stop):
+            self._advance(x, t)
+
+    @torch.no_grad()
+    def _advance(self, x: Tensor, t: int) -> None:
+        """Runs both stacks for the pixel of site t, up to the readout."""
+        net = self.net
+        pixel, colour = divmod(t, net.colours)
+        i, j = divmod(pixel, x.shape[3])
+        if j == 0 and colour == 0:
+            self.begin_row(x, i)
+        else:  # the pixel of the site before is the only one that has changed
+            last = j if colour else j - 1
+            self._column(last)[0][0].copy_(x[:, :, i, last])
+        (_, pixels, h), *layers = self._column(j)
+        matrix, bias = self.matrices.horizontal_stem
+        torch.addmm(bias, pixels, matrix, out=h)
+        maps, gate = self.maps, self.gate
+        a, b, inner = (
+            maps[:, : net.width],
+            maps[:, net.width :],
+            gate[:, : net.width],
+        )
+        for h, window, link, matrix, out, output in layers:
+            torch.addmm(link, window, matrix, out=maps).sigmoid_()
+            torch.addcmul(b, a, b, value=-2, out=inner)
+            torch.addmm(h, gate, out, out=output)
+
+    @torch.no_grad()
+    def begin_row(self, x: Tensor, i: int) -> None:
+        """Runs the vertical stack for all of row i, which tells the horizontal one what it saw."""
+        net = self.net
+        weights, width, double = self.matrices, net.width, self.matrices.double
+        if i:
+            self.above[0].push(net.embed(x[:, :, i - 1]).mT)
+        v = self.above[0].convolve(*weights.vertical_stem)  # (B, W, D)
+        if net.position:
+            v = v + net.places[:, i].T
+        layers = zip(
+            net.layers,
+            self.above[1:],
+            weights.vertical,
+            weights.links,
+            self.links,
+            strict=True,
+        )
+        for layer, above, vertical, link, told in layers:
+            above.push(v)
+            maps = above.convolve(*vertical)  # (B, W, 2D)
+            if net.classes:
+                maps += layer.vertical_label(self.labels)[:, None] * double
+            told.copy_(F.conv2d(maps.mT[:, :, None], *link)[:, :, 0].mT)
+            if net.classes:
+                told += layer.horizontal_label(self.labels)[:, None] * double
+            b = maps.sigmoid_()[..., width:]
+            v = torch.addcmul(b, maps[..., :width], b, value=-2)
+
+    def _column(self, j: int) -> Column:
+        """Returns the views of column j that a step reads and writes, made once for all rows."""
+        if j not in self.columns:
+            left, weights = self.left, self.matrices
+            outputs = [*(columns.at(j) for columns in left[2:]), self.last]
+            found: Column = [(left[0].at(j), left[0].seen(j), left[1].at(j))]
+            for inputs, link, horizontal, out, output in zip(
+                left[1:], self.links, weights.horizontal, weights.out, outputs, strict=True
+            ):
+                found.append((inputs.at(j), inputs.seen(j), link[:, j], horizontal, out, output))
+            self.columns[j] = found
+        return self.columns[j]
+
+
+@torch.no_grad()
+def matrices_of(net: GatedPixelCNN) -> Matrices:
+    """Returns the weights in the form that a step reads."""
+    like = net.horizontal_stem.weight
+    double = torch.ones(2 * net.width, device=like.device, dtype=like.dtype)
+    double[: net.width] = 2
+    by_output = double[:, None, None, None]
+    vertical, links = [], []
+    for k, layer in enumerate(net.layers):
+        kernel = layer.vertical.above() * by_output
+        vertical.append((-kernel if k else kernel, layer.vertical.bias * double))
+        assert layer.link.bias is not None
+        bias = (layer.link.bias + layer.horizontal.bias) * double
+        links.append((layer.link.weight / double[:, None, None] * by_output, bias))
+    return Matrices(
+        vertical_stem=(net.vertical_stem.above(), net.vertical_stem.bias),
+        vertical=vertical,
+        links=links,
+        horizontal_stem=net.embed.folded(
+            net.horizontal_stem.left_matrix(), net.horizontal_stem.bias
+        ),
+        horizontal=[layer.horizontal.left_matrix() * double for layer in net.layers],
+        out=[torch.cat((-layer.out.left_matrix(), layer.out.bias[None])) for layer in net.layers],
+        readout=net.out.by_pixel(),
+        double=double,
+    )
