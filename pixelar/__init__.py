@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pixelar.model import PixelModel, build_model
     from pixelar.model.orders import in_order
     from pixelar.sampling.completion import complete, stream
-    from pixelar.sampling.particles import Posterior, posterior
+    from pixelar.sampling.posterior import Posterior, posterior
     from pixelar.sampling.samples import sample
     from pixelar.scan import Scan
     from pixelar.scoring.analysis import dependencies, sequential_log_prob, surprise_map
@@ -44,8 +44,8 @@ _HOMES = {
     "build_model": "model",
     "in_order": "model.orders",
     "order_averaged_log_prob": "scoring.orders",
-    "Posterior": "sampling.particles",
-    "posterior": "sampling.particles",
+    "Posterior": "sampling.posterior",
+    "posterior": "sampling.posterior",
     "sample": "sampling.samples",
     "Scan": "scan",
 }

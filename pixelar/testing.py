@@ -1,14 +1,14 @@
 """Properties that every model must have, as assertions that people can run on nets of their own.
 
 Each raises AssertionError with a message that says which site is at fault. They are meant for small
-models; weights that start at zero hide bugs, so fill all parameters with noise first (`randomise`).
+models; weights that start at zero hide bugs, so fill all parameters with noise first (`randomize`).
 
 Example:
     >>> model = tiny_model()
     >>> assert_autoregressive(model)
     >>> assert_cache_equals_forward(model)
     >>> assert_cache_selects(model)
-    >>> assert_normalised(model)
+    >>> assert_normalized(model)
     >>> assert_net(model)  # all of these, as far as they apply
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from pixelar.caches import StepsCache, new_cache
 from pixelar.model import PixelModel, build_model, evaluating
 from pixelar.names import Shape
-from pixelar.sampling.schedules.parallel import looks_ahead
+from pixelar.sampling.schedules.fixed_point import looks_ahead
 from pixelar.scoring.analysis import dependencies, gradient_dependencies
 
 __all__ = [
@@ -30,9 +30,9 @@ __all__ = [
     "assert_cache_equals_forward",
     "assert_cache_selects",
     "assert_net",
-    "assert_normalised",
+    "assert_normalized",
     "assert_uses_labels",
-    "randomise",
+    "randomize",
     "tiny_model",
 ]
 
@@ -68,10 +68,10 @@ def tiny_model(
         "head": {"name": "Bernoulli", "args": {}},
         "net": {"name": net, "args": arguments[net]},
     }
-    return randomise(build_model(described), seed=seed).eval()
+    return randomize(build_model(described), seed=seed).eval()
 
 
-def randomise(model: PixelModel, *, scale: float = 0.4, seed: int = 0) -> PixelModel:
+def randomize(model: PixelModel, *, scale: float = 0.4, seed: int = 0) -> PixelModel:
     """Fills all parameters of a model with noise, in place, and returns the model in float64."""
     generator = torch.Generator().manual_seed(seed)
     model.double()
@@ -216,7 +216,7 @@ def assert_cache_selects(
 
 
 @torch.no_grad()
-def assert_normalised(
+def assert_normalized(
     model: PixelModel, *, tolerance: float = 1e-6, limit: int = MOST_IMAGES
 ) -> None:
     """Checks Σ p(x) = 1 by enumerating all images of a model, at most `limit`."""
@@ -267,14 +267,14 @@ def assert_uses_labels(model: PixelModel, *, seed: int = 0) -> None:
 def assert_net(model: PixelModel, *, seed: int = 0) -> None:
     """Checks all of the above, Σ p(x) = 1 only where there are few enough images.
 
-    Parameters should be noise (`randomise`), and dropout is off.
+    Parameters should be noise (`randomize`), and dropout is off.
     """
     assert_autoregressive(model, seed=seed)
     assert_cache_equals_forward(model, seed=seed)
     assert_cache_selects(model, seed=seed)
     assert_uses_labels(model, seed=seed)
     if model.net.levels**model.scan.dims <= MOST_IMAGES:
-        assert_normalised(model)
+        assert_normalized(model)
 
 
 def _tolerance(model: PixelModel) -> float:

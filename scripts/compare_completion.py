@@ -15,8 +15,8 @@ import torch
 
 import pixelar
 from pixelar.cli.inputs import data_named
+from pixelar.names import Method
 from pixelar.plotting import grid, save_picture, show_unknown
-from pixelar.sampling.completion import Method
 from pixelar.sampling.regions import REGIONS
 
 MASKS = {"centre box": "frame", "left half": "right", "scattered": "dots"}  # what is missing, kept

@@ -24,7 +24,7 @@ from pixelar.layers.masked import MaskedConv2d, RowsAboveConv2d
 from pixelar.model import PixelModel, build_model
 from pixelar.nets import Net
 from pixelar.scan import SCANS
-from pixelar.testing import randomise
+from pixelar.testing import randomize
 
 OUT = Path(__file__).parents[1] / "docs" / "images"
 INK, PALE, READ, WRITTEN, BOTH, KEPT = (
@@ -74,7 +74,7 @@ def tiny(net: str, scan: str = "raster", side: int = SIDE, **args: int | list[in
         "head": {"name": "Categorical", "args": {}},
         "net": {"name": net, "args": args},
     }
-    return randomise(build_model(description)).eval()
+    return randomize(build_model(description)).eval()
 
 
 def draw_scans() -> None:

@@ -14,7 +14,8 @@ from pixelar.hub.cards import course
 from pixelar.hub.index import packaged, read_card
 from pixelar.model import PixelModel
 from pixelar.plotting import save_picture, show_unknown
-from pixelar.sampling.particles import follow
+from pixelar.sampling.canvas import Canvas
+from pixelar.sampling.smc import follow
 
 MODEL = "digits-gated-pixelcnn"
 
@@ -31,7 +32,8 @@ def draw_particles(model: PixelModel, image: Tensor) -> None:
     known = torch.zeros(8, 8, dtype=torch.bool)
     known[4:] = True
     count, moments = 12, (32, 35, 36, 44, 64)
-    walk = [*follow(model, image, known, every=1, particles=count, seed=4)]
+    canvas = Canvas.prepare(model, image, known, method="particles", seed=4)
+    walk = [*follow(canvas, every=1, particles=count)]
     taken = [walk[moment - 1] for moment in moments]
     fig = figure(10, 7.4)
     upper, lower = fig.subfigures(2, 1, height_ratios=(3, 1))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pixelar.io.foreign import export_imagegpt
 from pixelar.model import PixelModel, build_model
-from pixelar.testing import randomise
+from pixelar.testing import randomize
 
 FILTERS, BLOCKS, MIXTURES = 3, 2, 2  # of the checkpoint of PixelCNN++
 LMCONV_WIDTH, LMCONV_BLOCKS = 4, 1
@@ -70,7 +70,7 @@ def palette_model(
         }
     )
     model.quantizer.fit(torch.from_numpy(noise(4, *shape)))
-    return randomise(model).float().eval()
+    return randomize(model).float().eval()
 
 
 def write_imagegpt(folder: Path) -> None:

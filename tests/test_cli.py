@@ -360,10 +360,10 @@ def test_images_of_any_kind_can_be_fitted(
         assert set(original.unique().tolist()) <= set(SCALE.tolist())
 
 
-def test_the_steps_of_a_method_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_steps_of_a_schedule_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     """Beside the picture's name, which is all that the output holds; the pictures are the same."""
     for method, told in {"sequential": "64 steps", "fixed_point": " passes"}.items():
-        sample = f"sample digits-imagegpt -n 2 --seed 3 --method {method} -o {method}.png"
+        sample = f"sample digits-imagegpt -n 2 --seed 3 --schedule {method} -o {method}.png"
         assert main(words(sample)) == 0
         printed = capsys.readouterr()
         assert printed.out == f"{method}.png\n"
@@ -375,7 +375,7 @@ def test_the_steps_of_a_method_are_told(capsys: pytest.CaptureFixture[str]) -> N
 def test_that_numba_is_missing_is_told_in_a_sentence(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixelar.sampling.completion.numba_is_there", lambda: False)
+    monkeypatch.setattr("pixelar.sampling.schedules.numba_rows.numba_is_there", lambda: False)
     write(np.zeros((28, 28), np.uint8), "given.png")
     assert main(words(command.format("binary-mnist-gated-pixelcnn") + " -o drawn.png")) == 0
     told = capsys.readouterr().err.splitlines()

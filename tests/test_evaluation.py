@@ -31,7 +31,7 @@ from pixelar.scan import shuffled, symmetries
 from pixelar.scoring.evaluation import evaluate
 from pixelar.scoring.metrics import BitsPerDim
 from pixelar.scoring.orders import Orders, order_averaged_log_prob
-from pixelar.testing import randomise
+from pixelar.testing import randomize
 
 N = 23  # divisible by no batch size and no number of processes
 
@@ -49,7 +49,7 @@ def images() -> ImageSet:
 def palette_model() -> PixelModel:
     description = describe_model(zoo.tiny("ImageGPT", shape=(3, 4, 4)))
     quantizer = {"name": "Palette", "args": {"levels": 3}}
-    model = randomise(build_model({**description, "quantizer": quantizer})).float()
+    model = randomize(build_model({**description, "quantizer": quantizer})).float()
     model.quantizer.load_state_dict({"colours": torch.tensor([[0.0] * 3, [99.0] * 3, [250.0] * 3])})
     return model.eval()
 

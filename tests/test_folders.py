@@ -22,7 +22,7 @@ import pixelar
 from pixelar.errors import PixelarError
 from pixelar.io.folders import fingerprint, load_checkpoint
 from pixelar.model import PixelModel, build_model, describe_model
-from pixelar.testing import randomise
+from pixelar.testing import randomize
 
 PARTS: list[tuple[str, str, str, str, dict[str, Any], int]] = [
     ("PixelCNN", "Categorical", "subpixel", "BitDepth", {"bits": 2}, 0),
@@ -52,7 +52,7 @@ def model_of(
         }
     )
     model.quantizer.fit(IMAGES)
-    return randomise(model).float().eval()
+    return randomize(model).float().eval()
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def change_text(old: str, new: str) -> Callable[[Path], object]:
 
 def exchange(folder: Path) -> None:
     """Puts the weights of another model of the same kind there."""
-    other = randomise(pixelar.load(folder), seed=9).float()
+    other = randomize(pixelar.load(folder), seed=9).float()
     pixelar.save(other, folder.parent / "other")
     shutil.copy(folder.parent / "other" / "model.safetensors", folder)
 

@@ -1,4 +1,4 @@
-"""What every head must be: normalised, consistent with its walk, and sound at the extremes."""
+"""What every head must be: normalized, consistent with its walk, and sound at the extremes."""
 
 from importlib.util import find_spec
 

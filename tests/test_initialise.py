@@ -83,7 +83,7 @@ def test_statistics_of_the_first_batch(classes: int) -> None:
     x, labels = split.images[:64].long() * 16 // 255, split.labels[:64] if classes else None
     net = zoo.tiny("PixelCNNPP", shape=(1, 8, 8), levels=17, width=8, classes=classes, stages=2).net
     net.train()
-    net.initialise(x, labels)
+    net.initialize(x, labels)
     assert net.training
     assert_suits(net, x, labels)
 
@@ -92,7 +92,7 @@ def test_other_nets_begin_as_they_are() -> None:
     for name in NETS.keys() - {"PixelCNNPP"}:
         net = zoo.tiny(name).net
         before = {k: v.clone() for k, v in net.state_dict().items()}
-        net.initialise(torch.randint(3, (2, 1, 5, 6)))
+        net.initialize(torch.randint(3, (2, 1, 5, 6)))
         assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
 

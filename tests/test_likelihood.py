@@ -46,8 +46,8 @@ def test_parts_change_nothing(
     weights = torch.rand(BATCH, model.scan.sites, dtype=dtype)
     whole, expected = gradients(model, x, weights)
     reads = []
-    read = model.net.read
-    monkeypatch.setattr(model.net, "read", lambda h: reads.append(len(h)) or read(h))
+    read = model.net.forward_head
+    monkeypatch.setattr(model.net, "forward_head", lambda h: reads.append(len(h)) or read(h))
     small_parts(monkeypatch, model, 3)
     parts, found = gradients(model, x, weights)
     assert sorted(reads) == sorted([3, 3, 1] * 2), "each part is computed twice"

@@ -8,7 +8,7 @@ from pixelar.errors import PixelarError
 from pixelar.model import build_model, describe_model
 from pixelar.nets import NETS
 from pixelar.scoring.analysis import sequential_log_prob, surprise_map
-from pixelar.testing import assert_normalised
+from pixelar.testing import assert_normalized
 
 BINARY = [*zoo.every_model((1, 2, 2), levels=2, classes=(0, 2))]
 COLOUR = [*zoo.every_model((3, 1, 2), levels=3, classes=(0, 2))]
@@ -20,7 +20,7 @@ def test_probabilities_of_binary_images_sum_to_one(
     net: str, head: str, scan: str, classes: int
 ) -> None:
     model = zoo.tiny(net, head, shape=(1, 2, 2), scan=scan, levels=2, classes=classes)
-    assert_normalised(model, tolerance=1e-9)
+    assert_normalized(model, tolerance=1e-9)
 
 
 @pytest.mark.exhaustive
@@ -29,7 +29,7 @@ def test_probabilities_of_colour_images_sum_to_one(
     net: str, head: str, scan: str, classes: int
 ) -> None:
     model = zoo.tiny(net, head, shape=(3, 1, 2), scan=scan, classes=classes)
-    assert_normalised(model, tolerance=1e-9)
+    assert_normalized(model, tolerance=1e-9)
 
 
 def test_enumerations_cover_every_net_and_head() -> None:

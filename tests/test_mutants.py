@@ -20,9 +20,9 @@ from pixelar.testing import (
     assert_cache_equals_forward,
     assert_cache_selects,
     assert_net,
-    assert_normalised,
+    assert_normalized,
     assert_uses_labels,
-    randomise,
+    randomize,
 )
 
 pytestmark = pytest.mark.faults
@@ -213,7 +213,7 @@ CACHES: dict[type[RightCache], Callable[[PixelModel], None]] = {
 
 def model_of(net: type[Net], head: type[Bernoulli] = Bernoulli) -> PixelModel:
     built = net(build_scan("raster", SHAPE), 2, 1)
-    return randomise(PixelModel(built, head(2, 1), Threshold(), SHAPE)).eval()
+    return randomize(PixelModel(built, head(2, 1), Threshold(), SHAPE)).eval()
 
 
 def test_a_right_net_passes() -> None:
@@ -255,4 +255,4 @@ def test_a_net_that_computes_something_else_does_not_inherit_the_cache() -> None
 
 def test_a_head_that_is_not_normalized_is_found() -> None:
     with pytest.raises(AssertionError, match="sum to"):
-        assert_normalised(model_of(Right, NotNormalized))
+        assert_normalized(model_of(Right, NotNormalized))

@@ -23,8 +23,8 @@ from pixelar.testing import (
     assert_autoregressive,
     assert_cache_equals_forward,
     assert_cache_selects,
-    assert_normalised,
-    randomise,
+    assert_normalized,
+    randomize,
 )
 
 EVERY_NET = [pytest.param(*case, id="-".join(map(str, case))) for case in zoo.every_net()]
@@ -164,7 +164,7 @@ def test_both_cells_of_a_recurrent_net(cell: str, position: bool) -> None:
     assert_autoregressive(model)
     assert_cache_equals_forward(model)
     assert_cache_selects(model)
-    assert_normalised(zoo.tiny("RasterRNN", "Bernoulli", shape=(1, 2, 3), levels=2, **args))
+    assert_normalized(zoo.tiny("RasterRNN", "Bernoulli", shape=(1, 2, 3), levels=2, **args))
     seen = dependencies(zoo.tiny("RasterRNN", shape=(1, 3, 4), scan="hilbert", **args))
     assert torch.equal(seen, torch.ones_like(seen).tril(-1))
     model(torch.randint(3, (4, 3, 2, 3)), torch.tensor([0, 1, 0, 1])).sum().backward()
@@ -296,7 +296,7 @@ Leaky.cache_class = LeakyCache
         ("global mean", assert_autoregressive, "which does not come before it"),
         ("reads ahead", assert_cache_equals_forward, "step differs from forward by .* at site 0"),
         ("counts in the module", assert_cache_equals_forward, "step differs from forward"),
-        ("sees itself", assert_normalised, "probabilities of all 16 images sum to"),
+        ("sees itself", assert_normalized, "probabilities of all 16 images sum to"),
     ],
 )
 @pytest.mark.parametrize("net", NETS)
@@ -369,7 +369,7 @@ def test_scans_that_do_not_fit_are_named() -> None:
             zoo.tiny("LMConv", kernel_size=size)
     with pytest.raises(PixelarError, match="LMConv: dilation must be at least 1; got 0"):
         zoo.tiny("LMConv", dilation=0)
-    with pytest.raises(PixelarError, match="width must be at least 2, to normalise over channels"):
+    with pytest.raises(PixelarError, match="width must be at least 2, to normalize over channels"):
         zoo.tiny("LMConv", width=1)
     for net in ("ImageGPT", "AnyOrderGPT", "AxialTransformer", "TransformerXL"):
         with pytest.raises(PixelarError, match=rf"net {net}: heads \(3\) must divide width \(8\)"):
@@ -434,4 +434,4 @@ def test_dropout_is_active_in_training_only() -> None:
 def test_randomise_leaves_no_parameter_as_it_was() -> None:
     model = zoo.tiny("ImageGPT", classes=2)
     assert all(p.std() > 0 for p in model.parameters() if p.numel() > 1)
-    assert isinstance(randomise(model), nn.Module)
+    assert isinstance(randomize(model), nn.Module)

@@ -69,21 +69,21 @@ def assert_same(training: Training, reference: Training, tolerance: float) -> No
 @pytest.mark.parametrize("net", NETS)
 def test_checkpointing_changes_neither_loss_nor_gradients(net: str, dropout: float) -> None:
     options: dict[str, Any] = {"net_args": {"dropout": dropout}, "corruption": 0.1}
-    assert_same(built(net, checkpointing=True, **options), built(net, **options), 1e-10)
+    assert_same(built(net, grad_checkpointing=True, **options), built(net, **options), 1e-10)
 
 
 @pytest.mark.parametrize("net", zoo.quick(NETS, *zoo.UNLIKE))
 def test_checkpointing_lowers_the_peak(net: str) -> None:
     """Of twelve blocks the activations of one remain, beside what passes between them."""
     deep: dict[str, Any] = {"net_args": zoo.deep(net, 12)}
-    plain, saving = built(net, **deep), built(net, checkpointing=True, **deep)
+    plain, saving = built(net, **deep), built(net, grad_checkpointing=True, **deep)
     peaks = [measure_peak(lambda made=made: step(made)) for made in (plain, saving)]  # type: ignore[misc]
     assert peaks[1] < 0.6 * peaks[0], peaks
 
 
 @pytest.mark.parametrize("net", NETS)
 def test_a_model_does_not_remember_how_it_was_trained(net: str) -> None:
-    plain, saving = built(net).model, built(net, checkpointing=True).model
+    plain, saving = built(net).model, built(net, grad_checkpointing=True).model
     assert describe_model(saving) == describe_model(plain)
     assert saving.state_dict().keys() == plain.state_dict().keys()
 
@@ -153,7 +153,7 @@ def test_machine_code_of_a_head_stays_outside_of_graphs(fresh_compiler: None) ->
     """In float32, where the mixture of logistics has some."""
     args: dict[str, Any] = {"head": LogisticMixture, "dtype": torch.float32}
     expected = built("GatedPixelCNN", **args)
-    checkpointing = built("GatedPixelCNN", **args, checkpointing=True)
+    checkpointing = built("GatedPixelCNN", **args, grad_checkpointing=True)
     compiled = built("GatedPixelCNN", **args)
     compiled.model.compile()
     for training in (compiled, checkpointing):
@@ -163,7 +163,7 @@ def test_machine_code_of_a_head_stays_outside_of_graphs(fresh_compiler: None) ->
 @pytest.mark.full
 def test_all_options_go_together(fresh_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiled blocks are checkpointed, and so are compiled parts of a batch."""
-    expected, training = built("ImageGPT"), built("ImageGPT", checkpointing=True)
+    expected, training = built("ImageGPT"), built("ImageGPT", grad_checkpointing=True)
     training.model.compile()
     for sizes in ("PART", "WHOLE"):
         monkeypatch.setattr(likelihood, sizes, {"cpu": 2 * 4 * 64 * 17})

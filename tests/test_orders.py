@@ -18,7 +18,8 @@ from pixelar.layers.locally_masked import LocallyMaskedConv2d, order_masks
 from pixelar.model import PixelModel
 from pixelar.model.orders import in_order
 from pixelar.nets import NETS
-from pixelar.sampling.completion import choose_method, complete, stream
+from pixelar.sampling.completion import complete, stream
+from pixelar.sampling.methods import choose_method
 from pixelar.scan import Scan, build_scan, hilbert, known_first, raster, shuffled, symmetries
 from pixelar.scoring.analysis import dependencies, sequential_log_prob
 from pixelar.scoring.orders import order_averaged_log_prob
@@ -26,7 +27,7 @@ from pixelar.testing import (
     assert_autoregressive,
     assert_cache_equals_forward,
     assert_cache_selects,
-    assert_normalised,
+    assert_normalized,
 )
 
 
@@ -62,9 +63,9 @@ def test_nets_are_right_in_other_orders(net: str, scan: str, k: int) -> None:
 def test_probabilities_sum_to_one_in_every_order(net: str, seed: int) -> None:
     model = zoo.tiny(net, shape=(1, 2, 3), levels=2)
     model.net.reorder(shuffled(model.scan, seed))
-    assert_normalised(model)
+    assert_normalized(model)
     colour = zoo.tiny(net, "LogisticMixture", shape=(3, 1, 2), levels=3)
-    assert_normalised(in_order(colour, shuffled(colour.scan, seed)))
+    assert_normalized(in_order(colour, shuffled(colour.scan, seed)))
 
 
 def test_what_is_seen_follows_the_order() -> None:
@@ -276,9 +277,9 @@ def test_streams_end_with_what_complete_draws(net: str) -> None:
     model = zoo.tiny(net, classes=2)
     images = model.quantizer.decode(torch.randint(3, (2, 1, 5, 6)))
     known, labels = torch.arange(30).view(5, 6) % 4 == 2, torch.tensor([0, 1])
-    *_, last = stream(model, images, known, labels, every=5, seed=4)
+    *_, last = stream(model, images, known, labels, every=5, seed=4, schedule="sequential")
     for walk in ("auto", "fixed_point"):
-        drawn = complete(model, images, known, labels, seed=4, walk=walk)  # type: ignore[arg-type]
+        drawn = complete(model, images, known, labels, seed=4, schedule=walk)  # type: ignore[arg-type]
         assert torch.equal(drawn, last)
     assert torch.equal(last[..., known], images[..., known])
     assert not math.isclose(float((last - images).abs().sum()), 0)

@@ -19,7 +19,7 @@ from pixelar.model.describe import foreign_classes
 from pixelar.nets import ImageGPT, Net
 from pixelar.quantizers import Identity
 from pixelar.scan import Scan, build_scan
-from pixelar.testing import randomise
+from pixelar.testing import randomize
 
 pytestmark = pytest.mark.faults
 
@@ -97,7 +97,7 @@ NETS: dict[str, Callable[[], Net]] = {
 
 def model_of(net: Net, head: Any = None, quantizer: Any = None) -> PixelModel:  # noqa: ANN401
     parts = head or Categorical(4, 1), quantizer or Identity(levels=4)
-    return randomise(PixelModel(net, *parts, (1, 4, 4))).float().eval()
+    return randomize(PixelModel(net, *parts, (1, 4, 4))).float().eval()
 
 
 @pytest.mark.parametrize("name", NETS)

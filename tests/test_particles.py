@@ -12,9 +12,12 @@ from pixelar.heads import HEADS
 from pixelar.memory.budget import available_memory, memory_of_row
 from pixelar.model import PixelModel, build_model
 from pixelar.nets import NETS
-from pixelar.sampling.completion import choose_method, complete, stream
-from pixelar.sampling.particles import Posterior, follow, posterior
-from pixelar.testing import randomise
+from pixelar.sampling.canvas import Canvas
+from pixelar.sampling.completion import complete, stream
+from pixelar.sampling.methods import choose_method
+from pixelar.sampling.posterior import Posterior, posterior
+from pixelar.sampling.smc import follow
+from pixelar.testing import randomize
 
 SHAPE, DIMS = (1, 2, 3), 6
 KNOWN = torch.tensor([[False, True, False], [False, False, True]])
@@ -26,7 +29,7 @@ EVERY = (CODE[:, None].new_tensor(range(2**DIMS))[:, None] // CODE % 2).view(-1,
 def peaked(net: str, head: str = "Bernoulli", classes: int = 0) -> PixelModel:
     """A model of 64 images whose pixels depend on each other a lot."""
     model = zoo.tiny(net, head, shape=SHAPE, levels=2, classes=classes)
-    return randomise(model, **{"scale": 0.5, "seed": 1, **zoo.PEAKED.get(net, {})})
+    return randomize(model, **{"scale": 0.5, "seed": 1, **zoo.PEAKED.get(net, {})})
 
 
 def conditional(model: PixelModel, labels: Tensor | None = None) -> tuple[Tensor, float]:
@@ -118,10 +121,10 @@ def test_the_spread_tells_how_far_the_estimate_is_off() -> None:
     found = posterior(
         model, GIVEN.expand(400, -1, -1, -1), KNOWN, particles=8, populations=16, seed=3
     )
-    z = (found.log_known - math.log(p_known)) / found.spread
+    z = (found.log_known - math.log(p_known)) / found.log_known_stderr
     assert 0.85 < float(z.std()) < 1.2
     one = posterior(model, GIVEN, KNOWN, particles=8, populations=1, seed=3)
-    assert one.spread.isnan().all()
+    assert one.log_known_stderr.isnan().all()
 
 
 def test_known_pixels_that_come_first_cost_nothing() -> None:
@@ -132,7 +135,7 @@ def test_known_pixels_that_come_first_cost_nothing() -> None:
     with torch.no_grad():
         exact = float(model.log_prob_sites(model.encode(GIVEN))[0, :4].sum())
     assert float(found.log_known) == pytest.approx(exact, abs=1e-9)
-    assert float(found.spread) == pytest.approx(0, abs=1e-9)
+    assert float(found.log_known_stderr) == pytest.approx(0, abs=1e-9)
     assert found.ess[0, :, :4].isnan().all()
     assert torch.allclose(found.ess[0, :, 4:], torch.tensor(8.0, dtype=torch.float64))
     everything = posterior(model, GIVEN, torch.ones(1, 1, 1), particles=2, seed=4)
@@ -175,7 +178,7 @@ def test_known_values_stay_and_seeds_repeat(
     assert torch.equal(again.draw(), drawn)
     other = posterior(model, images, known, labels, particles=5, populations=3, seed=6)
     assert not torch.equal(other.images, found.images)
-    assert ((found.survivors >= 1) & (found.survivors <= 5)).all()
+    assert ((found.unique_particles >= 1) & (found.unique_particles <= 5)).all()
     assert ((found.ess >= 1 - 1e-9) & (found.ess <= 5 + 1e-9) | found.ess.isnan()).all()
     assert torch.allclose(found.log_weights.exp().sum(-1), torch.ones(2, 3, dtype=torch.float64))
 
@@ -184,7 +187,7 @@ def test_known_values_stay_and_seeds_repeat(
 @pytest.mark.parametrize("classes", [0, 3])
 def test_cached_and_naive_populations_are_the_same(net: str, classes: int) -> None:
     """Resampled at every known pixel, the caches follow their canvases."""
-    model = randomise(zoo.tiny(net, shape=(1, 4, 4), classes=classes), scale=0.7)
+    model = randomize(zoo.tiny(net, shape=(1, 4, 4), classes=classes), scale=0.7)
     generator = torch.Generator().manual_seed(0)
     images = model.quantizer.decode(torch.randint(3, (2, 1, 4, 4), generator=generator))
     known = torch.arange(16).view(4, 4) % 3 != 1
@@ -217,7 +220,7 @@ def test_palette_tokens_are_known_where_the_whole_pixel_is() -> None:
             "net": {"name": "ImageGPT", "args": zoo.NET_ARGS["ImageGPT"]},
         }
     )
-    randomise(model)
+    randomize(model)
     with torch.no_grad():
         model.quantizer.get_buffer("colours").copy_(torch.randint(256, (4, 3)))
     images = model.quantizer.decode(torch.randint(4, (1, 1, 2, 3)))
@@ -250,11 +253,15 @@ def test_the_film_ends_with_the_completion() -> None:
     images = torch.full((2, 1, 4, 4), 255, dtype=torch.uint8)
     known = torch.arange(16).view(1, 4, 4) % 3 == 2
     options = {"particles": 8, "seed": 9}
+
+    def canvas() -> Canvas:
+        return Canvas.prepare(model, images, known, method="particles", seed=9)
+
     frames = [*stream(model, images, known, every=4, method="particles", **options)]  # type: ignore[arg-type]
     assert len(frames) == 4
     assert torch.equal(frames[-1], complete(model, images, known, method="particles", **options))  # type: ignore[arg-type]
     assert (frames[0][:, :, 1:] == 255).all()  # not yet drawn
-    states = [*follow(model, images, known, every=8, **options)]  # type: ignore[arg-type]
+    states = [*follow(canvas(), every=8, particles=8)]
     assert [int((~s.ess[0, 0].isnan()).sum()) for s in states] == [8, 16]
 
 
@@ -264,9 +271,12 @@ def test_resampling_copies_in_proportion_to_weight() -> None:
     images = model.quantizer.decode(torch.randint(3, (1, 1, 4, 4)))
     known = torch.zeros(4, 4, dtype=torch.bool)
     known[0, 3] = True  # after three drawn sites
-    options = {"particles": 64, "populations": 1, "seed": 11}
-    before = next(iter(follow(model, images, known, every=4, resample_below=0, **options)))  # type: ignore[arg-type]
-    after = next(iter(follow(model, images, known, every=5, resample_below=1, **options)))  # type: ignore[arg-type]
+
+    def canvas() -> Canvas:
+        return Canvas.prepare(model, images, known, method="particles", seed=11)
+
+    before = next(iter(follow(canvas(), every=4, resample_below=0, particles=64)))  # type: ignore[arg-type]
+    after = next(iter(follow(canvas(), every=5, resample_below=1, particles=64)))  # type: ignore[arg-type]
 
     def rows(found: Posterior) -> Tensor:
         return found.images[0, 0, :, 0, 0]  # (K, 4)

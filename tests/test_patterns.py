@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from pixelar.caches.keys_and_values import look_of
 from pixelar.layers.sparse_attention import (
     Every,
     Last,
@@ -79,7 +80,7 @@ def test_what_a_step_reads_is_a_row_of_the_mask(attention: SparseAttention) -> N
     assert mask.diagonal().all() and not mask.triu(1).any()
     number = torch.arange(sites)[None, :, None]  # keys that tell their position
     for first, stop in itertools.combinations(range(sites + 1), 2):
-        look = attention.look(first, stop, cpu)
+        look = look_of(attention, first, stop, cpu)
         seen = look.read(number).flatten()
         found = torch.zeros(stop - first, sites, dtype=torch.bool)
         found[:, seen] = True if look.hidden is None else ~look.hidden

@@ -16,7 +16,7 @@ from pixelar.demo.understand_tab import charts, headline
 from pixelar.demo.walks import Task
 from pixelar.plotting import surprise_figure
 from pixelar.sampling.draw import is_tempered
-from pixelar.sampling.particles import posterior
+from pixelar.sampling.posterior import posterior
 from pixelar.scoring.analysis import surprise_map, surprise_unit
 from pixelar.testing import tiny_model
 
@@ -33,7 +33,7 @@ def test_tempered_particles_estimate_no_log_p(options: dict, capsys: pytest.Capt
     tempered = options in TEMPERED
     assert is_tempered(**options) == tempered
     found = posterior(tiny_model(), BLACK, KNOWN, particles=8, seed=0, **options)
-    assert found.log_known.isnan().all() == found.spread.isnan().all() == tempered
+    assert found.log_known.isnan().all() == found.log_known_stderr.isnan().all() == tempered
     assert found.log_weights.isfinite().any() and found.draw().shape == (1, 4, 1, 2, 3)
     given = Namespace(label=None, particles=8, n=4, images=["a.png"], seed=0)
     vars(given).update(PLAIN, **options)

@@ -242,7 +242,7 @@ def test_kill_9_with_a_worker_process(
 @pytest.mark.full
 def test_kill_9_with_checkpointing(server: Server, whole: dict[str, Any], tmp_path: Path) -> None:
     """The run comes to what it would without: each block has the same dropout both times."""
-    rng, options = random.Random(2), ("--model.checkpointing", "true")
+    rng, options = random.Random(2), ("--model.grad_checkpointing", "true")
     history = kill_until_done(server, tmp_path / "run", rng, 3, *options)
     assert len(history) == 4, history
     assert_same(whole, result(tmp_path / "run"), str(history))

@@ -14,9 +14,9 @@ from pixelar.nets import NETS
 from pixelar.sampling.completion import complete, stream
 from pixelar.sampling.draw import temper
 from pixelar.sampling.known import is_prefix
-from pixelar.sampling.particles import posterior
+from pixelar.sampling.posterior import posterior
 from pixelar.sampling.samples import sample
-from pixelar.testing import randomise
+from pixelar.testing import randomize
 
 SMALL = [*zoo.every_model((1, 2, 2), levels=2)]
 
@@ -216,7 +216,7 @@ def test_palette_models_complete_whole_pixels() -> None:
     )
     images = torch.randint(256, (3, 3, 4, 4), dtype=torch.uint8)
     model.quantizer.fit(images)
-    randomise(model)
+    randomize(model)
     known = torch.zeros(4, 4, dtype=torch.bool)
     known[:, :2] = True
     drawn = complete(model, images, known, seed=0)

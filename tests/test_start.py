@@ -22,7 +22,7 @@ from pixelar.model import PixelModel, build_model
 from pixelar.nets import NETS
 from pixelar.quantizers import QUANTIZERS
 from pixelar.scan import SCANS
-from pixelar.testing import randomise
+from pixelar.testing import randomize
 
 pytestmark = pytest.mark.faults
 
@@ -61,7 +61,7 @@ def quantized(name: str, **args: object) -> PixelModel:
     )
     if name == "Palette":
         model.quantizer.colours = torch.arange(3.0 * quantizer.levels).view(-1, 3)
-    return randomise(model)
+    return randomize(model)
 
 
 QUANTIZED = (

@@ -225,7 +225,7 @@ def test_saving_memory_from_the_command_line(capsys: pytest.CaptureFixture[str])
     """Half as many images in a batch, twice as many batches in a step, blocks computed twice."""
     rates = {"model__lr": 1e-3, "trainer__max_steps": 4, "trainer__gradient_clip_val": None}
     assert fit("--run=plain", data__batch_size=16, **rates) == 0
-    options = ("--model.checkpointing", "true", "--trainer.accumulate_grad_batches", "2")
+    options = ("--model.grad_checkpointing", "true", "--trainer.accumulate_grad_batches", "2")
     assert fit("--run=saving", *options, data__batch_size=8, **rates) == 0
     plain, saving = (load(f"{run}/model").state_dict() for run in ("plain", "saving"))
     for name, value in plain.items():
@@ -246,7 +246,7 @@ def test_too_large_a_step_is_foreseen(
     assert (
         "pixelar: that is more than is free; use a smaller data.batch_size, with "
         "trainer.accumulate_grad_batches for as many images in a step, "
-        "or model.checkpointing: true\n"
+        "or model.grad_checkpointing: true\n"
     ) in error
     assert fit("--run=other", "--data.batch_size=1", trainer__max_steps=1) == 0
     assert "that is more" not in capsys.readouterr().err

@@ -55,7 +55,7 @@ def assert_foreseen(training: Training, batch: int, within: float = 0.2) -> None
 @pytest.mark.parametrize("net", NETS)
 def test_the_peak_is_foreseen(net: str, head: str, checkpointing: bool) -> None:
     # of nets so small, what the operations' own workspaces take is a part to be seen
-    assert_foreseen(built(net, head, checkpointing=checkpointing, corruption=0.1), 16, 0.25)
+    assert_foreseen(built(net, head, grad_checkpointing=checkpointing, corruption=0.1), 16, 0.25)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "rmsprop"])
@@ -71,7 +71,7 @@ def test_the_peak_of_a_realistic_size_is_foreseen(checkpointing: bool) -> None:
         net_args={"width": 33, "depth": 3, "readout": [99]},
         shape=(3, 32, 32),
         scan="subpixel",
-        checkpointing=checkpointing,
+        grad_checkpointing=checkpointing,
     )
     assert_foreseen(training, 16)
 

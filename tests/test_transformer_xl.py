@@ -9,7 +9,7 @@ from pixelar.caches import CACHES, new_cache
 from pixelar.caches.transformer_xl import TransformerXLCache
 from pixelar.model import PixelModel
 from pixelar.nets import TransformerXL
-from pixelar.sampling.schedules.parallel import fixed_point
+from pixelar.sampling.schedules.fixed_point import fixed_point
 from pixelar.scoring.analysis import dependencies, gradient_dependencies
 from pixelar.testing import assert_cache_equals_forward
 

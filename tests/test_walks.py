@@ -6,18 +6,22 @@ from typing import Any
 import pytest
 import torch
 import zoo
+from torch import Tensor
 
 import pixelar
 from pixelar.caches import has_waves, new_cache, new_waves
 from pixelar.caches.base import RecomputeWaves
 from pixelar.errors import PixelarError
 from pixelar.memory.budget import bytes_of
+from pixelar.model import PixelModel
+from pixelar.names import SCHEDULES as NAMES
 from pixelar.nets import NETS, Net
-from pixelar.sampling import completion
-from pixelar.sampling.completion import choose_walk, complete
-from pixelar.sampling.draw import Draw
+from pixelar.sampling.canvas import Canvas
+from pixelar.sampling.completion import complete
 from pixelar.sampling.samples import draw_images, sample
-from pixelar.sampling.schedules.parallel import MOST_AHEAD, Pace, waves
+from pixelar.sampling.schedules import SCHEDULES, choose_schedule, numba_rows
+from pixelar.sampling.schedules.fixed_point import MOST_AHEAD, Pace
+from pixelar.sampling.schedules.wavefront import waves
 from pixelar.scoring.analysis import dependencies
 
 WAVING = [name for name in NETS if zoo.tiny(name).net.reach() is not None]
@@ -29,16 +33,16 @@ MODELS = [*zoo.every_model((3, 4, 5), levels=3, classes=(0, 3))]
 def test_all_walks_draw_the_same_images(net: str, head: str, scan: str, classes: int) -> None:
     model = zoo.tiny(net, head, shape=(3, 4, 5), scan=scan, levels=3, classes=classes)
     labels = torch.arange(3) if classes else None
-    one_by_one = draw_images(model, 3, labels, seed=1, method="sequential")
+    one_by_one = draw_images(model, 3, labels, seed=1, schedule="sequential")
     assert one_by_one.steps == model.scan.sites
     methods = ["fixed_point", "wavefront"] if net in WAVING else ["fixed_point"]
     for method in methods:
-        drawn = draw_images(model, 3, labels, seed=1, method=method)  # type: ignore[arg-type]
+        drawn = draw_images(model, 3, labels, seed=1, schedule=method)  # type: ignore[arg-type]
         assert torch.equal(drawn.images, one_by_one.images), method
-        assert drawn.walk == method
+        assert drawn.schedule == method
         assert method == "wavefront" or drawn.steps <= model.scan.sites
         few = None if labels is None else labels[:1]
-        alone = sample(model, 1, few, seed=1, method=method)  # type: ignore[arg-type]
+        alone = sample(model, 1, few, seed=1, schedule=method)  # type: ignore[arg-type]
         assert torch.equal(alone, one_by_one.images[:1]), "the batch matters"
 
 
@@ -53,7 +57,7 @@ def test_all_walks_complete_alike(net: str, rows: str) -> None:
         known = torch.arange(6)[:, None].expand(6, 5) < 3
     for options in ({}, {"temperature": 0.7, "top_p": 0.8}):
         drawn = [
-            complete(model, images, known, seed=3, method="clamp", walk=walk, **options)
+            complete(model, images, known, seed=3, method="clamp", schedule=walk, **options)
             for walk in ("sequential", "fixed_point", *(["wavefront"] if net in WAVING else []))
         ]
         assert all(torch.equal(other, drawn[0]) for other in drawn[1:])
@@ -139,31 +143,85 @@ def test_a_cache_does_not_grow_with_the_steps(net: str, method: str) -> None:
         assert sizes[0] == sizes[1]
 
 
-def nothing(batch: int, sites: int = 784, **options: Any) -> Draw:  # noqa: ANN401
-    """Returns what draws so many images of which nothing is known."""
-    zeros = torch.zeros(batch, sites, 1)
-    return Draw(zeros.long(), zeros.bool(), zeros.double(), **options)
+def nothing(model: PixelModel, batch: int, rows: int = 0, **options: Any) -> Canvas:  # noqa: ANN401
+    """Returns the canvas of images of which nothing is known but the first rows."""
+    blank = torch.zeros(batch, *model.image_shape, dtype=torch.uint8)
+    known = torch.arange(model.image_shape[1])[:, None] < rows
+    return Canvas.prepare(model, blank, known, **options)
 
 
-def test_auto_takes_the_quicker_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_the_quickest_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     waving, gated, other = (
         zoo.tiny(net, shape=(1, 28, 28)) for net in ("PixelCNN", "GatedPixelCNN", "ImageGPT")
     )
-    assert choose_walk(waving, "auto", nothing(1)) == "wavefront"
-    assert choose_walk(waving, "auto", nothing(64)) == "sequential"
-    assert choose_walk(waving, "auto", nothing(1), start=392) == "sequential"
-    small = zoo.tiny("PixelCNN", shape=(1, 4, 4))
-    assert choose_walk(small, "auto", nothing(1, 16)) == "sequential"
-    assert choose_walk(other, "auto", nothing(1)) == "fixed_point"
-    assert choose_walk(other, "auto", nothing(1), start=700) == "sequential"
-    assert choose_walk(other, "auto", nothing(64)) == "sequential"
-    monkeypatch.setattr(completion, "numba_is_there", lambda: True)
-    assert choose_walk(gated, "auto", nothing(1)) == "compiled"
-    assert choose_walk(gated, "auto", nothing(65)) == "sequential"
-    assert choose_walk(gated, "auto", nothing(1, temperature=0.5)) == "sequential"
-    monkeypatch.setattr(completion, "numba_is_there", lambda: False)
+    assert choose_schedule(nothing(waving, 1)) == "wavefront"
+    assert choose_schedule(nothing(waving, 64)) == "sequential"
+    assert choose_schedule(nothing(waving, 1, rows=14)) == "sequential"
+    assert choose_schedule(nothing(zoo.tiny("PixelCNN", shape=(1, 4, 4)), 1)) == "sequential"
+    assert choose_schedule(nothing(other, 1)) == "fixed_point"
+    assert choose_schedule(nothing(other, 1, rows=25)) == "sequential"
+    assert choose_schedule(nothing(other, 64)) == "sequential"
+    monkeypatch.setattr(numba_rows, "numba_is_there", lambda: True)
+    assert choose_schedule(nothing(gated, 1)) == "compiled"
+    assert choose_schedule(nothing(gated, 65)) == "sequential"
+    assert choose_schedule(nothing(gated, 1, temperature=0.5)) == "sequential"
+    monkeypatch.setattr(numba_rows, "numba_is_there", lambda: False)
     with pytest.warns(UserWarning, match=r"numba is not installed.*pip install 'pixelar\[fast\]'"):
-        assert choose_walk(gated, "auto", nothing(1)) == "sequential"
+        assert choose_schedule(nothing(gated, 1)) == "sequential"
+
+
+def test_the_table_has_the_names_that_are_offered() -> None:
+    assert {*NAMES} == {"auto", *SCHEDULES}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_streams_of_every_schedule_end_with_the_same_images(schedule: str) -> None:
+    """On the way, what is known stays, and what is not drawn yet is as it was given."""
+    net = "GatedPixelCNN" if schedule == "compiled" else "PixelCNN"
+    if schedule == "compiled":
+        pytest.importorskip("numba", reason="compiled rows are drawn with numba")
+    model = zoo.tiny(net, shape=(1, 6, 5), levels=3)
+    images = model.quantizer.decode(torch.randint(3, (2, 1, 6, 5)))
+    known = torch.arange(6)[:, None] < 2
+    frames = [
+        *pixelar.stream(model, images, known, every=5, seed=3, schedule=schedule)  # type: ignore[arg-type]
+    ]
+    drawn = complete(model, images, known, seed=3, schedule="sequential")
+    assert torch.equal(frames[-1], drawn)
+    for frame in frames:
+        assert ((frame == drawn) | (frame == images)).all()
+    if schedule in ("sequential", "compiled"):
+        assert len(frames) == 4
+
+
+def test_a_completion_encodes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the method; `known_first` in another order of the same sites."""
+    calls: list[int] = []
+    encode = PixelModel.encode
+
+    def counted(model: PixelModel, images: Tensor) -> Tensor:
+        calls.append(len(images))
+        return encode(model, images)
+
+    monkeypatch.setattr(PixelModel, "encode", counted)
+    blank, right = torch.zeros(2, 1, 5, 6, dtype=torch.uint8), torch.arange(6) > 2
+    for net, method in (
+        ("ImageGPT", "prefix"),
+        ("AnyOrderGPT", "known_first"),
+        ("ImageGPT", "particles"),
+        ("ImageGPT", "clamp"),
+    ):
+        known = torch.zeros(5, 6, dtype=torch.bool) if method == "prefix" else right
+        calls.clear()
+        complete(zoo.tiny(net), blank, known, method=method, particles=2)  # type: ignore[arg-type]
+        assert calls == [2], method
+        calls.clear()
+        for _ in pixelar.stream(zoo.tiny(net), blank, known, every=9, particles=2):
+            pass
+        assert calls == [2], method
+    calls.clear()
+    pixelar.posterior(zoo.tiny("ImageGPT"), blank, right, particles=2)
+    assert calls == [2]
 
 
 @pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
@@ -186,8 +244,8 @@ def test_compiled_rows_draw_the_same_images(
         known[:start], known[start] = True, False
         options: dict[str, Any] = {"seed": 2, "method": "clamp"}
         given = (model, images, known.view(5, 6), labels)
-        rows = complete(*given, walk="compiled", **options)
-        assert torch.equal(rows, complete(*given, walk="sequential", **options))
+        rows = complete(*given, schedule="compiled", **options)
+        assert torch.equal(rows, complete(*given, schedule="sequential", **options))
         assert torch.equal(rows[..., known.view(5, 6)], images[..., known.view(5, 6)])
 
 
@@ -197,7 +255,7 @@ def test_compiled_rows_of_a_trained_model(name: str) -> None:
     """In float32, where rounding differs, with two levels and with 256: hardly an image does."""
     model = pixelar.load(name)
     labels = torch.arange(5) if model.classes else None
-    drawn = [draw_images(model, 5, labels, seed=5, method=m) for m in ("sequential", "compiled")]
+    drawn = [draw_images(model, 5, labels, seed=5, schedule=m) for m in ("sequential", "compiled")]
     differing = (drawn[0].images != drawn[1].images).flatten(1).any(1)
     assert differing.sum() <= 1
     assert [d.steps for d in drawn] == [784, 28]
@@ -206,10 +264,10 @@ def test_compiled_rows_of_a_trained_model(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"walk": "wavefront"}, "net ImageGPT looks at whole rows, so there are no waves"),
-        ({"walk": "wavefrnt"}, "walk: unknown 'wavefrnt'; did you mean 'wavefront'"),
-        ({"walk": "compiled"}, "walk: compiled is for a GatedPixelCNN of grey images"),
-        ({"method": "particles", "walk": "fixed_point"}, "particles walk site by site"),
+        ({"schedule": "wavefront"}, "schedule wavefront needs pixels that do not see each other"),
+        ({"schedule": "wavefrnt"}, "schedule: unknown 'wavefrnt'; did you mean 'wavefront'"),
+        ({"schedule": "compiled"}, "schedule compiled is for a GatedPixelCNN of grey images"),
+        ({"method": "particles", "schedule": "fixed_point"}, "particles are drawn site by site"),
     ],
 )
 def test_walks_that_cannot_be_are_explained(options: dict[str, Any], message: str) -> None:
@@ -233,7 +291,7 @@ def test_looking_ahead_pays_or_ends() -> None:
 
 def test_a_trained_model_looks_ahead() -> None:
     drawn = draw_images(pixelar.load("binary-mnist-imagegpt"), 1, seed=1)
-    assert drawn.walk == "fixed_point" and drawn.steps < 784 / 4
+    assert drawn.schedule == "fixed_point" and drawn.steps < 784 / 4
 
 
 @pytest.mark.faults
@@ -243,7 +301,7 @@ def test_waves_of_no_site_in_narrow_images(width: int) -> None:
     model = zoo.tiny("PixelCNN", shape=(1, 5, width), classes=2)
     labels = torch.tensor([0, 1])
     drawn = [
-        pixelar.sample(model, 2, labels, seed=0, method=method)
+        pixelar.sample(model, 2, labels, seed=0, schedule=method)
         for method in ("sequential", "wavefront")
     ]
     assert torch.equal(*drawn)

@@ -13,7 +13,7 @@ from pixelar.heads import HEADS
 from pixelar.model import PixelModel, build_model
 from pixelar.nets import NETS, Net
 from pixelar.scan import SCANS, Scan, build_scan
-from pixelar.testing import randomise
+from pixelar.testing import randomize
 
 NET_ARGS: dict[str, dict[str, Any]] = {
     "PixelCNN": {"width": 6, "depth": 2, "first_kernel_size": 5, "readout": [7]},
@@ -150,7 +150,7 @@ def tiny(
             "net": {"name": net, "args": {**sized, "classes": classes, **args}},
         }
     )
-    return randomise(model).eval()
+    return randomize(model).eval()
 
 
 # convolutions, attention, recurrence, and one with several resolutions: for what takes long

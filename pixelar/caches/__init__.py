@@ -60,7 +60,7 @@ CACHES: dict[type[Net], type[Cache[Any]]] = {
 
 WAVES: dict[type[Net], type[WaveCache[Any]]] = {PixelCNN: PixelCNNWaves}
 
-FORWARD = {"forward", "features", "read"}  # methods that say what a net computes
+FORWARD = {"forward", "forward_features", "forward_head"}  # methods that say what a net computes
 
 
 def cache_class(net: Net) -> type[Cache[Any]]:

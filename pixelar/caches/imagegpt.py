@@ -14,7 +14,7 @@ from pixelar.nets.imagegpt import EPSILON, GPT, LINEARS, Block
 __all__ = ["GPTCache"]
 
 
-def normalise(h: Tensor, floor: Tensor) -> Tensor:
+def normalize(h: Tensor, floor: Tensor) -> Tensor:
     """Returns vectors (*, D) as `Block`'s norms before scaling, divided by √D."""
     return h / torch.hypot(torch.linalg.vector_norm(h, dim=-1, keepdim=True), floor)
 
@@ -33,7 +33,7 @@ def add_linear(h: Tensor, x: Tensor, matrix: Tensor, bias: Tensor | None) -> Ten
 class BlockMatrices:
     """The weights of a block as matrices from inputs to outputs.
 
-    The scales of norms and of attention are inside them, √D for `normalise` as well, and so is the
+    The scales of norms and of attention are inside them, √D for `normalize` as well, and so is the
     factor of the quick GELU: x σ(1.702 x) = SiLU(1.702 x) / 1.702.
     """
 
@@ -56,7 +56,7 @@ class GPTCache(StepsCache[GPT]):
     places: Tensor  # what is added at every place, (T, D)
     matrices: list[BlockMatrices]
     out: Tensor  # (D, P)
-    floor: Tensor  # √(D ε), of `normalise`
+    floor: Tensor  # √(D ε), of `normalize`
     keys: list[Tensor]  # one per block, (B, heads, D / heads, T): as the product with q reads them
     values: list[Tensor]  # (B, heads, T, D / heads)
     filled: int  # positions that have keys and values
@@ -93,7 +93,7 @@ class GPTCache(StepsCache[GPT]):
         by_head = (x.shape[0], n, 3, net.heads, -1)
         later = h.new_full((n, n), -math.inf).triu_(1) if n > 1 else None
         for weights, keys, values in zip(self.matrices, self.keys, self.values, strict=True):
-            qkv = linear(normalise(h, self.floor), weights.qkv, weights.qkv_bias)
+            qkv = linear(normalize(h, self.floor), weights.qkv, weights.qkv_bias)
             q, k, v = qkv.view(by_head).permute(2, 0, 3, 1, 4)
             keys[..., first:stop], values[:, :, first:stop] = k.mT, v
             scores = torch.bmm(q.flatten(0, 1), keys.flatten(0, 1)[..., :stop])
@@ -103,11 +103,11 @@ class GPTCache(StepsCache[GPT]):
             attended = attended.unflatten(0, (x.shape[0], net.heads)).transpose(1, 2)
             attended = attended.reshape(h.shape)
             h = add_linear(h, attended, weights.project, weights.project_bias)
-            inner = linear(normalise(h, self.floor), weights.expand, weights.expand_bias)
+            inner = linear(normalize(h, self.floor), weights.expand, weights.expand_bias)
             inner = F.silu(inner, inplace=True)
             h = add_linear(h, inner, weights.contract, weights.contract_bias)
         self.filled = stop
-        return (normalise(h, self.floor) @ self.out).unflatten(0, (x.shape[0], -1))  # (B, n, P)
+        return (normalize(h, self.floor) @ self.out).unflatten(0, (x.shape[0], -1))  # (B, n, P)
 
     @torch.no_grad()
     def prefill(self, x: Tensor, stop: int) -> None:

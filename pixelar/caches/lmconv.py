@@ -51,7 +51,7 @@ class LMConvCache(Cache[LMConv]):
             visited.write(place, h)
             return visited.look(t)
 
-        return net.read(net.blocks_of(pixels.look(t), self.label, look))
+        return net.forward_head(net.blocks_of(pixels.look(t), self.label, look))
 
     @torch.no_grad()
     def prefill(self, x: Tensor, stop: int) -> None:

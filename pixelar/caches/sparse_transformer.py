@@ -15,7 +15,7 @@ from pixelar.nets.sparse_transformer import Block, SparseTransformer
 __all__ = ["SparseTransformerCache"]
 
 
-def normalise(h: Tensor) -> Tensor:
+def normalize(h: Tensor) -> Tensor:
     """Returns vectors (*, D) as a LayerNorm does before it scales and shifts them."""
     return F.layer_norm(h, h.shape[-1:])
 
@@ -70,14 +70,14 @@ class SparseTransformerCache(StepsCache[SparseTransformer]):
         h = self._inputs(x, first, stop).flatten(0, 1)  # (B · n, D)
         looks = [look_of(pattern, first, stop, h.device) for pattern in net.patterns]
         for k, (block, weights) in enumerate(zip(net.blocks, self.matrices, strict=True)):
-            qkv = torch.addmm(weights.qkv[0], normalise(h), weights.qkv[1])
+            qkv = torch.addmm(weights.qkv[0], normalize(h), weights.qkv[1])
             q, keys, values = block.by_head(qkv.view(x.shape[0], stop - first, -1))
             attended = self.memories[k].attend(q, keys, values, looks[k % 2])
             h = h + torch.addmm(weights.project[0], attended, weights.project[1])
-            inner = torch.addmm(weights.expand[0], normalise(h), weights.expand[1])
+            inner = torch.addmm(weights.expand[0], normalize(h), weights.expand[1])
             inner = F.silu(inner, inplace=True)
             h = h + torch.addmm(weights.contract[0], inner, weights.contract[1])
-        params = torch.addmm(self.out[0], normalise(h), self.out[1])
+        params = torch.addmm(self.out[0], normalize(h), self.out[1])
         return params.unflatten(0, (x.shape[0], -1))  # (B, n, P)
 
     @torch.no_grad()

@@ -20,11 +20,13 @@ from pixelar.cli.inputs import (
 )
 from pixelar.cli.trust import trusted
 from pixelar.model import PixelModel
+from pixelar.names import ScheduleName
 from pixelar.plotting import grid, save_picture, show_unknown
-from pixelar.sampling.completion import MANY_SITES, Walk, choose_method
 from pixelar.sampling.completion import complete as complete_images
-from pixelar.sampling.particles import Posterior, posterior
+from pixelar.sampling.methods import choose_method
+from pixelar.sampling.posterior import Posterior, posterior
 from pixelar.sampling.samples import draw_images
+from pixelar.sampling.schedules import MANY_SITES, SCHEDULES
 
 __all__ = ["RUN"]
 
@@ -41,29 +43,21 @@ def sample(options: Namespace) -> int:
         placed(model, options),
         options.n,
         labels,
-        method=quickest_at_once(model, options.method),
+        schedule=quickest_at_once(model, options.schedule),
         **drawing(options),
         progress=sys.stderr.isatty(),
     )
     save_picture(grid(drawn.images), output)
     print(output)
-    if options.method != "auto":
-        steps = STEPS[drawn.walk].format(drawn.steps)
+    if options.schedule != "auto":
+        steps = SCHEDULES[drawn.schedule].step.format(drawn.steps)
         print(f"pixelar: {steps} for {model.scan.sites} sites", file=sys.stderr)
     return 0
 
 
-def quickest_at_once(model: PixelModel, method: Walk) -> Walk:
+def quickest_at_once(model: PixelModel, schedule: ScheduleName) -> ScheduleName:
     """Returns how to draw once: small images are there before machine code is read from disk."""
-    return "sequential" if method == "auto" and model.scan.sites < MANY_SITES else method
-
-
-STEPS = {
-    "sequential": "{} steps",
-    "compiled": "{} compiled rows",
-    "wavefront": "{} waves",
-    "fixed_point": "{} passes",
-}
+    return "sequential" if schedule == "auto" and model.scan.sites < MANY_SITES else schedule
 
 
 def complete(options: Namespace) -> int:
@@ -101,6 +95,7 @@ def complete_in_order(
         known,
         labels,
         method=options.method,
+        schedule=options.schedule,
         **drawing(options),
         progress=sys.stderr.isatty(),
     )
@@ -131,7 +126,12 @@ def report_populations(found: Posterior, names: Sequence[str]) -> str:
     """
     lines = []
     for name, log_known, spread, ess, survivors in zip(
-        names, found.log_known, found.spread, found.ess, found.survivors, strict=True
+        names,
+        found.log_known,
+        found.log_known_stderr,
+        found.ess,
+        found.unique_particles,
+        strict=True,
     ):
         error = f" ± {float(spread):.2f}" if len(survivors) > 1 else ""
         size = found.images.shape[2]

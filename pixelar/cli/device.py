@@ -7,7 +7,7 @@ import torch
 
 from pixelar.errors import ConfigError
 from pixelar.model import PixelModel
-from pixelar.sampling.particles import posterior
+from pixelar.sampling.posterior import posterior
 from pixelar.scoring.analysis import surprise_map
 
 __all__ = ["available", "choose_device", "describe_device", "place"]

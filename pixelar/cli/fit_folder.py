@@ -29,7 +29,8 @@ __all__ = [
 
 MEMORY = (
     "there is not enough memory for a training step; use a smaller data.batch_size, with "
-    "trainer.accumulate_grad_batches for as many images in a step, or model.checkpointing: true"
+    "trainer.accumulate_grad_batches for as many images in a step, or "
+    "model.grad_checkpointing: true"
 )
 
 

@@ -33,7 +33,11 @@ def foresee(trainer: L.Trainer, training: Training, data: PixelData) -> None:
         print(
             "pixelar: that is more than is free; use a smaller data.batch_size, with "
             "trainer.accumulate_grad_batches for as many images in a step"
-            + ("" if training.model.net.checkpointing else ", or model.checkpointing: true"),
+            + (
+                ""
+                if training.model.net.grad_checkpointing
+                else ", or model.grad_checkpointing: true"
+            ),
             file=sys.stderr,
         )
 

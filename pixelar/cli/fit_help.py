@@ -36,7 +36,7 @@ ABOUT = {
     "model.weight_decay": "weight decay",
     "model.corruption": "share of symbols replaced at random",
     "model.compile": "compile the net and the loss",
-    "model.checkpointing": "less memory for more time",
+    "model.grad_checkpointing": "less memory for more time",
     "data.dataset": "the images",
     "data.batch_size": "images in a batch, per process",
     "data.eval_batch_size": "the same for validation",

@@ -1,5 +1,6 @@
 """The options of a run itself; needs no torch."""
 
+import re
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -28,6 +29,10 @@ OPTIONS = {
 }
 
 
+# options as they were called until 0.1, which configs of runs still have
+RENAMED = {"--model.checkpointing": "--model.grad_checkpointing"}
+
+
 def locate_configs(arguments: list[str]) -> tuple[list[str], str]:
     """Returns the arguments with files in place of configs' names, and the name for a run.
 
@@ -45,6 +50,8 @@ def locate_configs(arguments: list[str]) -> tuple[list[str], str]:
         elif joined in ("-c", "--config") and separator:
             name, file = _locate(inline)
             located[k] = f"{joined}={file}"
+        elif joined in RENAMED:
+            located[k] = RENAMED[joined] + separator + inline
     return located, name
 
 
@@ -53,4 +60,6 @@ def _locate(given: str) -> tuple[str, str]:
         return "unnamed", given
     file = find_config(given)
     packaged = file.parent.parent.name == "models" and file.stem.startswith("train")
-    return file.parent.name if packaged else file.stem, str(file)
+    name, text = file.parent.name if packaged else file.stem, file.read_text(encoding="utf-8")
+    renamed = re.sub(r"^(  )checkpointing:", r"\1grad_checkpointing:", text, flags=re.MULTILINE)
+    return name, str(file) if renamed == text else renamed

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from pixelar.cli.numbers import device, orders, real, resize, sides, whole
+from pixelar.names import METHODS, SCHEDULES
 from pixelar.names.limits import Limit
 
 __all__ = ["COMMANDS", "HOMES"]
@@ -104,14 +105,7 @@ def add_sample(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-n", type=whole(1, MOST_IMAGES), default=16, help="number of images (default: 16)"
     )
-    command.add_argument(
-        "--method",
-        choices=("auto", "sequential", "compiled", "wavefront", "fixed_point"),
-        default="auto",
-        help="how to walk: site by site; the same in machine code, with numba; many pixels at "
-        "once, where the net allows it; all sites at once until nothing changes. The images are "
-        "the same (default: auto, the quickest)",
-    )
+    add_schedule(command)
     add_drawing(command, "samples.png")
 
 
@@ -133,7 +127,7 @@ def add_complete(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--method",
-        choices=("auto", "prefix", "known_first", "particles", "clamp"),
+        choices=METHODS,
         default="auto",
         help="prefix: exact, where what is known comes first in the model's order; known_first: "
         "exact, for nets that take any order; particles: any region, exact as their number grows; "
@@ -149,8 +143,21 @@ def add_complete(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-n", type=whole(1, MOST_IMAGES), default=4, help="completions of each image (default: 4)"
     )
+    add_schedule(command)
     add_fit(command, "images and mask to the model's size, and take its nearest levels")
     add_drawing(command, "completions.png")
+
+
+def add_schedule(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        default="auto",
+        help="in which order sites are drawn, and how many at once. sequential: site by site; "
+        "compiled: row by row in machine code, with numba; wavefront: many pixels at once, where "
+        "the net allows it; fixed_point: all sites at once until nothing changes. The images are "
+        "the same (default: auto, the quickest)",
+    )
 
 
 def add_drawing(command: argparse.ArgumentParser, output: str) -> None:

@@ -89,7 +89,7 @@ def summary(task: Task, frame: Frame, seconds: float) -> str:
         parts.append(f"log p(known) ≈ {_log_known(found.log_known)}")
     ess = found.ess[~found.ess.isnan()]
     parts.append(f"effective sample size {ess.mean():.0f} of {size} (lowest {ess.min():.0f})")
-    parts.append(f"{found.survivors.float().mean():.0f} distinct canvases at the end")
+    parts.append(f"{found.unique_particles.float().mean():.0f} distinct canvases at the end")
     return " · ".join(parts)
 
 

@@ -23,7 +23,7 @@ from pixelar.demo.told import sentence, told
 from pixelar.demo.walks import Task, blank_frame, first_frame, read_seed
 from pixelar.errors import ConfigError, PixelarError
 from pixelar.model import PixelModel
-from pixelar.sampling.completion import Method
+from pixelar.names import Method
 
 __all__ = ["CompleteTab"]
 

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from pixelar.errors import ConfigError
 from pixelar.model import PixelModel
-from pixelar.sampling.completion import stream
-from pixelar.sampling.draw import Drawing
-from pixelar.sampling.methods import Method, choose_method, ordered
-from pixelar.sampling.particles import Posterior, follow
+from pixelar.names import Method
+from pixelar.sampling.canvas import Canvas
+from pixelar.sampling.completion import stream_canvas
+from pixelar.sampling.posterior import Posterior
+from pixelar.sampling.smc import follow
 
 __all__ = [
     "FRAMES_A_SECOND",
@@ -63,15 +64,25 @@ class Task:
     top_p: float
     seed: int
 
+    canvas: Canvas = field(init=False)  # of all this, once
+
     def __post_init__(self) -> None:
         if bool(self.known.all()):
             raise ConfigError(
                 "there is nothing to redraw: paint over a part of the picture, or choose a region"
             )
-        chosen = choose_method(self.model, self.known, self.images, self.method)
-        object.__setattr__(self, "method", chosen)
-        walked = ordered(self.model, self.known, self.images, chosen)
-        object.__setattr__(self, "model", walked)
+        canvas = Canvas.prepare(
+            self.model,
+            self.images,
+            self.known,
+            self.labels,
+            method=self.method,
+            temperature=self.temperature,
+            top_p=self.top_p if self.top_p < 1 else None,
+            seed=self.seed,
+        )
+        for name, value in (("canvas", canvas), ("method", canvas.method), ("model", canvas.model)):
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ class Frame:
 
 
 def frames(task: Task) -> Iterator[Frame]:
-    """Draws, and yields what there is; what is yielded last is complete."""
+    """Draws, once for a task, and yields what there is; what is yielded last is complete."""
     scan = task.model.scan
     sites = torch.arange(scan.sites, device=scan.index.device)[None, :, None]
     turn = scan.scatter(sites.expand(1, -1, scan.symbols).contiguous())[0].amax(0).cpu()  # (H, W)
@@ -119,17 +130,11 @@ def blank_frame(model: PixelModel, count: int) -> Frame:
 
 
 def _canvases(task: Task, every: int) -> Generator[tuple[Tensor, Posterior | None], None, None]:
-    options = Drawing(
-        temperature=task.temperature,
-        top_p=task.top_p if task.top_p < 1 else None,
-        seed=task.seed,
-    )
-    given = (task.model, task.images, task.known, task.labels)
     if task.method == "particles":
-        for found in follow(*given, every=every, particles=task.particles, **options):
+        for found in follow(task.canvas, every=every, particles=task.particles):
             yield found.draw()[:, 0], found
     else:
-        for images in stream(*given, every=every, method=task.method, **options):
+        for images in stream_canvas(task.canvas, "sequential", every=every):
             yield images, None
 
 

@@ -16,7 +16,7 @@ class Head(Recorded, nn.Module, abc.ABC):
     """A distribution over S symbols of V levels each, factorised symbol by symbol.
 
     The contract: `log_prob(params, x) = Σ_s log_pmf(params, x[:s])[x_s]`, and every `log_pmf` is
-    normalised, also at extreme parameters. Both broadcast over leading dimensions and compute in
+    normalized, also at extreme parameters. Both broadcast over leading dimensions and compute in
     float32 or better, whatever autocast says. `log_prob` is what training differentiates;
     `log_pmf`, by which symbols are drawn, need not carry gradients. The further arguments of a
     subclass are recorded, and saved with a model.

@@ -48,14 +48,16 @@ def torch_defaults() -> Iterator[None]:
 
 
 def for_models(function: Callable[P, R]) -> Callable[P, R]:
-    """Makes a function, or a generator, whose first argument is a model one that users call.
+    """Makes a function, or a generator, whose first argument is a model, or has one as `model`, one
+    that users call.
 
     It runs under `torch_defaults`, and refuses anything but a model with finite weights. Between
     the values that a generator yields, the caller's settings hold.
     """
 
     def check(arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        require_finite(arguments[0] if arguments else named.get("model"))
+        first = arguments[0] if arguments else named.get("model")
+        require_finite(getattr(first, "model", first))
 
     if inspect.isgeneratorfunction(function):
 

@@ -124,7 +124,7 @@ class PixelModel(nn.Module):
         """Returns what `log_prob_sites` does, for symbols that come from `encode` and checked
         labels, all of them on the model's device: a GPU is not waited for.
         """
-        features, score = self._compiled or (self.net.features, self.score)
+        features, score = self._compiled or (self.net.forward_features, self.score)
         size = 4 * self.scan.sites * self.head.num_params
         h = features(x if seen is None else seen, labels)
         return by_parts(score, h, self.scan.gather(x), size)
@@ -133,17 +133,17 @@ class PixelModel(nn.Module):
         """Returns the log-probability of each site, with shape (B, T).
 
         Arguments:
-            features: What the net's `features` returns.
+            features: What the net's `forward_features` returns.
             symbols: The symbols of the sites, with shape (B, T, S).
         """
-        return self.head.log_prob(self.net.read(features), symbols)
+        return self.head.log_prob(self.net.forward_head(features), symbols)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Compiles likelihoods and their gradients; arguments are those of `torch.compile`.
 
         Parameters keep their names, and copies of the model are not compiled.
         """
-        features = torch.compile(self.net.features, *args, **kwargs)
+        features = torch.compile(self.net.forward_features, *args, **kwargs)
         self._compiled = features, torch.compile(self.score, *args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:

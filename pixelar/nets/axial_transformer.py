@@ -116,9 +116,9 @@ class AxialTransformer(Net):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.read(self.features(x, labels))
+        return self.forward_head(self.forward_features(x, labels))
 
-    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         e = self.embed(x).unflatten(1, (self.planes, *self.grid))  # (B, planes, H, W, D)
         placed = (self.places() + self.context(e, labels)).flatten(0, 1)
         e = e.flatten(0, 1)  # from here on, planes are images of their own
@@ -132,7 +132,7 @@ class AxialTransformer(Net):
             h = self.run(block, h)
         return h.reshape(x.shape[0], self.scan.sites, -1)
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.out(self.norm(features))  # (B, T, P)
 
     def context(self, e: Tensor, labels: Tensor | None) -> Tensor:

@@ -44,7 +44,7 @@ class Net(Recorded, nn.Module, abc.ABC):
     lists and dictionaries of these.
 
     Attributes:
-        checkpointing: Whether training forgets what is inside the blocks that `forward` runs
+        grad_checkpointing: Whether training forgets what is inside the blocks that `forward` runs
             through `run`, and computes it a second time for the gradients.
 
     Arguments:
@@ -57,7 +57,7 @@ class Net(Recorded, nn.Module, abc.ABC):
     supplied = ("scan", "levels", "out_features")
 
     embed: nn.Module
-    checkpointing = False
+    grad_checkpointing = False
 
     def __init__(self, scan: Scan, levels: int, out_features: int, classes: int = 0) -> None:
         super().__init__()
@@ -76,27 +76,27 @@ class Net(Recorded, nn.Module, abc.ABC):
             labels: Classes with shape (B,), if the net is conditioned on them.
         """
 
-    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Returns what `read` makes the parameters of, with shape (B, …).
+    def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Returns what `forward_head` makes the parameters of, with shape (B, …).
 
-        A net whose `forward` is `read(features(x))` never needs the parameters of all images at
-        once for a likelihood, which are most of the memory where V is large.
+        A net whose `forward` is `forward_head(forward_features(x))` never needs the parameters of
+        all images at once for a likelihood, which are most of the memory where V is large.
         """
         return self.forward(x, labels)
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         """Returns the parameters (B, T, P) of all sites from the features of some images."""
         return features
 
     def run(self, block: Callable[..., T], *inputs: Tensor | None) -> T:
-        """Returns block(*inputs). With `checkpointing`, only the inputs are kept for the gradients;
-        dropout is the same both times.
+        """Returns block(*inputs). With `grad_checkpointing`, only the inputs are kept for the
+        gradients; dropout is the same both times.
         """
-        if self.checkpointing and torch.is_grad_enabled():
+        if self.grad_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 
-    def initialise(self, x: Tensor, labels: Tensor | None = None) -> None:
+    def initialize(self, x: Tensor, labels: Tensor | None = None) -> None:
         """Sets weights by the first batch that a new run trains on, for a net that begins so.
 
         Arguments:

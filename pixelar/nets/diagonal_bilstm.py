@@ -171,15 +171,15 @@ class DiagonalBiLSTM(Net):
         self.out = Readout(scan, 2 * width, readout, out_features)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.read(self.features(x, labels))
+        return self.forward_head(self.forward_features(x, labels))
 
-    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         h = self.stem(self.pixels(x))  # (B, 2D, H, W + 1)
         for layer in self.layers:
             h = self.run(layer, h, labels)
         return h[..., :-1]
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.out(features)  # (B, T, P)
 
     def pixels(self, x: Tensor) -> Tensor:

@@ -153,9 +153,9 @@ class GatedPixelCNN(Net):
         self.out = Readout(scan, width, readout, out_features)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.read(self.features(x, labels))
+        return self.forward_head(self.forward_features(x, labels))
 
-    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         pixels = self.embed(x)
         v = self.placed(self.vertical_stem(shift_down(pixels)), 0)  # (B, D, H, W)
         h = self.horizontal_stem(pixels)
@@ -163,7 +163,7 @@ class GatedPixelCNN(Net):
             v, h = self.run(layer, v, h, labels)
         return h
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.out(features)  # (B, T, P)
 
     def reach(self) -> int:

@@ -157,14 +157,14 @@ class ImageTransformer(Net):
         return sinusoids(torch.stack((row, column * self.scan.shape[0] + channel), -1), self.width)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.read(self.features(x, labels))
+        return self.forward_head(self.forward_features(x, labels))
 
-    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         before = F.pad(self.embed(x)[:, :-1], (0, 0, 1, 0))  # (B, T, D)
         h = self.drop(before + self.signal + self.label(labels)[:, None])
         for block in self.blocks:
             h = self.run(block, h)
         return h
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.out(features)  # (B, T, P)

@@ -29,7 +29,7 @@ from pixelar.scan import Scan
 
 __all__ = ["GPT", "ImageGPT"]
 
-EPSILON = 1e-5  # beside the mean square, where a vector is normalised
+EPSILON = 1e-5  # beside the mean square, where a vector is normalized
 LINEARS = ("qkv", "project", "expand", "contract")  # the layers of a block
 
 
@@ -103,9 +103,9 @@ class GPT(Net):
         )
         self.norm = nn.RMSNorm(width, eps=EPSILON)
         self.out = nn.Linear(width, out_features, bias=False)
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         nn.init.normal_(self.embed.table.weight, std=0.02)
         nn.init.normal_(self.start, std=0.02)
         nn.init.normal_(self.position, std=0.01)
@@ -123,15 +123,15 @@ class GPT(Net):
         """Returns what is added to the start and to the sites but the last, with shape (T, D)."""
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.read(self.features(x, labels))
+        return self.forward_head(self.forward_features(x, labels))
 
-    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         h = self.inputs(self.embed(x)[:, :-1], self.start_vector(x, labels))  # (B, T, D)
         for block in self.blocks:
             h = self.run(block, h)
         return h
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.out(self.norm(features))  # (B, T, P)
 
     def start_vector(self, x: Tensor, labels: Tensor | None) -> Tensor:

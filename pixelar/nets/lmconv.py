@@ -145,7 +145,7 @@ class LMConv(Net):
         if version not in VERSIONS:
             raise ConfigError(f"net LMConv: version must be 1 or 2; got {version!r:.60}")
         if width == 1:
-            raise ConfigError("net LMConv: width must be at least 2, to normalise over channels")
+            raise ConfigError("net LMConv: width must be at least 2, to normalize over channels")
         if scan.symbols != scan.shape[0]:
             raise ConfigError(
                 f"net LMConv: its sites are whole pixels, not those of scan {scan.name!r}; "
@@ -196,14 +196,14 @@ class LMConv(Net):
         self.dilated_masks = order_masks(scan, k, d, centre=True).to(like)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.read(self.features(x, labels))
+        return self.forward_head(self.forward_features(x, labels))
 
-    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         h = self.stem(self.pixels(x), self.stem_masks)
         h = self.blocks_of(h, self.label(labels)[:, None, None], self.everywhere)  # (B, H, W, D)
         return h.flatten(1, 2)[:, self.place]  # (B, T, D)
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.out(elu(features))  # (B, T, P)
 
     def pixels(self, x: Tensor) -> Tensor:

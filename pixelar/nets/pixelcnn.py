@@ -107,15 +107,15 @@ class PixelCNN(Net):
         self.out = Readout(scan, 2 * width, readout, out_features)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.read(self.features(x, labels))
+        return self.forward_head(self.forward_features(x, labels))
 
-    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         h = self.stem(self.embed(x))  # (B, 2D, H, W)
         for block in self.blocks:
             h = self.run(block, h, labels)
         return h
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.out(features)  # (B, T, P)
 
     def reach(self) -> int:

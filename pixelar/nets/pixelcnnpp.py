@@ -26,7 +26,7 @@ for u, the new u with the mirrored tensor for ul, and on the up pass the new u a
     │   aside ── ⟨·⟩ ── 1×1                                                  │
     └────────────────────────────────────────────────────────────────────────┘
 
-Every layer has weight norm and begins with the scale that suits the first batch (`initialise`). The
+Every layer has weight norm and begins with the scale that suits the first batch (`initialize`). The
 image has a plane of ones beside its colours, so that padding, which is zero, tells where it ends.
 A label adds a vector to (a, b), as in the published code. Assumed here: the first batch is looked
 at without dropout, and the scale of a channel that does not vary in it stays as it is.
@@ -205,9 +205,9 @@ class PixelCNNPP(Net):
         self.out = weight_norm(nn.Conv2d(width, out_features, 1))
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.read(self.features(x, labels))
+        return self.forward_head(self.forward_features(x, labels))
 
-    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         u, ul = self.stem(x)
         mirrored = []
         for k, stage in enumerate(self.up):
@@ -225,7 +225,7 @@ class PixelCNNPP(Net):
                 u, ul = self.run(pair, u, ul, labels, *mirrored.pop())
         return ul  # (B, D, H, W)
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.out(elu(features)).flatten(2).mT  # (B, T, P)
 
     def stem(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -236,6 +236,6 @@ class PixelCNNPP(Net):
         return shift_down(self.u_stem(pixels)), shift_down(above) + shift_right(left)
 
     @torch.no_grad()
-    def initialise(self, x: Tensor, labels: Tensor | None = None) -> None:
+    def initialize(self, x: Tensor, labels: Tensor | None = None) -> None:
         with fitting_to_data(self):
             self(x, labels)

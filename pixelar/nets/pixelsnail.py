@@ -19,7 +19,7 @@ of their own; `place` is the row and the column, from -½ to ½.
 
 Activations are ELU, as in the command that the authors give for CIFAR-10, and not the concatenated
 ELU of PixelCNN++, with which the net would have 91 M parameters instead of 46 M. Their program has
-two things that are left out here: it repeats each coordinate for every colour, and normalises
+two things that are left out here: it repeats each coordinate for every colour, and normalizes
 weights. Without that, the second convolution of a gated block begins at a tenth of the usual size,
 which is the scale that they give it.
 
@@ -234,9 +234,9 @@ class PixelSNAIL(Net):
         self.places: Tensor  # (1, 2, H, W)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.read(self.features(x, labels))
+        return self.forward_head(self.forward_features(x, labels))
 
-    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         pixels = self.embed(x)  # (B, C, H, W)
         places = self.places.expand(x.shape[0], -1, -1, -1)
         ul = self.stem(pixels)  # (B, D, H, W)
@@ -244,5 +244,5 @@ class PixelSNAIL(Net):
             ul = self.run(block, ul, pixels, places, labels)
         return ul
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.out(elu(features)).flatten(2).mT  # (B, T, P)

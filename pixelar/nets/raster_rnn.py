@@ -206,15 +206,15 @@ class RasterRNN(Net):
         self.out = nn.Linear(width, out_features)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.read(self.features(x, labels))
+        return self.forward_head(self.forward_features(x, labels))
 
-    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         h = self.inputs(self.embed(x)[:, :-1], self.start_vector(x, labels))  # (B, T, D)
         for layer in self.layers:
             h = self.run(layer, h)
         return h
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.out(features)  # (B, T, P)
 
     def start_vector(self, x: Tensor, labels: Tensor | None) -> Tensor:

@@ -159,7 +159,7 @@ class SparseTransformer(Net):
         )
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, out_features, bias=False)
-        self._initialise()
+        self._initialize()
 
     def _patterns(self) -> tuple[SparseAttention, SparseAttention]:
         """Returns A and B."""
@@ -176,7 +176,7 @@ class SparseTransformer(Net):
             )
         return OwnBlock(self.stride), Summaries(self.stride, self.summaries)
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         usual = math.sqrt(VARIANCE / self.width)
         nn.init.normal_(self.embed.table.weight, std=usual)
         nn.init.normal_(self.start, std=usual)
@@ -192,16 +192,16 @@ class SparseTransformer(Net):
                     layer.weight.div_(math.sqrt(2 * self.depth))
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.read(self.features(x, labels))
+        return self.forward_head(self.forward_features(x, labels))
 
-    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         before = torch.cat((self.start_vector(x), self.embed(x)[:, :-1]), 1)  # (B, T, D)
         h = self.drop(before + self.place() + self.label(labels)[:, None])
         for block in self.blocks:
             h = self.run(block, h)
         return h
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.out(self.norm(features))  # (B, T, P)
 
     def start_vector(self, x: Tensor) -> Tensor:

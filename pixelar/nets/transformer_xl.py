@@ -162,7 +162,7 @@ class TransformerXL(Net):
         )
         self.out = nn.Linear(width, out_features)
         self.register_buffer("distances", sinusoids(self.sizes.places, width), persistent=False)
-        self._initialise()
+        self._initialize()
 
     def _check(self) -> None:
         fault = ""
@@ -188,16 +188,16 @@ class TransformerXL(Net):
         if fault:
             raise ConfigError(f"net TransformerXL: {fault}")
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1 and not name.startswith("label."):
                 nn.init.normal_(parameter, std=0.02)
         nn.init.normal_(self.start, std=0.02)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.read(self.features(x, labels))
+        return self.forward_head(self.forward_features(x, labels))
 
-    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         inputs = self.inputs(self.embed(x)[:, :-1], self.label(labels))  # (B, T, D)
         memories, segments = self.memories(inputs), []
         for h in inputs.split(self.segment, 1):
@@ -207,7 +207,7 @@ class TransformerXL(Net):
             segments.append(h)
         return self.drop(torch.cat(segments, 1))
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.out(features)  # (B, T, P)
 
     def inputs(self, sites: Tensor, label: Tensor) -> Tensor:

@@ -156,9 +156,9 @@ class WaveNet(Net):
         )
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.read(self.features(x, labels))
+        return self.forward_head(self.forward_features(x, labels))
 
-    def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         h = self.first_layer(x)  # (B, T, D)
         skips = h.new_zeros(())
         for layer in self.layers:
@@ -166,7 +166,7 @@ class WaveNet(Net):
             skips = skips + skip
         return skips
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         return self.out(features)  # (B, T, P)
 
     def first_layer(self, x: Tensor) -> Tensor:

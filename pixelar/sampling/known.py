@@ -6,8 +6,9 @@ from torch import Tensor
 from pixelar.common.arrays import Array, as_mask
 from pixelar.errors import DataError
 from pixelar.model import PixelModel
+from pixelar.scan import Scan
 
-__all__ = ["is_prefix", "known_symbols", "knows_alike"]
+__all__ = ["come_first", "is_prefix", "known_symbols", "same_sites_are_known"]
 
 
 def known_symbols(model: PixelModel, known: Array, x: Tensor) -> Tensor:
@@ -28,15 +29,18 @@ def known_symbols(model: PixelModel, known: Array, x: Tensor) -> Tensor:
 @torch.no_grad()
 def is_prefix(model: PixelModel, known: Array, images: Array) -> bool:
     """Returns whether the known sites come first in the scan, so that clamping them is exact."""
-    mask = known_symbols(model, known, model.encode(images))
-    return bool((model.scan.gather(mask).any(-1).sum(1) <= model.scan.prefix(mask)).all())
+    return come_first(model.scan, known_symbols(model, known, model.encode(images)))
 
 
-@torch.no_grad()
-def knows_alike(model: PixelModel, known: Array, images: Array) -> bool:
+def come_first(scan: Scan, mask: Tensor) -> bool:
+    """Returns whether the known symbols of a mask (B, C, H, W) come first in a scan."""
+    return bool((scan.gather(mask).any(-1).sum(1) <= scan.prefix(mask)).all())
+
+
+def same_sites_are_known(scan: Scan, mask: Tensor) -> bool:
     """Returns whether the same sites are known of all images, each in full or not at all.
 
     Then there is an order in which the known sites come first.
     """
-    mask = model.scan.gather(known_symbols(model, known, model.encode(images)))  # (B, T, S)
-    return bool((mask == mask[:1, :, :1]).all())
+    by_site = scan.gather(mask)  # (B, T, S)
+    return bool((by_site == by_site[:1, :, :1]).all())

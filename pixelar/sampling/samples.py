@@ -8,7 +8,9 @@ from torch import Tensor
 from pixelar.common.arrays import Array, whole_number
 from pixelar.model import PixelModel
 from pixelar.model.boundary import for_models
-from pixelar.sampling.completion import Drawn, Walk, draw_unknown
+from pixelar.names import ScheduleName
+from pixelar.sampling.canvas import Canvas
+from pixelar.sampling.completion import Drawn, draw
 from pixelar.sampling.draw import Drawing
 
 __all__ = ["draw_images", "sample"]
@@ -19,7 +21,7 @@ def sample(
     n: int,
     labels: Array | None = None,
     *,
-    method: Walk = "auto",
+    schedule: ScheduleName = "auto",
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -34,7 +36,7 @@ def sample(
         model: The model.
         n: The number of images.
         labels: Classes with shape (n,), for a model that is conditioned on them.
-        method: "sequential": site by site, with the net's cache; "compiled": the same in machine
+        schedule: "sequential": site by site, with the net's cache; "compiled": the same in machine
             code, with numba; "wavefront": many pixels at once, for nets whose dependence allows
             it; "fixed_point": all sites at once, or as many ahead as pays with the net's cache,
             again and again until nothing changes; "auto": the quickest. All draw the same images,
@@ -51,7 +53,7 @@ def sample(
     options = Drawing(
         temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, progress=progress
     )
-    return draw_images(model, n, labels, method=method, **options).images
+    return draw_images(model, n, labels, schedule=schedule, **options).images
 
 
 @for_models
@@ -60,11 +62,13 @@ def draw_images(
     n: int,
     labels: Array | None = None,
     *,
-    method: Walk = "auto",
+    schedule: ScheduleName = "auto",
     **options: Unpack[Drawing],
 ) -> Drawn:
-    """Draws images as `sample` does, and tells how: by which method, in how many steps."""
+    """Draws images as `sample` does, and reports how: by which schedule, in how many steps."""
     count = whole_number(n, "n, the number of images,", 0)
     blank = torch.zeros(count, *model.image_shape, dtype=torch.uint8)
     nothing = torch.zeros(1, 1, 1, dtype=torch.bool)
-    return draw_unknown(model, blank, nothing, labels, walk=method, **options)
+    progress = options.pop("progress", False)
+    canvas = Canvas.prepare(model, blank, nothing, labels, method="clamp", **options)
+    return draw(canvas, schedule, progress=progress)

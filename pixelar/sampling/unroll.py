@@ -49,7 +49,6 @@ def unroll(
     """
     flat = x.view(len(x), model.scan.dims)
     order: list[list[int]] = model.scan.index.tolist()
-    labels = model.check_labels(labels, len(x))
     cache = new_cache(model.net, x[::copies], None if labels is None else labels[::copies])
     if start:
         cache.prefill(x[::copies], start)

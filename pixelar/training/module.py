@@ -48,8 +48,8 @@ class Training(L.LightningModule):
             data sets from being learnt by heart; targets stay as they are, and evaluation sees no
             noise.
         compile: Whether to compile the net and the loss, which takes a C++ compiler.
-        checkpointing: Whether to forget what is inside the net's blocks and compute it a second
-            time for the gradients, which takes less memory and more time.
+        grad_checkpointing: Whether to forget what is inside the net's blocks and compute it a
+            second time for the gradients, which takes less memory and more time.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Training(L.LightningModule):
         weight_decay: float = 0.0,
         corruption: float = 0.0,
         compile: bool = False,
-        checkpointing: bool = False,
+        grad_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         numbers = {
@@ -79,7 +79,7 @@ class Training(L.LightningModule):
         }
         check_limits({f"model.{name}": number for name, number in numbers.items()})
         self.model = assemble(net, head, quantizer, scan, shape)
-        self.model.net.checkpointing = checkpointing
+        self.model.net.grad_checkpointing = grad_checkpointing
         net_name = type(self.model.net).__name__
         if orders != "one" and not takes_any_order(self.model.net):
             raise ConfigError(
@@ -151,7 +151,7 @@ class Training(L.LightningModule):
         """Lets the net of a new run begin by the first batch, the first process's for all."""
         x, labels = self.model.encode(batch[0]), self._labels(batch[1])
         if self.global_rank == 0:
-            self.model.net.initialise(x, labels)
+            self.model.net.initialize(x, labels)
         if self.trainer.world_size > 1:
             for tensor in self.model.net.state_dict().values():
                 torch.distributed.broadcast(tensor, 0)

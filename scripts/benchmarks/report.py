@@ -77,7 +77,7 @@ def summary(rows: list[Row]) -> str:
                 for cells in (times, forwards, faster):
                     cells.append("–")
                 continue
-            walk = str(row.numbers["method auto"])
+            walk = str(row.numbers["schedule auto"])
             name = "cached" if walk == "sequential" else walk
             times.append(f"{_middle(row.seconds[name])}, {name}")
             forwards.append(f"{ratio(row, name):.2g}")

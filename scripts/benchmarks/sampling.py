@@ -11,10 +11,11 @@ from pixelar.caches import has_waves
 from pixelar.caches.base import RecomputeCache
 from pixelar.kernels import numba_is_there
 from pixelar.model import PixelModel
+from pixelar.names import ScheduleName
 from pixelar.nets import GatedPixelCNN
-from pixelar.sampling.completion import Walk, complete
+from pixelar.sampling.completion import complete
 from pixelar.sampling.samples import draw_images, sample
-from pixelar.sampling.schedules.parallel import looks_ahead
+from pixelar.sampling.schedules.fixed_point import looks_ahead
 
 __all__ = ["parallel", "sampling"]
 
@@ -39,13 +40,13 @@ def _sample(settings: Settings, model: PixelModel, case: str, batch: int) -> Row
     top, sites = rows < model.image_shape[1] // 2, 2
     cases: dict[str, Case] = {
         "forward": lambda: model.net(x),
-        "cached": lambda: sample(model, batch, seed=0, method="sequential"),
-        "cached, lower half": lambda: complete(model, blank, top, seed=0, walk="sequential"),
+        "cached": lambda: sample(model, batch, seed=0, schedule="sequential"),
+        "cached, lower half": lambda: complete(model, blank, top, seed=0, schedule="sequential"),
         f"naive, {sites} sites": lambda: _naive(model, x, sites),
     }
     others = [w for w in ("compiled", "wavefront", "fixed_point") if _possible(model, w)]
     for walk in others:
-        cases[walk] = lambda walk=walk: sample(model, batch, seed=0, method=walk)  # type: ignore[misc]
+        cases[walk] = lambda walk=walk: sample(model, batch, seed=0, schedule=walk)  # type: ignore[misc]
     with evaluating(model):
         found = interleave(settings, cases)
     partial = found.pop(f"naive, {sites} sites")
@@ -57,7 +58,7 @@ def _sample(settings: Settings, model: PixelModel, case: str, batch: int) -> Row
         row.numbers[f"{name}: times as fast as naive"] = times
     half = ratio(Row(case, "cached", found), "cached, lower half")
     row.numbers["cached, lower half: of the whole"] = half
-    row.numbers["method auto"] = draw_images(model, batch, seed=0).walk
+    row.numbers["schedule auto"] = draw_images(model, batch, seed=0).schedule
     return row
 
 
@@ -83,15 +84,15 @@ def parallel(settings: Settings) -> Iterator[Row]:
         model = pixelar.load(name).to(settings.device)
         for batch in (1,) if settings.tiny else (1, 16):
             labels = torch.arange(batch) % model.classes if model.classes else None
-            methods: tuple[Walk, ...] = ("sequential", "fixed_point")
+            methods: tuple[ScheduleName, ...] = ("sequential", "fixed_point")
             cases: dict[str, Case] = {
                 method: lambda method=method, labels=labels, batch=batch, model=model: sample(  # type: ignore[misc]
-                    model, batch, labels, seed=0, method=method
+                    model, batch, labels, seed=0, schedule=method
                 )
                 for method in methods
             }
             row = Row(f"{name}, batch {batch}", "sequential", interleave(settings, cases))
-            drawn = [draw_images(model, batch, labels, seed=0, method=m) for m in methods]
+            drawn = [draw_images(model, batch, labels, seed=0, schedule=m) for m in methods]
             row.numbers["fixed_point: passes"] = drawn[1].steps
             row.numbers["sites"] = model.scan.sites
             row.numbers["fixed_point: pixels that differ"] = int(

@@ -123,7 +123,7 @@ def _measure(settings: Settings, model: PixelModel, batch: int, case: str) -> Ro
             settings,
             {
                 "forward": lambda: model.net(x),
-                "cached": lambda: sample(model, batch, seed=0, method="sequential"),
+                "cached": lambda: sample(model, batch, seed=0, schedule="sequential"),
             },
         )
         sizes = []

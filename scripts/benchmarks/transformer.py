@@ -122,12 +122,12 @@ def _compare(settings: Settings, model: PixelModel, theirs: nn.Module, x: Tensor
         walks: dict[str, Case] = {
             "forward": lambda: model.net(x),
             "ours": lambda: sample(model, batch, seed=0),
-            "ours, site by site": lambda: sample(model, batch, seed=0, method="sequential"),
+            "ours, site by site": lambda: sample(model, batch, seed=0, schedule="sequential"),
             "transformers generate": lambda: theirs.generate(start, **options),  # type: ignore[operator]
         }
         times = interleave(settings, walks, repeats=repeats, warm=batch == 1)
     row = Row(f"sample, {case}", "ours", times)
-    row.numbers["method auto"] = draw_images(model, batch, seed=0).walk
+    row.numbers["schedule auto"] = draw_images(model, batch, seed=0).schedule
     row.numbers["ours: in forwards"] = ratio(Row(case, "forward", times), "ours")
     row.numbers["ours: tokens/s"] = batch * tokens / min(times["ours"])
     yield row

@@ -66,7 +66,7 @@ def race(
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=0.0)
     generator = torch.Generator().manual_seed(seed)
     spent, seen = 0.0, 0
-    model.net.initialise(model.encode(images["train"][:batch_size]))
+    model.net.initialize(model.encode(images["train"][:batch_size]))
     with tqdm(total=round(budget), unit="s", leave=False) as bar:
         while stops:
             began = clock()

@@ -1,4 +1,4 @@
-"""Walks in machine code: a Gated PixelCNN's horizontal stack, readout and draw for a whole row.
+"""Row by row in machine code: the horizontal stack, readout and draw of a Gated PixelCNN.
 
 A pixel of a single image is so little work that most of the time goes by between the operations.
 With numba (`pip install 'pixelar[fast]'`) one call does a row; the vertical stack stays with torch.
@@ -12,14 +12,18 @@ import torch
 from torch import Tensor
 
 from pixelar.caches.gated_pixelcnn import GatedPixelCNNCache
-from pixelar.errors import Advice, ConfigError
+from pixelar.errors import Advice
 from pixelar.heads import Bernoulli, Categorical
 from pixelar.kernels import numba_is_there
 from pixelar.model import PixelModel
 from pixelar.nets import GatedPixelCNN
+from pixelar.sampling.canvas import Canvas
 from pixelar.sampling.draw import Draw
+from pixelar.sampling.schedules.base import MANY_SITES, Schedule
 
-__all__ = ["can_compile", "compiled_rows", "require_kernel", "tell_once"]
+__all__ = ["COMPILED", "can_compile", "compiled_rows"]
+
+LARGEST_BATCH = 64  # for which it is the quicker way, by docs/performance.md
 
 MISSING = (
     "numba is not installed, so few images are drawn several times slower than they could be: "
@@ -27,33 +31,34 @@ MISSING = (
 )
 
 
-def can_compile(model: PixelModel, draw: Draw) -> bool:
-    """Returns whether there is a kernel for a model and a way to draw, numba or not."""
+def can_compile(model: PixelModel, options: tuple[float, int | None, float | None]) -> bool:
+    """Returns whether there is a kernel for a model and these options of drawing, numba or not."""
     return (
         isinstance(model.net, GatedPixelCNN)
         and isinstance(model.head, Bernoulli | Categorical)
         and model.scan.shape[0] == 1
-        and draw.options == (1.0, None, None)
+        and options == (1.0, None, None)
         and model.device.type == "cpu"
         and next(model.parameters()).dtype in (torch.float32, torch.float64)
     )
 
 
-def require_kernel(model: PixelModel, draw: Draw) -> None:
-    """Raises PixelarError where `compiled_rows` cannot do it."""
-    if not can_compile(model, draw):
-        raise ConfigError(
-            "walk: compiled is for a GatedPixelCNN of grey images or tokens on the CPU, with a "
-            "Bernoulli or Categorical head, at temperature 1 without top-k and top-p; "
-            "use sequential"
+def _obstacle(canvas: Canvas) -> str:
+    """Returns why machine code cannot draw a canvas, or ""."""
+    if not can_compile(canvas.model, canvas.options):
+        return (
+            "is for a GatedPixelCNN of grey images or tokens on the CPU, with a Bernoulli or "
+            "Categorical head, at temperature 1 without top-k and top-p; use sequential"
         )
-    if not numba_is_there():
-        raise ConfigError("walk: compiled needs numba: pip install 'pixelar[fast]'")
+    return "" if numba_is_there() else "needs numba: pip install 'pixelar[fast]'"
 
 
-def tell_once() -> None:
-    """Says that numba is missing; Python shows a warning from one place once."""
-    warnings.warn(MISSING, Advice, stacklevel=1)
+def _is_quick(canvas: Canvas) -> bool:
+    """Says that numba is missing where it would be; Python shows a warning from one place once."""
+    quick = len(canvas) <= LARGEST_BATCH and can_compile(canvas.model, canvas.options)
+    if quick and not numba_is_there() and canvas.model.scan.sites >= MANY_SITES:
+        warnings.warn(MISSING, Advice, stacklevel=1)
+    return quick
 
 
 @torch.no_grad()
@@ -78,7 +83,7 @@ def compiled_rows(
     net = model.net
     assert isinstance(net, GatedPixelCNN)
     _, height, width = model.scan.shape
-    cache = GatedPixelCNNCache(net, x, model.check_labels(labels, len(x)))
+    cache = GatedPixelCNNCache(net, x, labels)
     depth, features = len(net.layers), net.width
     like = net.horizontal_stem.weight
     links = like.new_zeros(depth, width, len(x), 2 * features)  # where the kernel reads them
@@ -136,3 +141,12 @@ def _weights(cache: GatedPixelCNNCache) -> tuple[np.ndarray, ...]:
         last_bias,
     )
     return tuple(np.ascontiguousarray(t.detach().numpy()) for t in found)
+
+
+COMPILED = Schedule(
+    summary="row by row in machine code, with numba, for a Gated PixelCNN of grey images or tokens",
+    step="{} compiled rows",
+    run=lambda c: compiled_rows(c.model, c.symbols, c.draw, c.labels, start=c.start),
+    applies=_obstacle,
+    quick_for=_is_quick,
+)

@@ -20,178 +20,56 @@ References:
 import math
 import numbers
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pixelar.common.arrays import Array, whole_number
+from pixelar.common.arrays import whole_number
 from pixelar.errors import ConfigError, DataError
 from pixelar.memory.budget import require_memory
 from pixelar.model import PixelModel, evaluating
 from pixelar.model.boundary import for_models
 from pixelar.rng import mix
-from pixelar.sampling.draw import (
-    Draw,
-    Sites,
-    check_options,
-    invert,
-    is_tempered,
-    seed_of,
-    uniforms,
-)
-from pixelar.sampling.known import known_symbols
+from pixelar.sampling.canvas import Canvas
+from pixelar.sampling.draw import Draw, Sites, is_tempered, uniforms
+from pixelar.sampling.populations import Posterior
 from pixelar.sampling.unroll import unroll
 
-__all__ = ["Posterior", "follow", "posterior"]
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """Weighted images that stand for p(unknown | known); M populations of K canvases each.
-
-    Attributes:
-        images: The canvases, uint8 with shape (B, M, K, C, H, W).
-        log_weights: Their normalised log-weights with shape (B, M, K).
-        log_known: The estimate of log p(known) in nats with shape (B,): the log of an unbiased
-            estimate, pooled over the populations. nan with a temperature, top_k or top_p: the
-            weights then are no estimate of the model's p(known).
-        spread: Its standard error, from how far the populations differ, with shape (B,); nan for
-            a single population, and where `log_known` is.
-        ess: The effective sample size after each site, 1 … K, with shape (B, M, T); nan where the
-            walk has not been yet.
-        resampled: Whether the population was resampled after each site, with shape (B, M, T).
-        survivors: How many canvases of each population are distinct, with shape (B, M).
-        choices: The uniform number by which `draw` picks a canvas, with shape (B, M).
-    """
-
-    images: Tensor
-    log_weights: Tensor
-    log_known: Tensor
-    spread: Tensor
-    ess: Tensor
-    resampled: Tensor
-    survivors: Tensor
-    choices: Tensor
-
-    def draw(self) -> Tensor:
-        """Returns one image of each population, drawn by weight: uint8 (B, M, C, H, W).
-
-        Images of different populations are independent; canvases of one share ancestors.
-        """
-        chosen = invert(self.log_weights.exp().flatten(0, 1), self.choices.flatten())
-        flat = self.images.flatten(0, 1)
-        picked = flat[torch.arange(len(flat)), chosen]
-        return picked.view(*self.images.shape[:2], *self.images.shape[3:])
-
-
-def posterior(
-    model: PixelModel,
-    images: Array,
-    known: Array,
-    labels: Array | None = None,
-    *,
-    particles: int = 64,
-    populations: int = 4,
-    resample_below: float = 0.5,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
-    progress: bool = False,
-) -> Posterior:
-    """Approximates the distribution of the unknown pixels given the known ones, for any mask.
-
-    The work is that of sampling B · M · K images. At another temperature than 1, or with top_k or
-    top_p, what is unknown is drawn, symbol by symbol, from the narrowed model while the weights
-    stay those of the model itself; the result is no exact conditional distribution, and `log_known`
-    is nan.
-
-    Arguments:
-        model: The model.
-        images: uint8 images with shape (B, C, H, W); what the unknown part holds is ignored.
-        known: Which pixels are known, with a shape that broadcasts to (B, C, H, W).
-        labels: Classes with shape (B,), for a model that is conditioned on them.
-        particles: K, the canvases of a population. More are closer to the exact conditional.
-        populations: M, the independent populations of each image; they tell the spread.
-        resample_below: A population is resampled when its effective sample size falls below this
-            share of K: 0 for never, 1 for at every known pixel.
-        temperature: Divides the log-probabilities of a symbol; 0 takes the most probable level.
-        top_k: Keeps the k most probable levels of a symbol.
-        top_p: Keeps the most probable levels of a symbol that together reach this probability.
-        seed: Gives the same images again; None draws new ones.
-        progress: Whether to show a progress bar.
-
-    Raises:
-        PixelarError: Before the work begins, if the caches would not fit into memory; or if the
-            model gives the known pixels probability zero.
-
-    Example:
-        >>> from pixelar.testing import tiny_model
-        >>> known = torch.tensor([[False, True, True], [False, True, False]])
-        >>> found = posterior(tiny_model(), torch.zeros(1, 1, 2, 3, dtype=torch.uint8), known)
-        >>> found.images.shape, found.draw().shape
-        (torch.Size([1, 4, 64, 1, 2, 3]), torch.Size([1, 4, 1, 2, 3]))
-    """
-    *_, last = follow(
-        model,
-        images,
-        known,
-        labels,
-        every=model.scan.sites,
-        particles=particles,
-        populations=populations,
-        resample_below=resample_below,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        progress=progress,
-    )
-    return last
+__all__ = ["follow"]
 
 
 @for_models
 @torch.no_grad()
 def follow(
-    model: PixelModel,
-    images: Array,
-    known: Array,
-    labels: Array | None = None,
+    canvas: Canvas,
     *,
     every: int,
     particles: int = 64,
     populations: int = 1,
     resample_below: float = 0.5,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
     progress: bool = False,
 ) -> Iterator[Posterior]:
     """Does what `posterior` does, and yields the populations every so many sites on their way.
 
-    Until the last one, unknown pixels that are not yet drawn are those of `images`, and the
+    Until the last one, unknown pixels that are not yet drawn are those of the canvas, and the
     estimates are of the known pixels so far. Closing the iterator ends the work.
     """
-    check_options(temperature, top_k, top_p)
     _check_sizes(every, particles, populations, resample_below)
-    seed = seed_of(seed)
+    model, given, start = canvas.model, canvas.given, canvas.start
     with evaluating(model):
-        given = model.encode(images)
-        labels = model.check_labels(labels, len(given))
         require_memory(model, len(given), populations, particles)
-        mask = known_symbols(model, known, given)
-        swarm = _Swarm(model, given, populations, particles, seed)
-        swarm.tempered = is_tempered(temperature, top_k, top_p)
-        canvas, keep = swarm.copies_of(given), swarm.copies_of(model.scan.gather(mask))  # (R, T, S)
+        swarm = _Swarm(model, given, populations, particles, canvas.seed)
+        swarm.tempered = is_tempered(*canvas.options)
         draw = Draw(
-            swarm.copies_of(model.scan.gather(given)), keep, swarm.noise, temperature, top_k, top_p
+            swarm.copies_of(model.scan.gather(given)),
+            swarm.copies_of(model.scan.gather(canvas.known)),
+            swarm.noise,
+            *canvas.options,
         )
-        start = model.scan.prefix(mask)
+        symbols = swarm.copies_of(given)  # (R, C, H, W)
         if start:
-            before = model.trusting_log_prob_sites(given, labels)[:, :start]
+            before = model.trusting_log_prob_sites(given, canvas.labels)[:, :start]
             prefix = before.double().sum(1)  # (B,)
             swarm.log_known += prefix.repeat_interleave(populations)
 
@@ -204,9 +82,9 @@ def follow(
 
         walk = unroll(
             model,
-            canvas,
+            symbols,
             choose,
-            None if labels is None else swarm.copies_of(labels),
+            None if canvas.labels is None else swarm.copies_of(canvas.labels),
             start=start,
             copies=populations * particles,
         )
@@ -218,9 +96,9 @@ def follow(
             swarm.record(t)
             if t + 1 < model.scan.sites:
                 if (t + 1 - start) % every == 0:
-                    yield swarm.snapshot(canvas)
+                    yield swarm.snapshot(symbols)
                 rows = swarm.resample(t, resample_below)
-        yield swarm.snapshot(canvas)
+        yield swarm.snapshot(symbols)
 
 
 class _Swarm:
@@ -278,10 +156,10 @@ class _Swarm:
         first = self.particles * torch.arange(len(low), device=low.device)  # row of a population
         return (first[:, None] + ancestors).flatten()
 
-    def snapshot(self, canvas: Tensor) -> Posterior:
-        """Returns the populations as they are, given their canvases (R, C, H, W)."""
+    def snapshot(self, symbols: Tensor) -> Posterior:
+        """Returns the populations as they are, given their symbols (R, C, H, W)."""
         shape = (-1, self.populations, self.particles)
-        images = self.model.quantizer.decode(canvas).cpu().unflatten(0, shape)
+        images = self.model.quantizer.decode(symbols).cpu().unflatten(0, shape)
         each = (self.log_known + self._log_mean_weight()).cpu().view(-1, self.populations)
         if self.tempered:
             each = torch.full_like(each, math.nan)
@@ -293,10 +171,10 @@ class _Swarm:
             images=images,
             log_weights=self._weights().log().cpu().view(shape),
             log_known=log_known,
-            spread=error / math.sqrt(self.populations),
+            log_known_stderr=error / math.sqrt(self.populations),
             ess=self.ess.unflatten(0, shape[:2]).clone(),
             resampled=self.resampled.unflatten(0, shape[:2]).clone(),
-            survivors=torch.tensor(distinct).view(-1, self.populations),
+            unique_particles=torch.tensor(distinct).view(-1, self.populations),
             choices=self.choices.cpu().view(-1, self.populations),
         )
 

@@ -1,18 +1,10 @@
-"""Exact sampling that computes several sites at once: the image of a walk, site by site, with the
-same uniform numbers.
+"""All sites at once, or some ahead, again and again until nothing changes.
 
-wavefront     where a net's reach to the right is bounded, pixels with the same j + (r + 1)·i do not
-              see each other: they are drawn together, in W + (r + 1)(H - 1) waves.
-
-                  r = 1     0 1 2 3 4 5
-                            2 3 4 5 6 7
-                            4 5 6 7 8 9
-
-fixed point   any net: all sites are drawn anew from one parallel forward, again and again, until no
-              symbol changes. Site t is right once all sites before it are, so the first forward is
-              right about site 0 and the k-th about k sites at least; usually about many more.
-              A net that keeps what it computed for the sites that are final looks only some sites
-              ahead of them: about as many as turned out right the last time.
+All sites are drawn again from one parallel forward, with the same uniform numbers, until no symbol
+changes. Site t is right once all sites before it are, so the first forward is right about site 0
+and the k-th about k sites at least; usually about many more. A net whose cache computes several
+sites in one step looks only some sites ahead of those that are final: about as many as turned out
+right the last time.
 
 References:
     Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving (Song et al.,
@@ -26,68 +18,19 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from pixelar.caches import StepsCache, cache_class, new_cache, new_waves
-from pixelar.errors import ConfigError
+from pixelar.caches import StepsCache, cache_class, new_cache
 from pixelar.model import PixelModel
 from pixelar.nets import Net
+from pixelar.sampling.canvas import Canvas
+from pixelar.sampling.schedules.base import MANY_SITES, Schedule
 from pixelar.sampling.unroll import Choose, write_sites
 
-__all__ = ["fixed_point", "looks_ahead", "wavefront", "waves"]
+__all__ = ["FIXED_POINT", "fixed_point", "looks_ahead"]
 
+# how many sites a pass may look at
 FEWEST_AHEAD, MOST_AHEAD = 4, 64
 PATIENCE = 16  # steps, after looking ahead did not pay for the first time
-
-
-def waves(net: Net) -> list[Tensor] | None:
-    """Returns the sites of each wave in turn, or None for a net whose reach has no bound.
-
-    Colours of a pixel that are sites of their own come in successive waves.
-    """
-    reach = net.reach()
-    if reach is None:
-        return None
-    scan = net.scan
-    colours = scan.shape[0] if scan.name == "subpixel" else 1
-    sites = torch.arange(scan.sites)
-    pixel, colour = sites // colours, sites % colours
-    row, column = pixel // scan.shape[2], pixel % scan.shape[2]
-    number = colours * (column + (reach + 1) * row) + colour
-    order = number.argsort(stable=True)
-    return [*order.split(number.bincount().tolist())]
-
-
-def wavefront(
-    model: PixelModel, x: Tensor, choose: Choose, labels: Tensor | None = None
-) -> Iterator[int]:
-    """Lets `choose` write a canvas wave by wave.
-
-    Arguments:
-        model: The model.
-        x: The canvas of symbols with shape (B, C, H, W), written in place.
-        choose: As in `write_sites`.
-        labels: Classes with shape (B,).
-
-    Yields:
-        After each wave, how many sites are drawn.
-
-    Raises:
-        PixelarError: If the net has no bounded reach.
-    """
-    schedule = waves(model.net)
-    if schedule is None:
-        raise ConfigError(
-            f"net {type(model.net).__name__} looks at whole rows, so there are no waves of pixels "
-            "that do not see each other; use sequential or fixed_point"
-        )
-    labels = model.check_labels(labels, len(x))
-    cache = new_waves(model.net, x, labels)
-    done = 0
-    for sites in schedule:
-        sites = sites.to(x.device)
-        params = cache.wave(x, sites)  # (B, n, P)
-        write_sites(model, x, params, choose, sites)
-        done += len(sites)
-        yield done
+LARGEST_BATCH = 8  # for which it is the quicker way, by docs/performance.md
 
 
 def fixed_point(
@@ -111,7 +54,6 @@ def fixed_point(
     Yields:
         After each pass, how many sites from the first on are final in all images.
     """
-    labels = model.check_labels(labels, len(x))
     end, final = model.scan.sites, start
     found = new_cache(model.net, x, labels) if looks_ahead(model.net) else None
     cache = found if isinstance(found, StepsCache) else None
@@ -171,3 +113,19 @@ class Pace:
 def looks_ahead(net: Net) -> bool:
     """Returns whether a net computes some successive sites with its cache."""
     return issubclass(cache_class(net), StepsCache)
+
+
+def _is_quick(canvas: Canvas) -> bool:
+    left = canvas.model.scan.sites - canvas.start
+    few = len(canvas) <= LARGEST_BATCH and left >= MANY_SITES
+    return few and looks_ahead(canvas.model.net)
+
+
+FIXED_POINT = Schedule(
+    summary="all sites at once, or some ahead, again and again until nothing changes",
+    step="{} passes",
+    run=lambda c: fixed_point(c.model, c.symbols, c.draw, c.labels, start=c.start),
+    applies=lambda canvas: "",
+    quick_for=_is_quick,
+    guesses=True,
+)
