@@ -14,14 +14,15 @@ Example:
 
 import itertools
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pixelar.caches import StepsCache, new_cache
-from pixelar.model import PixelModel, build_model, evaluating
-from pixelar.names import Shape
+from pixelar.caches import Cache, StepsCache, new_cache
+from pixelar.caches.base import Rows
+from pixelar.model import PixelModel, evaluating
+from pixelar.model.tiny import randomize, tiny_model
+from pixelar.nets import Net
 from pixelar.sampling.schedules.fixed_point import looks_ahead
 from pixelar.scoring.analysis import dependencies, gradient_dependencies
 
@@ -38,48 +39,6 @@ __all__ = [
 
 
 MOST_IMAGES = 1 << 16  # that are enumerated
-
-
-def tiny_model(
-    net: str = "PixelCNN", shape: Shape = (1, 2, 3), *, scan: str = "raster", seed: int = 0
-) -> PixelModel:
-    """Returns a random model of black and white images, so small that all can be listed."""
-    arguments: dict[str, dict[str, Any]] = {
-        "PixelCNN": {"width": 4, "depth": 1, "readout": []},
-        "GatedPixelCNN": {"width": 4, "depth": 2},
-        "PixelCNNPP": {"width": 4, "blocks": 1, "stages": 1},
-        "RowLSTM": {"width": 4, "depth": 2, "first_kernel_size": 3, "readout": []},
-        "DiagonalBiLSTM": {"width": 4, "depth": 2, "first_kernel_size": 3, "readout": []},
-        "ImageGPT": {"width": 8, "depth": 1, "heads": 2},
-        "PixelSNAIL": {"width": 4, "depth": 1, "layers": 2, "key_width": 2},
-        "RasterRNN": {"width": 4, "depth": 2},
-        "WaveNet": {"width": 4, "skip_width": 4, "depth": 3, "dilations": [1, 2, 4]},
-        "LMConv": {"width": 4, "depth": 1, "version": 2},
-        "AnyOrderGPT": {"width": 8, "depth": 1, "heads": 2},
-        "ImageTransformer": {"width": 8, "depth": 1, "heads": 2, "block": 2},
-        "SparseTransformer": {"width": 8, "depth": 2, "heads": 2, "stride": 2},
-        "AxialTransformer": {"width": 8, "depth": 1, "outer_depth": 1, "heads": 2},
-        "TransformerXL": {"width": 8, "depth": 1, "heads": 2, "segment": 2, "memory": 2},
-    }
-    described = {
-        "image_shape": list(shape),
-        "scan": scan,
-        "quantizer": {"name": "Threshold", "args": {}},
-        "head": {"name": "Bernoulli", "args": {}},
-        "net": {"name": net, "args": arguments[net]},
-    }
-    return randomize(build_model(described), seed=seed).eval()
-
-
-def randomize(model: PixelModel, *, scale: float = 0.4, seed: int = 0) -> PixelModel:
-    """Fills all parameters of a model with noise, in place, and returns the model in float64."""
-    generator = torch.Generator().manual_seed(seed)
-    model.double()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.copy_(noise * scale)
-    return model
 
 
 def assert_autoregressive(model: PixelModel, *, trials: int = 3, seed: int = 0) -> None:
@@ -122,6 +81,7 @@ def assert_cache_equals_forward(
     keys = list(net.state_dict())
     with evaluating(model):
         expected = [net(x, y) for x, y in zip(images, labels, strict=True)]
+        _check_shape(model, expected[0], batch)
         for start in sorted({0, 1, scan.sites // 3, scan.sites // 2 + 1, scan.sites - 1}):
             canvases = poison.clone()
             for canvas, x in zip(canvases, images, strict=True):
@@ -204,6 +164,7 @@ def assert_cache_selects(
                     rows = rows.to(model.device)
                     cache.select(rows)
                     past = x[rows]
+                    _check_rows(net, cache, len(rows))
                     labels = None if labels is None else labels[rows]
                     x = torch.randint(net.levels, past.shape, generator=generator).to(past)
                     _reveal(model, x, past, range(t))
@@ -213,6 +174,26 @@ def assert_cache_selects(
                         f"{type(net).__name__}: a step after select differs from forward by "
                         f"{error:.2e} at site {t} ({_where(model, t)}), in a walk from site {start}"
                     )
+
+
+def _check_rows(net: Net, cache: Cache[Net], count: int) -> None:
+    """Raises AssertionError if a declared field of a cache has another number of rows."""
+    for name, axis in cache.batch_axis.items():
+        value, at = getattr(cache, name), axis.axis if isinstance(axis, Rows) else axis
+        if isinstance(value, Tensor) and value.shape[at] != count:
+            raise AssertionError(
+                f"{type(net).__name__}: after select of {count} rows, {name} of its cache has "
+                f"{value.shape[at]}"
+            )
+
+
+def _check_shape(model: PixelModel, params: Tensor, batch: int) -> None:
+    expected = (batch, model.scan.sites, model.head.num_params)
+    if tuple(params.shape) != expected:
+        raise AssertionError(
+            f"{type(model.net).__name__}: forward gave {tuple(params.shape)}; "
+            f"expected (B, T, P) = {expected}"
+        )
 
 
 @torch.no_grad()

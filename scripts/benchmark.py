@@ -20,8 +20,9 @@ from benchmarks import GROUPS, SUITES
 from benchmarks.arguments import earlier, positive
 from benchmarks.document import write
 from benchmarks.measure import Row, Settings, environment
-from benchmarks.models import NETS
 from benchmarks.report import draw, load, save, text
+
+from pixelar.nets.presets import PRESETS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -52,8 +53,8 @@ def main() -> None:
     parser.add_argument(
         "--nets",
         nargs="+",
-        choices=NETS,
-        default=list(NETS),
+        choices=PRESETS,
+        default=list(PRESETS),
         metavar="NET",
         help="in suites that go through all nets",
     )
@@ -80,7 +81,7 @@ def main() -> None:
     settings = Settings(options.device, repeats, options.tiny, tuple(options.nets))
     about = environment(settings)
     print(", ".join(f"{name} {value}" for name, value in about.items()))
-    adding = suites or len(settings.nets) < len(NETS)
+    adding = suites or len(settings.nets) < len(PRESETS)
     kept = earlier(parser, output, load, about) if adding else {}
     for name in suites or SUITES:
         print(f"\n== {name}: min / median / max, and the ratio to the reference", flush=True)
@@ -89,7 +90,7 @@ def main() -> None:
             print(text([row]), flush=True)
             measured.append(row)
             save(output, about, {**kept, name: joined(kept.get(name, []), measured)})
-        if len(settings.nets) == len(NETS):
+        if len(settings.nets) == len(PRESETS):
             kept[name] = measured  # what has no case any more goes
         else:
             kept[name] = joined(kept.get(name, []), measured)

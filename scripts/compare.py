@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from benchmarks.arguments import earlier, positive
 from benchmarks.measure import processor
-from comparison.families import FAMILIES, build
+from comparison.families import build
 from comparison.race import race
 from comparison.report import draw, load, save, write
 
 from pixelar.data import MNIST, Digits, ImageData
 from pixelar.errors import PixelarError
+from pixelar.nets.presets import PRESETS
 
 DOCS = Path(__file__).parents[1] / "docs"
 DATA = {  # levels, and by default the parameters of a net and the seconds of its training
@@ -48,7 +49,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("data", nargs="?", choices=DATA)
-    parser.add_argument("nets", nargs="*", metavar="NET", help=", ".join(FAMILIES))
+    parser.add_argument("nets", nargs="*", metavar="NET", help=", ".join(PRESETS))
     parser.add_argument("--root", default="data")
     parser.add_argument("--seconds", type=above_zero, help="of training each")
     parser.add_argument("--parameters", type=positive, help="of each net")
@@ -61,10 +62,10 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="JSON")
     parser.add_argument("--document", action="store_true")
     options = parser.parse_intermixed_args()
-    unknown = set(options.nets) - set(FAMILIES)
+    unknown = set(options.nets) - set(PRESETS)
     if unknown or not (options.data or options.document):
         parser.error(
-            f"unknown net: {', '.join(sorted(unknown))}; known: {', '.join(FAMILIES)}"
+            f"unknown net: {', '.join(sorted(unknown))}; known: {', '.join(PRESETS)}"
             if unknown
             else f"name the data: {', '.join(DATA)}"
         )
@@ -96,7 +97,7 @@ def main() -> None:
         "torch": torch.__version__,
     }
     kept = earlier(parser, path, load, protocol) if options.nets else {}
-    for name in options.nets or FAMILIES:
+    for name in options.nets or PRESETS:
         model = build(name, data.shape, levels, parameters, seed=0)
         kept[name] = result = race(
             model,

@@ -22,6 +22,7 @@ import pixelar
 from pixelar.errors import PixelarError
 from pixelar.io.folders import fingerprint, load_checkpoint
 from pixelar.model import PixelModel, build_model, describe_model
+from pixelar.nets.presets import PRESETS
 from pixelar.testing import randomize
 
 PARTS: list[tuple[str, str, str, str, dict[str, Any], int]] = [
@@ -48,7 +49,7 @@ def model_of(
             "scan": scan,
             "quantizer": {"name": quantizer, "args": args},
             "head": {"name": head, "args": zoo.HEAD_ARGS[head]},
-            "net": {"name": net, "args": {**zoo.NET_ARGS[net], "classes": classes}},
+            "net": {"name": net, "args": {**PRESETS[net].tiny, "classes": classes}},
         }
     )
     model.quantizer.fit(IMAGES)

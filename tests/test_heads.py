@@ -8,7 +8,8 @@ import zoo
 
 from pixelar.errors import PixelarError
 from pixelar.heads import HEADS, Head, LogisticMixture
-from pixelar.heads.logistic_mixture import by_hand, pmf_by_kernel, pmf_by_torch
+from pixelar.heads.logistic_mixture import pmf_by_kernel, pmf_by_torch
+from pixelar.heads.mixture_log_prob import by_hand
 
 # levels and symbols per site that a head is tried at
 SIZES = {
@@ -132,7 +133,7 @@ def naive_mixture(head: LogisticMixture, params: torch.Tensor, x: torch.Tensor) 
 def test_mixture_is_its_definition_in_value_and_gradient(
     levels: int, symbols: int, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixelar.heads.logistic_mixture.AT_ONCE", at_once)
+    monkeypatch.setattr("pixelar.heads.mixture_log_prob.AT_ONCE", at_once)
     head = LogisticMixture(levels, symbols, components=3)
     params, x = sites(head, 0.7, torch.float64)
     params.requires_grad_()

@@ -17,10 +17,11 @@ from pixelar.io.checkpoints import newest_checkpoint, read_checkpoint
 from pixelar.layers.shifted import DownRightShiftedDeconv2d, DownShiftedConv2d
 from pixelar.layers.weight_norm import fitting_to_data, lengths_and_directions, weight_norm
 from pixelar.nets import NETS
+from pixelar.nets.presets import PRESETS
 
 TINY: dict[str, Any] = {
     "model": {
-        "net": {"class_path": "PixelCNNPP", "init_args": zoo.NET_ARGS["PixelCNNPP"]},
+        "net": {"class_path": "PixelCNNPP", "init_args": PRESETS["PixelCNNPP"].tiny},
         "head": {"class_path": "Categorical"},
         "quantizer": {"class_path": "Identity", "init_args": {"levels": 17}},
         "warmup_steps": 0,

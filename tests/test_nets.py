@@ -17,6 +17,7 @@ from pixelar.model import PixelModel
 from pixelar.nets import NETS, Net
 from pixelar.nets.diagonal_bilstm import by_diagonal
 from pixelar.nets.pixelsnail import attend_before
+from pixelar.nets.presets import PRESETS
 from pixelar.scan import SCANS
 from pixelar.scoring.analysis import dependencies, gradient_dependencies
 from pixelar.testing import (
@@ -31,7 +32,7 @@ EVERY_NET = [pytest.param(*case, id="-".join(map(str, case))) for case in zoo.ev
 
 
 def test_zoo_lists_every_net() -> None:
-    assert zoo.NET_ARGS.keys() == NETS.keys()
+    assert PRESETS.keys() == NETS.keys()
 
 
 @pytest.mark.exhaustive
@@ -115,7 +116,7 @@ def test_all_of_the_past_is_used(net: str) -> None:
 @pytest.mark.parametrize("net", zoo.BY_COLOUR)
 def test_colours_see_the_colours_before_them(net: str) -> None:
     """Within a pixel, G sees R, and B sees R and G."""
-    wide = {"readout": [30]} if "readout" in zoo.NET_ARGS[net] else {}  # lest a colour's ReLUs die
+    wide = {"readout": [30]} if "readout" in PRESETS[net].tiny else {}  # lest a colour's ReLUs die
     model = zoo.tiny(net, shape=(3, 2, 2), scan="subpixel", levels=16, **wide)
     found = dependencies(model, trials=6)
     for pixel in range(4):
@@ -358,9 +359,9 @@ def test_wrong_arguments_are_explained(net: str, args: dict[str, Any], message: 
 
 
 def test_scans_that_do_not_fit_are_named() -> None:
-    for net, accepted in zoo.NET_SCANS.items():
-        for scan in SCANS.keys() - set(accepted):
-            *others, last = accepted
+    for net, preset in PRESETS.items():
+        for scan in SCANS.keys() - set(zoo.scans_of(net)):
+            *others, last = preset.scans
             use = f"not .*scan '{scan}'; use scan: {'.*'.join([*others[:1], last])}$"
             with pytest.raises(PixelarError, match=use):
                 zoo.tiny(net, scan=scan, shape=(3, 2, 2))

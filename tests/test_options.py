@@ -17,6 +17,7 @@ from pixelar.heads import Categorical, LogisticMixture
 from pixelar.memory.peaks import measure_peak
 from pixelar.model import describe_model, likelihood
 from pixelar.nets import NETS
+from pixelar.nets.presets import PRESETS
 from pixelar.quantizers import Identity
 from pixelar.training import Training
 from pixelar.training.data_module import PixelData
@@ -27,7 +28,7 @@ LABELS = torch.tensor([0, 1, 2, 1])
 
 def built(net: str, *, dtype: torch.dtype = torch.float64, **options: Any) -> Training:  # noqa: ANN401
     """Returns a tiny training of digits, with the same weights whatever the options are."""
-    arguments = {**zoo.NET_ARGS[net], **zoo.TRAINING_ARGS.get(net, {}), "classes": 10}
+    arguments = {**PRESETS[net].tiny, **zoo.TRAINING_ARGS.get(net, {}), "classes": 10}
     arguments |= options.pop("net_args", {})
     torch.manual_seed(0)
     training = Training(

@@ -12,6 +12,7 @@ from pixelar.heads import HEADS
 from pixelar.memory.budget import available_memory, memory_of_row
 from pixelar.model import PixelModel, build_model
 from pixelar.nets import NETS
+from pixelar.nets.presets import PRESETS
 from pixelar.sampling.canvas import Canvas
 from pixelar.sampling.completion import complete, stream
 from pixelar.sampling.methods import choose_method
@@ -217,7 +218,7 @@ def test_palette_tokens_are_known_where_the_whole_pixel_is() -> None:
             "scan": "raster",
             "quantizer": {"name": "Palette", "args": {"levels": 4}},
             "head": {"name": "Categorical", "args": {}},
-            "net": {"name": "ImageGPT", "args": zoo.NET_ARGS["ImageGPT"]},
+            "net": {"name": "ImageGPT", "args": PRESETS["ImageGPT"].tiny},
         }
     )
     randomize(model)

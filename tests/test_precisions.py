@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from test_endings import assert_same_state, newest
 from test_training import callback as callback_of
 from test_training import config, here  # noqa: F401
-from zoo import NET_ARGS
 
 from pixelar import load
 from pixelar.cli import main
 from pixelar.heads import Categorical
 from pixelar.nets import NETS
+from pixelar.nets.presets import PRESETS
 from pixelar.quantizers import Identity
 from pixelar.training import Training
 from pixelar.training.callbacks import warm_up_average
@@ -47,7 +47,7 @@ def test_every_net_takes_a_step_in_mixed_precision(
     net: str, more: dict[str, Any], dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
-    made = partial(NETS[net], **{**NET_ARGS[net], **more})
+    made = partial(NETS[net], **{**PRESETS[net].tiny, **more})
     training = Training(made, Categorical, Identity(levels=16), (1, 8, 8))
     x = torch.randint(16, (2, 1, 8, 8))
     exact = training.loss(x, None)
@@ -117,7 +117,7 @@ def test_an_average_in_float32_moves_where_one_in_bfloat16_stands_still() -> Non
 
 
 def test_the_forecast_counts_an_average_in_float32() -> None:
-    made = partial(NETS["ImageGPT"], **NET_ARGS["ImageGPT"])
+    made = partial(NETS["ImageGPT"], **PRESETS["ImageGPT"].tiny)
     training = Training(made, Categorical, Identity(levels=16), (1, 8, 8))
     steps = [predict_step_memory(training, 2, precision=p) for p in ("32-true", "bf16-true")]
     assert steps[0].average == steps[1].average and steps[1].optimizer * 2 == steps[0].optimizer

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pixelar.errors import PixelarError
 from pixelar.nets import NETS
+from pixelar.nets.presets import PRESETS
 from pixelar.sampling.completion import complete, stream
 from pixelar.sampling.draw import temper
 from pixelar.sampling.known import is_prefix
@@ -211,7 +212,7 @@ def test_palette_models_complete_whole_pixels() -> None:
             "scan": "raster",
             "quantizer": {"name": "Palette", "args": {"levels": 5}},
             "head": {"name": "Categorical", "args": {}},
-            "net": {"name": "ImageGPT", "args": zoo.NET_ARGS["ImageGPT"]},
+            "net": {"name": "ImageGPT", "args": PRESETS["ImageGPT"].tiny},
         }
     )
     images = torch.randint(256, (3, 3, 4, 4), dtype=torch.uint8)

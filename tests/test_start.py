@@ -20,6 +20,7 @@ from pixelar.io import plain
 from pixelar.io.folders import fingerprint, save
 from pixelar.model import PixelModel, build_model
 from pixelar.nets import NETS
+from pixelar.nets.presets import PRESETS
 from pixelar.quantizers import QUANTIZERS
 from pixelar.scan import SCANS
 from pixelar.testing import randomize
@@ -56,7 +57,7 @@ def quantized(name: str, **args: object) -> PixelModel:
             "scan": "raster",
             "quantizer": {"name": name, "args": args},
             "head": {"name": "Categorical", "args": {}},
-            "net": {"name": "ImageGPT", "args": zoo.NET_ARGS["ImageGPT"]},
+            "net": {"name": "ImageGPT", "args": PRESETS["ImageGPT"].tiny},
         }
     )
     if name == "Palette":

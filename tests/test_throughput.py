@@ -4,11 +4,11 @@ from functools import partial
 
 import pytest
 import torch
-import zoo
 
 from pixelar.data import Digits
 from pixelar.heads import Categorical
 from pixelar.nets import NETS
+from pixelar.nets.presets import PRESETS
 from pixelar.quantizers import Identity
 from pixelar.training import Training
 from pixelar.training.throughput import loader_share
@@ -17,7 +17,7 @@ from pixelar.training.throughput import loader_share
 @pytest.mark.parametrize("classes", [0, 10])
 @pytest.mark.parametrize("net", NETS)
 def test_the_share_of_loading(net: str, classes: int) -> None:
-    arguments = {**zoo.NET_ARGS[net], "classes": classes}
+    arguments = {**PRESETS[net].tiny, "classes": classes}
     training = Training(
         partial(NETS[net], **arguments), Categorical, Identity(levels=17), (1, 8, 8)
     )

@@ -10,13 +10,14 @@ import zoo
 from pixelar.heads import HEADS
 from pixelar.memory.peaks import measure_peak
 from pixelar.nets import NETS
+from pixelar.nets.presets import PRESETS
 from pixelar.quantizers import Identity
 from pixelar.training import Training
 from pixelar.training.memory import predict_step_memory
 
 
 def built(net: str, head: str = "Categorical", *, levels: int = 17, **options: Any) -> Training:  # noqa: ANN401
-    arguments = {**zoo.NET_ARGS[net], **zoo.TRAINING_ARGS.get(net, {})}
+    arguments = {**PRESETS[net].tiny, **zoo.TRAINING_ARGS.get(net, {})}
     arguments |= options.pop("net_args", {})
     options = {"shape": (1, 8, 8), **options}
     return Training(

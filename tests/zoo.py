@@ -1,6 +1,6 @@
 """Tiny builds of everything: a net or head is tested by being listed here."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Any
 
@@ -12,54 +12,9 @@ from pixelar.errors import PixelarError
 from pixelar.heads import HEADS
 from pixelar.model import PixelModel, build_model
 from pixelar.nets import NETS, Net
-from pixelar.scan import SCANS, Scan, build_scan
+from pixelar.nets.presets import PRESETS
+from pixelar.scan import SCANS, build_scan
 from pixelar.testing import randomize
-
-NET_ARGS: dict[str, dict[str, Any]] = {
-    "PixelCNN": {"width": 6, "depth": 2, "first_kernel_size": 5, "readout": [7]},
-    "GatedPixelCNN": {
-        "width": 6,
-        "depth": 3,
-        "first_kernel_size": 3,
-        "dilations": [1, 2],
-        "readout": [7],
-        "position": True,
-    },
-    "PixelCNNPP": {"width": 4, "blocks": 1, "stages": 2, "dropout": 0.0},
-    "PixelSNAIL": {"width": 6, "depth": 2, "layers": 2, "key_width": 4},
-    "LMConv": {"width": 6, "depth": 1, "version": 2},
-    "RasterRNN": {"width": 16, "depth": 2},
-    "RowLSTM": {"width": 6, "depth": 2, "first_kernel_size": 5, "readout": [7]},
-    "DiagonalBiLSTM": {"width": 6, "depth": 2, "first_kernel_size": 3, "readout": [7]},
-    "WaveNet": {
-        "width": 5,
-        "skip_width": 7,
-        "depth": 4,
-        "dilations": [1, 2, 4, 8],
-        "position": True,
-    },
-    "ImageGPT": {"width": 8, "depth": 2, "heads": 2},
-    "AnyOrderGPT": {"width": 8, "depth": 2, "heads": 2},
-    "ImageTransformer": {"width": 8, "depth": 2, "heads": 2, "block": 4},
-    "SparseTransformer": {"width": 8, "depth": 2, "heads": 2, "stride": 4},
-    "TransformerXL": {
-        "width": 8,
-        "depth": 2,
-        "heads": 2,
-        "segment": 4,
-        "memory": 4,
-        "compressed": 2,
-        "compression": 2,
-    },
-    "AxialTransformer": {
-        "width": 8,
-        "depth": 2,
-        "outer_depth": 1,
-        "encoder_depth": 1,
-        "heads": 2,
-        "expansion": 2,
-    },
-}
 
 # A compiler unrolls the segments, and checkpointing keeps the generator's state (5 kB) for each:
 # two of them for the images of 8×8 that training is tested with.
@@ -88,45 +43,12 @@ HEAD_ARGS: dict[str, dict[str, Any]] = {
     "LogisticMixture": {"components": 2},
 }
 
-# a net that takes fewer scans is listed with them
-NET_SCANS = {
-    "PixelCNN": ("raster", "subpixel"),
-    "GatedPixelCNN": ("raster", "subpixel"),
-    "PixelSNAIL": ("raster",),
-    "LMConv": ("raster", "snake", "hilbert"),
-    "PixelCNNPP": ("raster",),
-    "RowLSTM": ("raster", "subpixel"),
-    "DiagonalBiLSTM": ("raster", "subpixel"),
-    "AxialTransformer": ("raster", "subpixel", "planes"),
-}
-
 # nets that never see some of the past: what they do see has tests of its own
 LIMITED = ("PixelCNN", "LMConv", "RowLSTM")
 
 
-def stages(scan: Scan) -> dict[str, int]:
-    """As many as the image can be halved for, up to three."""
-    _, height, width = scan.shape
-    return {"stages": next(n for n in (3, 2, 1) if (height | width) % 2 ** (n - 1) == 0)}
-
-
-def segment(scan: Scan) -> dict[str, int]:
-    """No longer than the image."""
-    small = {"segment": 1, "memory": 1, "compressed": 1, "compression": 1}
-    return small if scan.sites < 4 else {}
-
-
-# what the size of an image asks for
-NET_SIZES: dict[str, Callable[[Scan], dict[str, int]]] = {
-    "PixelCNNPP": stages,
-    "TransformerXL": segment,
-}
-
 # shapes beside the usual, where they make a difference
 NET_SHAPES = {"PixelCNNPP": ((1, 4, 6), (2, 4, 8))}
-
-# what a net calls the number of its blocks
-NET_DEPTH = {"PixelCNNPP": "blocks"}
 
 
 def tiny(
@@ -140,7 +62,7 @@ def tiny(
     **args: Any,  # noqa: ANN401
 ) -> PixelModel:
     """Builds a tiny model with random parameters, in float64."""
-    sized = {**NET_ARGS[net], **NET_SIZES.get(net, lambda scan: {})(build_scan(scan, shape))}
+    sized = PRESETS[net].tiny_for(build_scan(scan, shape))
     model = build_model(
         {
             "image_shape": list(shape),
@@ -167,7 +89,7 @@ def quick(values: Iterable[Any], *chosen: Any) -> list[Any]:  # noqa: ANN401
 
 def deep(net: str, depth: int) -> dict[str, int]:
     """Returns the argument that gives a net so many blocks."""
-    return {NET_DEPTH.get(net, "depth"): depth}
+    return {PRESETS[net].depth: depth}
 
 
 class Naive(Net):
@@ -189,10 +111,10 @@ def gradient_past(net: str, sites: int) -> Tensor:
 
 
 def scans_of(net: str) -> tuple[str, ...]:
-    return NET_SCANS.get(net, tuple(SCANS))
+    return PRESETS[net].scans or tuple(SCANS)
 
 
-BY_COLOUR = [name for name in NETS if "subpixel" in NET_SCANS.get(name, SCANS)]
+BY_COLOUR = [name for name in NETS if "subpixel" in scans_of(name)]
 ANY_ORDER = [name for name, net in NETS.items() if net.reorder is not Net.reorder]
 
 

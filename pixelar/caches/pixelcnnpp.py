@@ -21,12 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixelar.caches.base import Cache
+from pixelar.caches.pixelcnnpp_matrices import LevelMatrices, PairMatrices, StemMatrices
 from pixelar.caches.pixelcnnpp_rows import (
-    LevelMatrices,
     LevelRows,
-    PairMatrices,
     PairRows,
-    StemMatrices,
     add_product,
     row_of,
     take_row,

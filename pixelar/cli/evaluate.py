@@ -35,8 +35,9 @@ __all__ = ["RUN"]
 def evaluate(options: Namespace) -> int:
     """Prints the score of each set of weights that a model has, and writes the reports."""
     path = find(options.model)
-    models = load_all(path, trust=trusted(options.trust))
-    chosen = choose_data(options, path, next(iter(models.values())).image_shape)
+    trust = trusted(options.trust)
+    models = load_all(path, trust=trust)
+    chosen = choose_data(options, path, next(iter(models.values())).image_shape, trust)
     output = Path(options.output) if options.output else cards_beside(path)
     check_writable(output)
     with processes() as rank:
@@ -96,22 +97,25 @@ class Chosen:
                 yield f"the data has changed since the run: other images in {', '.join(changed)}"
 
 
-def choose_data(options: Namespace, path: Path, shape: Shape) -> Chosen:
+def choose_data(
+    options: Namespace, path: Path, shape: Shape, trust: Mapping[str, type] | None = None
+) -> Chosen:
     """Returns the data to score: the run's own with its split, or what -d names.
 
     Arguments:
         options: The options of the command.
         path: The model folder or the checkpoint.
         shape: The shape (C, H, W) of the model's images.
+        trust: The classes from outside of pixelar that may be built, by name.
     """
     record = read_record(run_of(path))
     split: Split | Literal["all"] = options.split or "test"
     if record is not None and options.data is None:
-        data = record.open(options.root, download=options.download)
+        data = record.open(options.root, download=options.download, trust=trust)
         own = f"without -d, the data is the run's own, {_source(data)}, split as in the run"
         return Chosen(data, split, record, own)
     if record is not None and options.data == record.name != "folder":
-        data = record.open(options.root, download=options.download)
+        data = record.open(options.root, download=options.download, trust=trust)
         return Chosen(data, split, record, f"{options.data} is split as in the run")
     root = Path(options.data or "")
     if record is not None and options.data and root.is_dir() and record.is_of(root):

@@ -124,6 +124,12 @@ def once_it_begins(trainer: L.Trainer, action: Callable[[], None]) -> None:
     callbacks.append(LambdaCallback(on_train_start=begin))
 
 
+def _own_data(folder: Path) -> list[str]:
+    """Returns the full name of the data set of a run, where it is not of pixelar."""
+    record = read_record(folder)
+    return [record.kind] if record is not None and record.name is None else []
+
+
 def finish(folder: Path, trainer: L.Trainer, ending: Ending, own: Mapping[str, type]) -> None:
     """Makes the last checkpoint's averaged weights a model folder, draws the curves, and prints how
     far the run has come and how to go on.
@@ -145,8 +151,9 @@ def finish(folder: Path, trainer: L.Trainer, ending: Ending, own: Mapping[str, t
     if reason:
         how = _resume(folder, *ending.lifting(trainer))
         print(f"Stopped at step {trainer.global_step:,} of {most:,} ({reason}). To go on:\n  {how}")
+    classes = [f"{kind.__module__}.{name}" for name, kind in own.items()]
     print(
         f"{'' if reason else 'Trained. '}The model is in {folder / 'model'}. Next:\n"
         f"  pixelar evaluate {folder / 'model'}"
-        + "".join(f" --trust {kind.__module__}.{name}" for name, kind in own.items())
+        + "".join(f" --trust {name}" for name in [*classes, *_own_data(folder)])
     )

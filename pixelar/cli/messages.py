@@ -47,6 +47,9 @@ def explain(message: str) -> str:
 
 def _unknown_class(key: str, match: re.Match, message: str) -> str:
     name = match[1].strip("'\"")
+    if key in TABLES and "." in name:
+        module = name.rpartition(".")[0]
+        return f"{key}: cannot import {module}; is it where Python looks, as the directory here is?"
     if key in TABLES:
         return f"{key}: {did_you_mean(name, TABLES[key])}"
     return f"{key}: there is no class {name!r}; write its full name, as package.module.Class"
@@ -63,7 +66,9 @@ def _unknown_key(key: str, match: re.Match, message: str) -> str:
         named = [label for label in TABLES[key] if f".{label}'" in message]
         known = [p for label in named for p in _settable(TABLES[key][label])]
         if not known:
-            return f"{key}: {' or '.join(named)} takes no {name!r}"
+            own = re.search(r"class_path '?([\w.]+)'?", message)
+            owner = " or ".join(named) or (own[1] if own else "the class")
+            return f"{key}: {owner} takes no {name!r}"
     elif key in OWNERS:
         known = _settable(OWNERS[key])
     elif given := re.search(r"class_path '([\w.]+)'", message):  # a logger, a callback

@@ -10,6 +10,7 @@ than a million training images, those with the smallest digests are kept: at mos
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,34 +57,48 @@ class DataRecord:
         """The number of images in all splits."""
         return sum(split["images"] for split in self.splits.values())
 
-    def open(self, root: str | None = None, *, download: bool = False) -> ImageData:
+    def open(
+        self,
+        root: str | None = None,
+        *,
+        download: bool = False,
+        trust: Mapping[str, type] | None = None,
+    ) -> ImageData:
         """Returns the data set, prepared and split as in the run.
 
         Arguments:
             root: Where it is now; None for where it was.
             download: Whether to download what is missing.
+            trust: The classes from outside of pixelar that may be built, by name.
 
         Raises:
-            PixelarError: If it is a data set from outside of pixelar, or cannot be read.
+            PixelarError: If it is a data set from outside of pixelar that is not trusted, or it
+                cannot be read.
         """
-        if self.name not in DATASETS:
-            raise DataError(
-                f"the run's data is {self.kind}, which is not part of pixelar: name a data set "
-                "(pixelar list) or a folder of images by -d"
-            )
+        make: Any = DATASETS.get(self.name or "") or self._trusted(trust or {})
         # a record may come from anyone: opening it neither writes files nor downloads any
         arguments = {k: v for k, v in self.arguments.items() if k not in ("cache", "download")}
         arguments |= {"download": True} if download and "download" in self.arguments else {}
         arguments |= {} if root is None else {"root": root}
-        kind: Any = DATASETS[self.name]
         try:
-            data: ImageData = kind(**arguments)
+            data: ImageData = make(**arguments)
         except (PixelarError, TypeError) as error:
             raise DataError(
                 f"the run's data cannot be read: {error}; if it is elsewhere now, name its folder "
                 "by -d"
             ) from error
         return data
+
+    def _trusted(self, trust: Mapping[str, type]) -> type[ImageData]:
+        for kind in trust.values():
+            full = f"{kind.__module__}.{kind.__qualname__}"
+            if full == self.kind and issubclass(kind, ImageData):
+                return kind
+        raise DataError(
+            f"the run's data is {self.kind}, which is not part of pixelar: if you trust its code, "
+            f"add --trust {self.kind}, or name a data set (pixelar list) or a folder of images by "
+            "-d"
+        )
 
     def is_of(self, root: Path) -> bool:
         """Returns whether a folder is the run's: at the same path, or with the same images."""

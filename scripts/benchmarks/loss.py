@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.measure import Case, Row, Settings, interleave, peak_memory, several
 from pixelar.heads import LogisticMixture
-from pixelar.heads.logistic_mixture import by_hand
+from pixelar.heads.mixture_log_prob import by_hand
 from pixelar.kernels import numba_is_there
 
 __all__ = ["loss"]

@@ -10,11 +10,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import Case, Row, Settings, evaluating, interleave, peak_memory
-from benchmarks.models import DEPTHS, build
+from benchmarks.models import build
 from pixelar.caches import Cache, new_cache
 from pixelar.memory.budget import bytes_of
 from pixelar.model import PixelModel
 from pixelar.nets import Net
+from pixelar.nets.presets import PRESETS
 from pixelar.sampling.samples import sample
 
 __all__ = ["MEMORY", "THEORY", "batches", "depths", "exponent", "pixels", "sparse"]
@@ -66,7 +67,7 @@ def depths(settings: Settings) -> Iterator[Row]:
     for name in settings.nets:
         for depth in (1, 2) if settings.tiny else (2, 4, 8, 16):
             model = build(
-                settings, name, 6 if settings.tiny else 28, **{DEPTHS.get(name, "depth"): depth}
+                settings, name, 6 if settings.tiny else 28, **{PRESETS[name].depth: depth}
             )
             row = _measure(settings, model, 4, f"{name}, depth {depth}")
             row.numbers["depth"] = depth
