@@ -11,6 +11,7 @@ import pytest
 import torch
 import zoo
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pixelar.data import Digits
 from pixelar.heads import Categorical, LogisticMixture
@@ -18,7 +19,13 @@ from pixelar.memory.peaks import measure_peak
 from pixelar.model import describe_model, likelihood
 from pixelar.nets import NETS
 from pixelar.nets.presets import PRESETS
-from pixelar.quantizers import Identity
+from pixelar.quantizers import (
+    BitDepth,
+    Identity,
+    Palette,
+    Quantizer,
+    StochasticBinarisation,
+)
 from pixelar.training import Training
 from pixelar.training.data_module import PixelData
 
@@ -34,8 +41,8 @@ def built(net: str, *, dtype: torch.dtype = torch.float64, **options: Any) -> Tr
     training = Training(
         net=partial(NETS[net], **arguments),
         head=options.pop("head", Categorical),
-        quantizer=Identity(levels=17),
-        shape=(1, 8, 8),
+        quantizer=options.pop("quantizer", Identity(levels=17)),
+        shape=options.pop("shape", (1, 8, 8)),
         **options,
     )
     with torch.no_grad():
@@ -61,6 +68,60 @@ def assert_same(training: Training, reference: Training, tolerance: float) -> No
     for name, gradient in expected.items():
         scale = float(gradient.abs().max())
         torch.testing.assert_close(grads[name], gradient, rtol=0, atol=tolerance * scale, msg=name)
+
+
+# --- waiting for a GPU ------------------------------------------------------------------------
+
+
+class Waits(TorchDispatchMode):
+    """Counts operations whose result the program looks at, for which it would wait for a GPU."""
+
+    LOOK = (
+        torch.ops.aten._local_scalar_dense.default,  # of item, int, float, bool, and if
+        torch.ops.aten.equal.default,
+        torch.ops.aten.nonzero.default,
+        torch.ops.aten.masked_select.default,
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        self.count += func in self.LOOK
+        return func(*args, **kwargs or {})
+
+
+def fitted() -> Palette:
+    palette = Palette(levels=8)
+    palette.fit(torch.randint(256, (9, 3, 8, 8), dtype=torch.uint8))
+    return palette
+
+
+@pytest.mark.parametrize("net", zoo.quick(NETS, *zoo.UNLIKE))
+@pytest.mark.parametrize(
+    "quantizer", [Identity(levels=17), BitDepth(bits=3), StochasticBinarisation(), fitted()]
+)
+def test_a_step_looks_at_no_value(
+    net: str, quantizer: Quantizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With classes, all labels and images having been checked when training began."""
+    channels = 3 if isinstance(quantizer, Palette) else 1
+    training = built(net, quantizer=quantizer, shape=(channels, 8, 8), corruption=0.1)
+    monkeypatch.setattr(training, "log", lambda *_, **__: None)
+    images = torch.randint(256, (4, channels, 8, 8), dtype=torch.uint8)
+    with Waits() as waits:
+        training.training_step((images, LABELS), 0).backward()
+    assert waits.count == 0
+    with Waits() as waits:
+        training.model(training.model.encode(quantizer.decode(quantizer.encode(images))), LABELS)
+    assert waits.count > 0, "the count does not work"
 
 
 # --- checkpointing ----------------------------------------------------------------------------

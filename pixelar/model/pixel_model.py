@@ -161,7 +161,9 @@ class PixelModel(nn.Module):
                 f"the model takes images of shape (B, {', '.join(map(str, self.image_shape))}) "
                 f"(channels, height, width); got {tuple(images.shape)}"
             )
-        return self.quantizer.encode(images.to(self.device))
+        images = images.to(self.device)
+        self.quantizer.check(images)
+        return self.quantizer.encode(images)
 
     def check_symbols(self, x: Array) -> Tensor:
         """Returns symbols on the model's device; raises PixelarError if the model has others."""

@@ -29,6 +29,13 @@ class Quantizer(Recorded, nn.Module, abc.ABC):
     lossless: bool = False
     unit: Literal["dim", "token"] = "dim"
 
+    def check(self, images: Tensor) -> None:
+        """Raises PixelarError if images, uint8 (B, C, H, W), are none that `encode` takes.
+
+        Apart from `encode`, since to look at values is to wait for a GPU: training checks all
+        images once, and no batch again.
+        """
+
     @abc.abstractmethod
     def encode(self, images: Tensor) -> Tensor:
         """Returns symbols (B, C', H, W), int64, of uint8 images (B, C, H, W)."""

@@ -29,11 +29,10 @@ class Identity(Quantizer):
             raise ConfigError(f"quantizer Identity: levels must be from 2 to 256; got {levels}")
         self.levels = levels
 
-    def encode(self, images: Tensor) -> Tensor:
+    def check(self, images: Tensor) -> None:
         if self.levels == 256:
-            return images.long()
-        x = (images.float() * ((self.levels - 1) / 255)).round().long()
-        odd = self.decode(x) != images
+            return
+        odd = self.nearest(images) != images
         if odd.any():
             raise DataError(
                 f"quantizer Identity(levels={self.levels}): "
@@ -41,11 +40,15 @@ class Identity(Quantizer):
                 f"which is none of {self.levels} evenly spaced levels; "
                 "use images of that kind, or a model with more levels"
             )
-        return x
+
+    def encode(self, images: Tensor) -> Tensor:
+        if self.levels == 256:
+            return images.long()
+        return (images.float() * ((self.levels - 1) / 255)).round().long()
 
     def decode(self, x: Tensor) -> Tensor:
         return x.to(torch.uint8) if self.levels == 256 else spread(x, self.levels)
 
     def nearest(self, images: Tensor) -> Tensor:
         """Returns images in the levels that are not refused, each value moved to the nearest."""
-        return self.decode((images.float() * ((self.levels - 1) / 255)).round().long())
+        return images if self.levels == 256 else self.decode(self.encode(images))

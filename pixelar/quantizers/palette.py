@@ -61,8 +61,10 @@ class Palette(Quantizer):
         if self.colours.isnan().any():  # a resumed run keeps its colours
             self.colours.copy_(fit_colours(images, self.levels, self.seed, progress=progress))
 
-    def encode(self, images: Tensor) -> Tensor:
+    def check(self, images: Tensor) -> None:
         self._require_colours()
+
+    def encode(self, images: Tensor) -> Tensor:
         return nearest_colours(images, self.colours)[:, None]
 
     def _require_colours(self) -> None:

@@ -27,6 +27,9 @@ __all__ = ["Training"]
 Batch = tuple[Tensor, Tensor | None]
 
 
+CHECKED = 4096  # images whose values are checked at a time
+
+
 class Training(L.LightningModule):
     """A model with its optimizer: linear warm-up, then a cosine down to zero at `max_steps`.
 
@@ -136,6 +139,9 @@ class Training(L.LightningModule):
             self.model.check_labels(self._labels(train.labels), len(train))  # as steps trust them
             if not self._started:
                 self.model.quantizer.fit(train.images)
+            self.model.encode(train.images[:1])
+            for images in train.images.split(CHECKED):
+                self.model.quantizer.check(images)
             if self.compiling:
                 self.model.compile()
 
@@ -158,7 +164,7 @@ class Training(L.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         images, labels = batch
-        x = self.model.encode(images)
+        x = self.model.quantizer.encode(images)  # which `setup` has checked: no GPU is waited for
         loss = self.loss(x, self._labels(labels))
         self.log(f"train/{self.figure}", loss, prog_bar=True, logger=False, batch_size=len(x))
         return loss
