@@ -20,6 +20,7 @@ from torch import Tensor
 from zoo import every_net, gradient_past, tiny
 
 import pixelar
+from pixelar.caches.gated_pixelcnn import GatedPixelCNNCache
 from pixelar.cli import main
 from pixelar.demo import plots, samples, walks
 from pixelar.demo.complete import command_line, complete_picture, preview, sheet
@@ -217,10 +218,13 @@ class TestWalks:
         self, model: PixelModel, digit: Tensor, method: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         visited: list[int] = []
-        step = model.net.step
-        monkeypatch.setattr(
-            model.net, "step", lambda x, t, cache: (visited.append(t), step(x, t, cache))[1]
-        )
+        step = GatedPixelCNNCache.step
+
+        def counted(cache: GatedPixelCNNCache, x: Tensor, t: int) -> Tensor:
+            visited.append(t)
+            return step(cache, x, t)
+
+        monkeypatch.setattr(GatedPixelCNNCache, "step", counted)
         film = frames(task_for(model, digit, "Bottom half", method=method))
         next(film)
         film.close()

@@ -175,7 +175,7 @@ def test_mixture_in_machine_code_is_the_one_in_torch(
     params, x = (t.repeat(3, 1)[:sites_at_once] for t in sites(head, sharpness))
     params[0, 0] = -torch.inf  # a component that is never taken
     exact, params = params.double().requires_grad_(), params.requires_grad_()
-    slow, fast = by_hand(exact, x, head), by_hand(params, x, head)
+    slow, fast = by_hand(exact, x, head.layout), by_hand(params, x, head.layout)
     torch.testing.assert_close(fast.double(), slow, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(
         torch.autograd.grad(fast.sum(), params)[0].double(),
@@ -184,8 +184,8 @@ def test_mixture_in_machine_code_is_the_one_in_torch(
         atol=1e-3,
     )
     for s in range(symbols):
-        slow = pmf_by_torch(exact.detach(), x[:, :s], head)
-        fast = pmf_by_kernel(params.detach(), x[:, :s], head)
+        slow = pmf_by_torch(exact.detach(), x[:, :s], head.layout)
+        fast = pmf_by_kernel(params.detach(), x[:, :s], head.layout)
         torch.testing.assert_close(fast.double(), slow, rtol=1e-4, atol=1e-4)
 
 

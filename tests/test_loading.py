@@ -127,7 +127,7 @@ def test_resumed_training_goes_on_with_the_next_batch(
     assert sorted(whole.seen) == list(range(24))
     callback = ModelCheckpoint(tmp_path, **saving)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        trainer(enable_grad_checkpointing=True, callbacks=[callback]).fit(first, small())
+        trainer(enable_checkpointing=True, callbacks=[callback]).fit(first, small())
     (checkpoint,) = tmp_path.glob("*.ckpt")
     trainer().fit(second, small(), ckpt_path=str(checkpoint))
     assert first.seen == {k: whole.seen[k] for k in range(fail_at)}

@@ -94,8 +94,9 @@ def test_all_tests_over_nets_find_it(tmp_path: Path) -> None:
     [
         "from pixelar.testing import assert_net, tiny_model; assert_net(tiny_model('Mine'))",
         "from comparison.families import build; build('Mine', (1, 8, 8), 17, 2000, 0)",
-        "import torch; from benchmarks.measure import Settings; from benchmarks.models import build;"
-        "[build(Settings(torch.device('cpu'), 1, t, ('Mine',)), 'Mine', 6) for t in (True, False)]",
+        "import torch; from benchmarks.measure import Settings;"
+        "from benchmarks.models import build; cpu = torch.device('cpu');"
+        "[build(Settings(cpu, 1, tiny, ('Mine',)), 'Mine', 6) for tiny in (True, False)]",
     ],
 )
 def test_scripts_and_checks_find_it(lines: str, tmp_path: Path) -> None:

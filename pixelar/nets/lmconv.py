@@ -111,6 +111,7 @@ class LMConv(Net):
         classes: The number of class labels; 0 for none.
 
     Example:
+        >>> import torch
         >>> from pixelar.scan import shuffled, snake
         >>> net = LMConv(snake((1, 8, 8)), levels=17, out_features=17, width=8, depth=1)
         >>> net(torch.zeros(5, 1, 8, 8, dtype=torch.long)).shape

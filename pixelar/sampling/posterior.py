@@ -53,6 +53,7 @@ def posterior(
             model gives the known pixels probability zero.
 
     Example:
+        >>> import torch
         >>> from pixelar.testing import tiny_model
         >>> known = torch.tensor([[False, True, True], [False, True, False]])
         >>> found = posterior(tiny_model(), torch.zeros(1, 1, 2, 3, dtype=torch.uint8), known)
