@@ -1,4 +1,4 @@
-.PHONY: install check test full faults bench
+.PHONY: install check test full faults bench docs
 
 install:  ## .venv with all that the tests need
 	./scripts/install.sh test
@@ -16,6 +16,9 @@ full: install  ## every combination of parts too: for a night
 
 faults: install  ## what users once met: some minutes
 	OMP_NUM_THREADS=1 .venv/bin/pytest -m faults
+
+docs: install  ## the site of the documents, in site/
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 bench: install  ## speed, against other code in the same run
 	.venv/bin/python scripts/benchmark.py
