@@ -21,4 +21,4 @@ docs: install  ## the site of the documents, in site/
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 bench: install  ## speed, against other code in the same run
-	.venv/bin/python scripts/benchmark.py
+	.venv/bin/python benchmarks/benchmark.py

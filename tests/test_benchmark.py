@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPT = ROOT / "scripts" / "benchmark.py"
+SCRIPT = ROOT / "benchmarks" / "benchmark.py"
 sys.path.insert(0, str(SCRIPT.parent))
 
-from benchmarks import SUITES  # noqa: E402
-from benchmarks.document import write  # noqa: E402
-from benchmarks.measure import Row, ratio  # noqa: E402
-from benchmarks.scaling import exponent  # noqa: E402
+from suites import SUITES  # noqa: E402
+from suites.document import write  # noqa: E402
+from suites.measure import Row, ratio  # noqa: E402
+from suites.scaling import exponent  # noqa: E402
 
 from pixelar.nets import NETS  # noqa: E402
 
@@ -109,7 +109,7 @@ def test_the_fitted_exponent() -> None:
 @pytest.mark.full
 def test_every_net_is_compared(tmp_path: Path) -> None:
     """On digits, for an instant each: that it runs, and what it writes is whole."""
-    script, output = ROOT / "scripts" / "compare.py", tmp_path / "digits.json"
+    script, output = ROOT / "benchmarks" / "compare.py", tmp_path / "digits.json"
     options = ["--seconds", "0.1", "--parameters", "8000", "--batch-size", "4", "--limit", "20"]
     done = subprocess.run(
         [sys.executable, script, "digits", *options, "-o", output], capture_output=True, text=True
@@ -142,7 +142,7 @@ def test_every_net_is_compared(tmp_path: Path) -> None:
 )
 @pytest.mark.full
 def test_mistakes_of_the_comparison_are_explained(options: list[str], message: str) -> None:
-    command = [sys.executable, ROOT / "scripts" / "compare.py", *options]
+    command = [sys.executable, ROOT / "benchmarks" / "compare.py", *options]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr

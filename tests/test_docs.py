@@ -9,7 +9,7 @@ What a block is says what is done with it, and there is no kind that is left out
 
 The Python blocks of a document share their names, in order. Commands that take hours are cut short,
 and read images of noise in the format of MNIST. Scripts that are named are run in `TINY` versions;
-`scripts/screenshots.py`, which photographs the demo, is not.
+`docs/figures/screenshots.py`, which photographs the demo, is not.
 """
 
 import doctest
@@ -45,15 +45,15 @@ SHORT = ["--trainer.max_steps", "3", "--trainer.val_check_interval", "2", "--sam
 HOME = "http://127.0.0.1:7860"  # of the demo, which runs elsewhere here
 # scripts that documents name, with arguments that make them quick; the others draw the pictures
 TINY = {
-    "scripts/benchmark_particles.py": "digits-gated-pixelcnn --particles 2",
-    "scripts/compare_completion.py": (
+    "benchmarks/benchmark_particles.py": "digits-gated-pixelcnn --particles 2",
+    "benchmarks/compare_completion.py": (
         "digits-gated-pixelcnn -d digits -n 5 --draws 2 --particles 2 --at-once 4 -o compared.png"
     ),
     "scripts/package_model.py": "--table",
 }
-DRAWING = ("scripts/draw_docs.py", "scripts/draw_examples.py")
+DRAWING = ("docs/figures/draw_docs.py", "docs/figures/draw_examples.py")
 # by hand; in test_benchmark.py
-OTHERS = ("scripts/screenshots.py", "scripts/benchmark.py", "scripts/compare.py")
+OTHERS = ("docs/figures/screenshots.py", "benchmarks/benchmark.py", "benchmarks/compare.py")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 # commands that make the folder in which the others are run: the fixture `checkout` stands for them
@@ -125,7 +125,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     downloaded and this environment stays as it is.
     """
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("pixelar", "configs", "scripts", "docs"):
+    for name in ("pixelar", "configs", "scripts", "benchmarks", "docs"):
         shutil.copytree(ROOT / name, folder / name)
     for name in ("pyproject.toml", "constraints.txt", "README.md"):
         shutil.copy(ROOT / name, folder)

@@ -68,7 +68,9 @@ GENERIC = {
 
 def run(tmp_path: Path, *command: str) -> str:
     (tmp_path / "mine.py").write_text(MINE)
-    path = os.pathsep.join((str(tmp_path), str(ROOT / "tests"), str(ROOT / "scripts"), *sys.path))
+    path = os.pathsep.join(
+        (str(tmp_path), str(ROOT / "tests"), str(ROOT / "benchmarks"), *sys.path)
+    )
     done = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
@@ -94,8 +96,8 @@ def test_all_tests_over_nets_find_it(tmp_path: Path) -> None:
     [
         "from pixelar.testing import assert_net, tiny_model; assert_net(tiny_model('Mine'))",
         "from comparison.families import build; build('Mine', (1, 8, 8), 17, 2000, 0)",
-        "import torch; from benchmarks.measure import Settings;"
-        "from benchmarks.models import build; cpu = torch.device('cpu');"
+        "import torch; from suites.measure import Settings;"
+        "from suites.models import build; cpu = torch.device('cpu');"
         "[build(Settings(cpu, 1, tiny, ('Mine',)), 'Mine', 6) for tiny in (True, False)]",
     ],
 )

@@ -54,7 +54,7 @@ def memory_of_row(model: PixelModel) -> int:
     The caches of one and of two canvases are compared, so that what all canvases share does not
     count. Twice as much again is added for what exists for a moment only: a layer's cache beside
     its successor while canvases are resampled, and the layers' results (measured by
-    scripts/benchmark_particles.py).
+    benchmarks/benchmark_particles.py).
     """
     sizes = []
     for rows in (1, 2):

@@ -1,6 +1,6 @@
 """Clamping beside particles: the same images, masks and model, and what the model thinks of them.
 
-    python scripts/compare_completion.py MODEL -d DATA [--root DIR] [-o FILE.png]
+    python benchmarks/compare_completion.py MODEL -d DATA [--root DIR] [-o FILE.png]
 
 Prints, for each mask, the mean negative log-likelihood of the finished images in bits/dim, alone
 and against that of the originals, with standard errors over the images. Draws the first images:

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.measure import Case, Row, Settings, interleave, peak_memory, several
 from pixelar.heads import LogisticMixture
 from pixelar.heads.mixture_log_prob import by_hand
 from pixelar.kernels import numba_is_there
+from suites.measure import Case, Row, Settings, interleave, peak_memory, several
 
 __all__ = ["loss"]
 

@@ -1,7 +1,7 @@
 """Photographs a running demo for the documents.
 
     pixelar demo binary-mnist-gated-pixelcnn mnist-imagegpt
-    python scripts/screenshots.py [http://127.0.0.1:7860]
+    python docs/figures/screenshots.py [http://127.0.0.1:7860]
 
 Needs the extra `test`, and Chromium at /usr/bin/chromium or where CHROMIUM says.
 """

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from benchmarks.report import draw, load, markdown, summary
+from suites.report import draw, load, markdown, summary
 
 __all__ = ["write"]
 

@@ -1,9 +1,9 @@
 """Trains every family of nets on the same data, for the same time, at the same size, and compares.
 
-    python scripts/compare.py digits                    twenty seconds for each net
-    python scripts/compare.py mnist --root DIR          ten minutes for each
-    python scripts/compare.py digits PixelCNN ImageGPT  some of them
-    python scripts/compare.py --document                tables and pictures from the JSON
+    python benchmarks/compare.py digits                    twenty seconds for each net
+    python benchmarks/compare.py mnist --root DIR          ten minutes for each
+    python benchmarks/compare.py digits PixelCNN ImageGPT  some of them
+    python benchmarks/compare.py --document                tables and pictures from the JSON
 
 Results go to docs/comparison/DATA.json, net by net: a run of all begins it anew, and one of some
 nets adds to what is there. Seconds are those in which the training thread runs: other work costs
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.arguments import earlier, positive
-from benchmarks.measure import processor
 from comparison.families import build
 from comparison.race import race
 from comparison.report import draw, load, save, write
+from suites.arguments import earlier, positive
+from suites.measure import processor
 
 from pixelar.data import MNIST, Digits, ImageData
 from pixelar.errors import PixelarError

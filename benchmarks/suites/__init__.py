@@ -4,13 +4,13 @@ a name for several of them.
 
 from collections.abc import Callable, Iterator
 
-from benchmarks.evaluation import evaluation, loading
-from benchmarks.loss import loss
-from benchmarks.measure import Row, Settings
-from benchmarks.sampling import parallel, sampling
-from benchmarks.scaling import batches, depths, pixels, sparse
-from benchmarks.training import convolution, training
-from benchmarks.transformer import transformer
+from suites.evaluation import evaluation, loading
+from suites.loss import loss
+from suites.measure import Row, Settings
+from suites.sampling import parallel, sampling
+from suites.scaling import batches, depths, pixels, sparse
+from suites.training import convolution, training
+from suites.transformer import transformer
 
 __all__ = ["GROUPS", "SUITES"]
 

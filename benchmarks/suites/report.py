@@ -10,9 +10,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.measure import Row, ratio, spread
-from benchmarks.scaling import MEMORY, THEORY, exponent
 from pixelar.common.files import replacing
+from suites.measure import Row, ratio, spread
+from suites.scaling import MEMORY, THEORY, exponent
 
 __all__ = ["draw", "load", "markdown", "save", "summary", "text"]
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from benchmarks.measure import Settings
 from pixelar.model import PixelModel, build_model
 from pixelar.nets.presets import PRESETS
 from pixelar.scan import build_scan
+from suites.measure import Settings
 
 __all__ = ["build"]
 

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 import torch
 
 import pixelar
-from benchmarks.measure import Case, Row, Settings, evaluating, interleave, ratio
-from benchmarks.models import build
 from pixelar.caches import has_waves
 from pixelar.caches.base import RecomputeCache
 from pixelar.kernels import numba_is_there
@@ -16,6 +14,8 @@ from pixelar.nets import GatedPixelCNN
 from pixelar.sampling.completion import complete
 from pixelar.sampling.samples import draw_images, sample
 from pixelar.sampling.schedules.fixed_point import looks_ahead
+from suites.measure import Case, Row, Settings, evaluating, interleave, ratio
+from suites.models import build
 
 __all__ = ["parallel", "sampling"]
 

@@ -1,4 +1,4 @@
-"""Draws pictures of the documents out of the code itself: `python scripts/draw_docs.py [NAME …]`.
+"""Draws pictures of the documents from the code: `python docs/figures/draw_docs.py [NAME …]`.
 
 Nothing in them is drawn by hand: contexts are measured by changing pixels, what a step reads by
 changing the cache, and what it writes by looking at it afterwards.
@@ -26,7 +26,7 @@ from pixelar.nets import Net
 from pixelar.scan import SCANS
 from pixelar.testing import randomize
 
-OUT = Path(__file__).parents[1] / "docs" / "images"
+OUT = Path(__file__).parents[1] / "images"
 INK, PALE, READ, WRITTEN, BOTH, KEPT = (
     "#22303c", "#e9edf0", "#7db8e8", "#e8743b", "#8e5ea2", "#c3ccd3",
 )  # fmt: skip

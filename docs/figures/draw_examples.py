@@ -1,4 +1,4 @@
-"""Draws the documents' examples with packaged models: `python scripts/draw_examples.py`."""
+"""Draws the documents' examples with packaged models: `python docs/figures/draw_examples.py`."""
 
 import math
 

@@ -9,14 +9,14 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import Case, Row, Settings, evaluating, interleave, peak_memory
-from benchmarks.models import build
 from pixelar.caches import Cache, new_cache
 from pixelar.memory.budget import bytes_of
 from pixelar.model import PixelModel
 from pixelar.nets import Net
 from pixelar.nets.presets import PRESETS
 from pixelar.sampling.samples import sample
+from suites.measure import Case, Row, Settings, evaluating, interleave, peak_memory
+from suites.models import build
 
 __all__ = ["MEMORY", "THEORY", "batches", "depths", "exponent", "pixels", "sparse"]
 

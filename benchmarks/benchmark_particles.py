@@ -1,6 +1,6 @@
 """What particles cost: time against one sample, and memory against what is foretold.
 
-    python scripts/benchmark_particles.py MODEL [--particles 16 64 256] [--threads 1]
+    python benchmarks/benchmark_particles.py MODEL [--particles 16 64 256] [--threads 1]
 
 Every row is a process of its own, so that its peak memory is its own.
 """

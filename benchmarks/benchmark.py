@@ -1,10 +1,10 @@
 """Measures pixelar against itself and others, in turns in one process.
 
-    python scripts/benchmark.py                        all suites, about two hours on one thread
-    python scripts/benchmark.py sampling loss          some of them
-    python scripts/benchmark.py pixels --nets LMConv   some of the nets, where a suite has them all
-    python scripts/benchmark.py --device cuda
-    python scripts/benchmark.py --document             docs/performance.md and README from the JSON
+    python benchmarks/benchmark.py                        all suites, about two hours on one thread
+    python benchmarks/benchmark.py sampling loss          some of them
+    python benchmarks/benchmark.py pixels --nets LMConv   where a suite has them all
+    python benchmarks/benchmark.py --device cuda
+    python benchmarks/benchmark.py --document             docs/performance.md from the JSON
 
 Results go to the JSON file case by case. A run of everything begins it anew; others add to what
 was measured there by the same machine and versions. Nothing else should run meanwhile.
@@ -16,11 +16,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-from benchmarks import GROUPS, SUITES
-from benchmarks.arguments import earlier, positive
-from benchmarks.document import write
-from benchmarks.measure import Row, Settings, environment
-from benchmarks.report import draw, load, save, text
+from suites import GROUPS, SUITES
+from suites.arguments import earlier, positive
+from suites.document import write
+from suites.measure import Row, Settings, environment
+from suites.report import draw, load, save, text
 
 from pixelar.nets.presets import PRESETS
 

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.measure import Case, Row, Settings, interleave, peak_memory, several
-from benchmarks.models import build
 from pixelar.layers.masked import MaskedConv2d, RowsAboveConv2d
 from pixelar.model import PixelModel
+from suites.measure import Case, Row, Settings, interleave, peak_memory, several
+from suites.models import build
 
 __all__ = ["convolution", "step", "training"]
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measure import Case, Row, Settings, evaluating, interleave, peak_memory, ratio
-from benchmarks.models import build
-from benchmarks.training import step
 from pixelar.model import PixelModel
 from pixelar.nets import ImageGPT
 from pixelar.sampling.samples import draw_images, sample
+from suites.measure import Case, Row, Settings, evaluating, interleave, peak_memory, ratio
+from suites.models import build
+from suites.training import step
 
 __all__ = ["transformer"]
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import torch
 
 import pixelar
-from benchmarks.measure import Case, Row, Settings, interleave
-from benchmarks.models import build
-from benchmarks.training import step
 from pixelar.data.base import ImageSet, collate
 from pixelar.memory.budget import choose_batch_size
 from pixelar.training.samplers import StepSampler
+from suites.measure import Case, Row, Settings, interleave
+from suites.models import build
+from suites.training import step
 
 __all__ = ["evaluation", "loading"]
 
