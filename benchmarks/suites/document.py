@@ -1,4 +1,4 @@
-"""Tables of the documents out of the JSON of the last runs; the words stay."""
+"""Tables of docs/performance.md from the JSON of the last runs; the words stay."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,6 @@ def write(docs: Path) -> list[Path]:
             content = markdown(match[3], suites[match[3]])
         return f"{match[1]}{content}\n{match[4]}"
 
-    pages = [docs / "performance.md", docs.parent / "README.md"]
-    for page in pages:
-        page.write_text(MARK.sub(table, page.read_text()))
-    return [*pages, *draw(found["cpu"][1], docs / "performance")]
+    page = docs / "performance.md"
+    page.write_text(MARK.sub(table, page.read_text()))
+    return [page, *draw(found["cpu"][1], docs / "performance")]
