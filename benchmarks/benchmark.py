@@ -6,7 +6,7 @@
     python benchmarks/benchmark.py --device cuda
     python benchmarks/benchmark.py --document             docs/performance.md from the JSON
 
-Results go to the JSON file case by case. A run of everything begins it anew; others add to what
+Results go to the JSON file case by case. A run of everything replaces it; others add to what
 was measured there by the same machine and versions. Nothing else should run meanwhile.
 """
 

@@ -5,7 +5,7 @@
     python benchmarks/compare.py digits PixelCNN ImageGPT  some of them
     python benchmarks/compare.py --document                tables and pictures from the JSON
 
-Results go to docs/comparison/DATA.json, net by net: a run of all begins it anew, and one of some
+Results go to docs/comparison/DATA.json, net by net: a run of all replaces it, and one of some
 nets adds to what is there. Seconds are those in which the training thread runs: other work costs
 none of them, though it may slow the memory that all share.
 """

@@ -60,4 +60,4 @@ Next      source .venv/bin/activate
           pixelar evaluate {RUNS[best]}/model -d digits
           pixelar sample {RUNS[best]}/model -n 16 -o more.png
           pixelar fit -c folder-gated-pixelcnn --data.dataset.root FOLDER_OF_IMAGES
-To train anew, delete {OUT}.""")
+To train again, delete {OUT}.""")

@@ -387,7 +387,7 @@ ANY_ORDER = {"class_path": "AnyOrderGPT", "init_args": {"width": 8, "depth": 1, 
 
 
 def orders_of(rank: int = 0) -> list[str]:
-    """Returns the orders that were written, and begins anew."""
+    """Returns the orders that were written, and begins again."""
     file = Path(f"rank-{rank}.txt")
     lines = file.read_text().splitlines()
     file.unlink()

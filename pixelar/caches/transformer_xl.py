@@ -72,7 +72,7 @@ class TransformerXLCache(StepsCache[TransformerXL]):
         net = self.net
         windows, number = self.windows, first // net.segment
         while windows[-1].number > number:
-            windows.pop()  # of sites that were looked at ahead in vain
+            windows.pop()  # of sites ahead whose symbols were rejected
         del windows[:-1]
         if windows[0].number < number:
             windows[0].turn(net.blocks)

@@ -116,7 +116,7 @@ def _check_processes(trainer: L.Trainer) -> None:
 
 
 def save_config(cli: FitCLI, folder: Path) -> None:
-    """Writes what was asked for; whether to resume is asked anew at each start."""
+    """Writes the config that was requested; whether to resume is said at each start."""
     config = cli.config.clone()
     config["resume"] = False
     with replacing(folder / "config.yaml") as temporary:

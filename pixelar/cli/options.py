@@ -249,7 +249,7 @@ def add_demo(command: argparse.ArgumentParser) -> None:
         "models",
         nargs="*",
         metavar="MODEL",
-        help="names (pixelar list), model folders or .ckpt files (default: all that come along)",
+        help="names (pixelar list), model folders or .ckpt files (default: all that are packaged)",
     )
     option = command.add_argument
     option(

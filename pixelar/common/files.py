@@ -1,4 +1,4 @@
-"""Files that are whole or not there when they are written, and checked before they are believed."""
+"""Files that are whole or not there when they are written, and checked before they are trusted."""
 
 import errno
 import json

@@ -46,7 +46,7 @@ class Folder(ImageData):
         test_fraction: The part held out for testing, where there is no folder `test`.
         seed: Seed of both draws.
         cache: A file, NAME.npy, to keep the images in as they are read: later runs start at once,
-            and there may be more of them than memory holds. It is made anew where files, their
+            and there may be more of them than memory holds. It is made again where files, their
             sizes or dates, or these arguments have changed.
 
     Example:

@@ -1,7 +1,7 @@
 """Images kept in a file that is mapped into memory: read once, and larger than memory if need be.
 
 NAME.npy    uint8 (N, C, H, W), as NumPy writes it
-NAME.json   what it was made of; where that has changed, it is made anew
+NAME.json   what it was made of; where that has changed, it is made again
 """
 
 import json

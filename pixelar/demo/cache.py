@@ -1,6 +1,6 @@
 """Files of pictures, which are named by their content: one file for all who get the same picture.
 
-Gradio writes such a file anew each time, and whoever is being sent it meanwhile gets a part of it.
+Gradio writes such a file again each time; a client that downloads it meanwhile gets a part of it.
 """
 
 import os

@@ -108,7 +108,7 @@ def render_card(card: Card, folder: Path) -> str:
 
 
 def fill_in(page: str, folders: Sequence[Path]) -> str:
-    """Returns a page on packaged models with its tables written anew.
+    """Returns a page on packaged models with its tables written again.
 
     Each stands between two marks, `<!-- NAME -->` and `<!-- end of NAME -->`.
 

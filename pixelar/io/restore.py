@@ -40,7 +40,7 @@ def restore(
     """Returns the model described, in evaluation mode, with all of these weights and no others.
 
     Arguments:
-        description: What `describe_model` returned, if the file is to be believed.
+        description: What `describe_model` returned, if the file is to be trusted.
         state: The weights by name. The model computes in float32 whatever they are stored in, and
             in float64 where they are.
         file: Where they come from, for messages.
@@ -68,7 +68,7 @@ def build_restored(
     state: Mapping[str, Tensor],
     trust: Mapping[str, type] | None = None,
 ) -> PixelModel:
-    """Returns the model of a description that can be believed, as `restore` does.
+    """Returns the model of a description that can be trusted, as `restore` does.
 
     The checks of `restore` build the model without memory first, for which torch loads its
     compiler, which takes longer than all the rest: models that come with pixelar do without.

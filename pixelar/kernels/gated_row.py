@@ -13,7 +13,7 @@ from pixelar.kernels.arithmetic import exp
 __all__ = ["gated_row"]
 
 FAST = {"contract", "reassoc", "nsz", "arcp"}  # infinities and nan keep their meaning
-ARITHMETIC = "d093ad48eeb3"  # of arithmetic.py: what is on disk is compiled anew when it changes
+ARITHMETIC = "d093ad48eeb3"  # of arithmetic.py: the code on disk is compiled again when it changes
 
 
 @numba.njit(fastmath=FAST, error_model="numpy")

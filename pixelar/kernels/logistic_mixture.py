@@ -16,7 +16,7 @@ __all__ = ["MOST_SYMBOLS", "log_pmf", "log_prob"]
 
 SITES = 64  # at a time
 MOST_SYMBOLS = 6  # the product of the masses of so many bins is a normal number
-ARITHMETIC = "d093ad48eeb3"  # of arithmetic.py: what is on disk is compiled anew when it changes
+ARITHMETIC = "d093ad48eeb3"  # of arithmetic.py: the code on disk is compiled again when it changes
 F = np.float32
 ONE, TWO, ZERO = F(1), F(2), F(0)
 INFINITE = F(3e38)  # where an edge is missing

@@ -40,7 +40,7 @@ class Curves(L.Callback):
         names = [f"train/{pl_module.figure}", "train/images_per_s", "train/lr"]
         for logger in trainer.loggers:
             if isinstance(logger, CSVLogger):
-                # all columns from the start: a new one later means that the file is written anew
+                # all columns from the start: a new one later means that the file is written again
                 logger.experiment.metrics_keys = [*names, f"val/{pl_module.figure}", "step"]
 
     def on_train_batch_start(self, *_: Any) -> None:  # noqa: ANN401

@@ -48,7 +48,7 @@ class Training(L.LightningModule):
         betas: AdamW's decay rates.
         weight_decay: The weight decay.
         corruption: The share of input symbols replaced at random while training, which keeps small
-            data sets from being learnt by heart; targets stay as they are, and evaluation sees no
+            data sets from being overfitted; targets stay as they are, and evaluation sees no
             noise.
         compile: Whether to compile the net and the loss, which takes a C++ compiler.
         grad_checkpointing: Whether to forget what is inside the net's blocks and compute it a
@@ -217,7 +217,7 @@ class Training(L.LightningModule):
         return 0.5 * (1 + math.cos(math.pi * min((step - self.warmup_steps) / length, 1)))
 
     def on_train_start(self) -> None:
-        """Lets the options of this start prevail over those that a checkpoint brings along."""
+        """Lets the options of this start override those that a checkpoint holds."""
         schedule = self.lr_schedulers()
         assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
         schedule.base_lrs = [self.lr]

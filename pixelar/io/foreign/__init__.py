@@ -1,6 +1,6 @@
 """Weights of other programs, read as our models.
 
-A reader takes a path and returns a model, or raises PixelarError: a file is believed only as far as
+A reader takes a path and returns a model, or raises PixelarError: a file is trusted only as far as
 it has been looked at.
 """
 

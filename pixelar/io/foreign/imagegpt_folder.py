@@ -1,6 +1,6 @@
 """The files of an ImageGPT as `transformers` keeps them: read and checked, and written.
 
-A config is believed only where it says what our net computes, and a file of weights only as far as
+A config is trusted only where it says what our net computes, and a file of weights only as far as
 it has been looked at.
 """
 
