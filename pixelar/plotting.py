@@ -53,7 +53,7 @@ def grid(images: Tensor, *, columns: int | None = None, side: int = 64) -> Tenso
 
 
 def show_unknown(images: Tensor, known: Tensor) -> Tensor:
-    """Returns images (B, C, H, W) in RGB in RGB, what is not known in a colour of its own."""
+    """Returns images (B, C, H, W) in RGB, with unknown pixels in a colour of their own."""
     colour = torch.tensor([214, 224, 240], dtype=torch.uint8)[:, None, None]
     rgb = images.expand(-1, 3, -1, -1)
     return torch.where(known.expand(len(images), 1, *images.shape[2:]), rgb, colour)
@@ -73,7 +73,7 @@ def save_curves(
     Arguments:
         curves: The curves.
         path: The file.
-        label: What the values are.
+        label: The label of the values.
     """
     with extras("a plot"):
         from matplotlib.figure import Figure
@@ -94,7 +94,7 @@ def save_curves(
 
 
 def save_surprise(images: Tensor, bits: Tensor, path: Path, unit: str = "bits per pixel") -> None:
-    """Draws images above what their pixels cost a model, on one scale, into a PNG file.
+    """Draws images above their surprise maps, on one scale, into a PNG file.
 
     Arguments:
         images: uint8 images with shape (B, C, H, W), 8 at most.

@@ -1,4 +1,4 @@
-"""Properties that every model must have, as assertions that people can run on nets of their own.
+"""Properties that every model must have, as assertions that you can run on your own nets.
 
 Each raises AssertionError with a message that says which site is at fault. They are meant for small
 models; weights that start at zero hide bugs, so fill all parameters with noise first (`randomize`).
@@ -64,11 +64,11 @@ def assert_autoregressive(model: PixelModel, *, trials: int = 3, seed: int = 0) 
 def assert_cache_equals_forward(
     model: PixelModel, *, batch: int = 3, tolerance: float | None = None, seed: int = 0
 ) -> None:
-    """Checks that `step`, from the start and after `prefill`, gives what `forward` gives.
+    """Checks that `step`, from the start and after `prefill`, equals `forward`.
 
-    What lies ahead on the canvas is poisoned with other symbols, and two walks take turns, so a
-    step that reads ahead or keeps state in the module is found out. `steps`, where a net has it,
-    looks ahead at such symbols and must forget them.
+    Later sites of the canvas are poisoned with other symbols, and two passes alternate, so a step
+    that reads ahead or keeps state in the module is detected. `steps`, where a cache has it, reads
+    such symbols ahead and must discard them.
     """
     tolerance = tolerance or _tolerance(model)
     generator = torch.Generator().manual_seed(seed)
@@ -98,7 +98,7 @@ def assert_cache_equals_forward(
                         raise AssertionError(
                             f"{type(net).__name__}: a step differs from forward by {error:.2e} "
                             f"at site {t} "
-                            f"({_where(model, t)}), in a walk from site {start}"
+                            f"({_where(model, t)}), in a pass from site {start}"
                         )
                     _reveal(model, canvas, x, [t])
             if looks_ahead(net):
@@ -132,9 +132,9 @@ def _assert_steps_equal_forward(
         if not error <= tolerance:
             raise AssertionError(
                 f"{type(net).__name__}: steps differ from forward by {error:.2e} in sites {final} "
-                f"to {stop - 1}, in a walk from site {start}"
+                f"to {stop - 1}, in a pass from site {start}"
             )
-        final += 1 + final % 3  # a part of what was looked at ahead, or all of it
+        final += 1 + final % 3  # a part of the sites computed ahead, or all of them
         final = min(final, stop)
 
 
@@ -144,8 +144,8 @@ def assert_cache_selects(
 ) -> None:
     """Checks that `select` copies, drops and reorders rows, from the start and after `prefill`.
 
-    Rows are exchanged at several sites, now and then for as many others, and each goes on with
-    symbols of its own.
+    Rows are selected at several sites, sometimes without changing their number, and each continues
+    with its own symbols.
     """
     tolerance = tolerance or _tolerance(model)
     generator = torch.Generator().manual_seed(seed)
@@ -172,7 +172,7 @@ def assert_cache_selects(
                 if not error <= tolerance:
                     raise AssertionError(
                         f"{type(net).__name__}: a step after select differs from forward by "
-                        f"{error:.2e} at site {t} ({_where(model, t)}), in a walk from site {start}"
+                        f"{error:.2e} at site {t} ({_where(model, t)}), in a pass from site {start}"
                     )
 
 
@@ -240,7 +240,7 @@ def assert_uses_labels(model: PixelModel, *, seed: int = 0) -> None:
             error = float((cache.step(x, t) - params[:, t]).abs().max())
             if not error <= tolerance:
                 raise AssertionError(
-                    f"{type(net).__name__}: a step sees other labels than forward: it differs by "
+                    f"{type(net).__name__}: a step uses other labels than forward: it differs by "
                     f"{error:.2e} at site {t} ({_where(model, t)})"
                 )
 
@@ -259,7 +259,7 @@ def assert_net(model: PixelModel, *, seed: int = 0) -> None:
 
 
 def _tolerance(model: PixelModel) -> float:
-    """Returns how much two ways to the same parameters may differ in the model's data type."""
+    """Returns how much two computations of parameters may differ in the model's data type."""
     return 1e-10 if next(model.parameters()).dtype == torch.float64 else 1e-4
 
 
@@ -276,7 +276,7 @@ def _reveal(model: PixelModel, canvas: Tensor, x: Tensor, sites: range | list[in
 
 
 def _where(model: PixelModel, t: int) -> str:
-    """Returns the place of a site in words."""
+    """Returns the position of a site in words."""
     _, height, width = model.scan.shape
     channel, pixel = divmod(int(model.scan.index[t, 0]), height * width)
     place = f"row {pixel // width}, column {pixel % width}"

@@ -381,8 +381,8 @@ def test_that_numba_is_missing_is_told_in_a_sentence(
     assert main(words(command.format("binary-mnist-gated-pixelcnn") + " -o drawn.png")) == 0
     told = capsys.readouterr().err.splitlines()
     assert [line for line in told if "numba" in line] == [
-        "pixelar: numba is not installed, so few images are drawn several times slower than they "
-        "could be: pip install 'pixelar[fast]'"
+        "pixelar: numba is not installed, so small batches are drawn several times slower than "
+        "they could be: pip install 'pixelar[fast]'"
     ]
 
 

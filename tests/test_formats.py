@@ -231,7 +231,7 @@ def test_a_folder_reports_frames_and_pages_in_one_line(tmp_path: Path) -> None:
         Folder(root=str(tmp_path), size=4).prepare()
     (advice,) = [str(warning.message) for warning in caught]
     assert advice.startswith(f"{tmp_path}/") and advice.count(".tif") == 1
-    assert advice.endswith("the first is read, likewise of 2 other files")
+    assert advice.endswith("the first is read, as for 2 other files")
 
 
 def test_the_layers_of_a_picture_are_no_further_pictures(tmp_path: Path) -> None:

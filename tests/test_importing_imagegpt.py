@@ -424,17 +424,17 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "no layer": (config(n_layer=0), "n_layer must be a whole number from 1; got 0"),
     "a truth": (config(n_head=True), "n_head must be a whole number from 1; got True"),
     "heads": (config(n_head=5), r"heads \(5\) must divide width \(32\)"),
-    "endless": (config(n_layer=10**12), r"asks for 1000000000000 blocks, but .* only 24 tensors"),
-    "wide": (config(n_embd=10**9), r"has shape \(17, 32\) where config.json asks for \(17, 100"),
+    "endless": (config(n_layer=10**12), r"requires 1000000000000 blocks, but .* only 24 tensors"),
+    "wide": (config(n_embd=10**9), r"has shape \(17, 32\) where config.json requires \(17, 100"),
     "one colour": (
         lambda f: (config(vocab_size=2)(f), processor(clusters=[[0, 0, 0]])(f)),
-        r"transformer.wte.weight has shape \(17, 32\) where config.json asks for \(2, 32\)",
+        r"transformer.wte.weight has shape \(17, 32\) where config.json requires \(2, 32\)",
     ),
     "fewer layers": (config(n_layer=1), r"has 'transformer.h.1.attn.c_attn.bias', .* and 7 more: "),
     "more layers": (config(n_layer=3), r"has no 'transformer.h.2.attn.c_attn.bias', .* and 7 more"),
     "no processor": (
         remove("preprocessor_config.json"),
-        "has no file preprocessor_config.json, which tells the colours of the tokens; it comes",
+        "has no file preprocessor_config.json, which holds the colours of the tokens; it comes",
     ),
     "no clusters": (processor("clusters"), "clusters must be colours, .* got None"),
     "null clusters": (processor(clusters=None), "clusters must be colours, .* got None"),
@@ -444,7 +444,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "pairs": (processor(clusters=[[0, 0]] * 16), "clusters must be colours"),
     "few clusters": (
         processor(clusters=[[0, 0, 0]] * 9),
-        "has 9 clusters, but vocab_size asks for 16: one for each token but the start",
+        "has 9 clusters, but vocab_size requires 16: one for each token but the start",
     ),
     "no size": (processor("size"), "size must be that of images of 64 pixels, .* got None"),
     "default size": (
@@ -481,7 +481,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     ),
     "turned": (
         weights(lambda tensors: tensors.update({ATTENTION: tensors[ATTENTION].T.contiguous()})),
-        r"c_attn.weight has shape \(96, 32\) where config.json asks for \(32, 96\)",
+        r"c_attn.weight has shape \(96, 32\) where config.json requires \(32, 96\)",
     ),
     "whole numbers": (
         weights(lambda tensors: tensors.update({ATTENTION: tensors[ATTENTION].int()})),

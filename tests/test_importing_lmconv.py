@@ -200,7 +200,7 @@ def with_args(**options: Any) -> dict[str, Any]:  # noqa: ANN401
         (with_args(n_bits=9), "bits must be from 1 to 8; got 9"),
         (
             {**lmconv_checkpoint(1, 6), "u_init.mask_weight": torch.zeros(4, 3, 3)},
-            "a tensor that LMConv with PONO has not: 'u_init.mask_weight'",
+            "a tensor that LMConv with PONO does not have: 'u_init.mask_weight'",
         ),
         (lmconv_checkpoint(1, 7), "a mixture has 3 numbers per component; got 7 in all"),
         ({"downsize_u_stream.0.weight": torch.zeros(2)}, "it lacks the tensor 'u_init.weight'"),

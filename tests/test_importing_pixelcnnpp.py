@@ -218,11 +218,12 @@ REFUSED: dict[str, tuple[object, str]] = {
     ),
     "unknown": (
         {**checkpoint(3), "extra.bias": torch.zeros(1)},
-        "it has a tensor that PixelCNN++ has not: 'extra.bias'",
+        "it has a tensor that PixelCNN++ does not have: 'extra.bias'",
     ),
     "a block too many": (
         {**checkpoint(3), "up_layers.0.u_stream.7.conv_out.conv.bias": torch.zeros(6)},
-        "it has a tensor that PixelCNN++ has not: 'up_layers.0.u_stream.7.conv_out.conv.bias'",
+        "it has a tensor that PixelCNN++ does not have: "
+        "'up_layers.0.u_stream.7.conv_out.conv.bias'",
     ),
     "shape": (
         {**checkpoint(3), SKIP: torch.zeros(3, 5)},

@@ -420,7 +420,7 @@ def test_more_than_fits_is_refused(run: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(PixelarError, match=r"has no checkpoint: it is no run"):
+    with pytest.raises(PixelarError, match=r"has no checkpoint: it is not a run"):
         Run.at(tmp_path)
     with pytest.raises(PixelarError, match=r"unknown 'digit'; did you mean 'digits'\?"):
         package([Run.at(run)], "tiny", Digits(), replace(ABOUT, source="digit"), models=tmp_path)

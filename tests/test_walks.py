@@ -264,7 +264,10 @@ def test_compiled_rows_of_a_trained_model(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"schedule": "wavefront"}, "schedule wavefront needs pixels that do not see each other"),
+        (
+            {"schedule": "wavefront"},
+            "schedule wavefront needs pixels that do not depend on each other",
+        ),
         ({"schedule": "wavefrnt"}, "schedule: unknown 'wavefrnt'; did you mean 'wavefront'"),
         ({"schedule": "compiled"}, "schedule compiled is for a GatedPixelCNN of grey images"),
         ({"method": "particles", "schedule": "fixed_point"}, "particles are drawn site by site"),

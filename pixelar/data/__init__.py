@@ -1,7 +1,8 @@
 """Datasets: three splits of 8-bit images.
 
-To add one: its file, a line here, one in `tests/test_data.py`. The Lightning data module is in
-`pixelar.training.data_module`, which is not imported here as Lightning takes seconds to load.
+To add one: write its file, and add a line here and one in `tests/test_data.py`. The Lightning
+data module is in `pixelar.training.data_module`, which is not imported here as Lightning takes
+seconds to load.
 """
 
 from pixelar.data.base import ImageData, ImageSet, Split, holdout

@@ -2,7 +2,7 @@
 
     ImageData ── split("train") ──► ImageSet ── DataLoader ──► images (B, C, H, W), labels (B,)
 
-An image set answers for a batch with one indexing operation, so that no Python runs per image.
+An image set returns a batch by one indexing operation, so that no Python runs per image.
 """
 
 import abc
@@ -34,9 +34,8 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 class ImageSet(Dataset[Batch]):
     """The images of one split.
 
-    Batches are what a model takes, `model(*batch)`: where the data has no labels, they carry None
-    in their place. Images and labels in any container of whole numbers are taken, and kept as
-    tensors.
+    Batches are arguments of a model, `model(*batch)`: their labels are None where the data has
+    none. Images and labels may come in any container of whole numbers, and are kept as tensors.
 
     Arguments:
         images: 8-bit images with shape (N, C, H, W).
@@ -45,7 +44,7 @@ class ImageSet(Dataset[Batch]):
         classes: The names of the classes by number, or None where they are not known.
 
     Raises:
-        PixelarError: If the images are not whole numbers from 0 to 255, or shapes do not fit.
+        PixelarError: If the images are not whole numbers from 0 to 255, or shapes do not match.
 
     Example:
         >>> data = ImageSet(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), None, ["a", "b", "c"])
@@ -141,7 +140,7 @@ class ImageData(Recorded, abc.ABC):
         shape: The shape (C, H, W) of an image.
         classes: The names of the classes by label, or None where the data has no labels.
         preprocessing: How the images of the source became 8-bit images of that shape, in words.
-        shortage: Why there are too few images for all splits, in words, or nothing.
+        shortage: Why there are too few images for all splits, in words, or "".
     """
 
     name: str
@@ -156,7 +155,7 @@ class ImageData(Recorded, abc.ABC):
         """Reads all splits from the source."""
 
     def prepare(self) -> None:
-        """Loads the images now, rather than when a split is first asked for."""
+        """Loads the images now, rather than when a split is first requested."""
         if self._splits is None:
             self._splits = {
                 split: replace(images, classes=None if images.labels is None else self.classes)
@@ -186,7 +185,7 @@ class ImageData(Recorded, abc.ABC):
         """Returns the images of all splits, one after the other."""
         parts = [part for part in map(self.part, SPLITS) if len(part)]
         if len(parts) < 2:
-            return parts[0] if parts else self.split("test")  # which says that there are none
+            return parts[0] if parts else self.split("test")  # which raises that there are none
         labels = [part.labels for part in parts if part.labels is not None]
         return ImageSet(
             torch.cat([part.images for part in parts]),
@@ -196,7 +195,7 @@ class ImageData(Recorded, abc.ABC):
         )
 
     def describe(self) -> dict[str, Any]:
-        """Returns in plain values which data this is, constructor arguments included.
+        """Describes the data in plain values, constructor arguments included.
 
         Raises:
             PixelarError: If an attribute is missing, or an argument cannot be recorded.

@@ -45,9 +45,9 @@ class Folder(ImageData):
             images, where there is no folder `val`.
         test_fraction: The part held out for testing, where there is no folder `test`.
         seed: Seed of both draws.
-        cache: A file, NAME.npy, to keep the images in as they are read: later runs start at once,
-            and there may be more of them than memory holds. It is made again where files, their
-            sizes or dates, or these arguments have changed.
+        cache: A file, NAME.npy, that stores the images as read: later runs start at once, and the
+            images may be larger than memory. It is made again where files, their sizes or dates, or
+            these arguments have changed.
 
     Example:
         >>> import sklearn.datasets  # ships two photographs
@@ -85,7 +85,7 @@ class Folder(ImageData):
         self.classes = sorted(set(self._class_of.values())) or None
         width = height = size or 0
         if size is None:
-            width, height = open_image(files[0], notice=lambda _: None).size  # `_read` says it
+            width, height = open_image(files[0], notice=lambda _: None).size  # `_read` reports it
         self.shape = (channels, height, width)
         fitted = "resized (Lanczos) and centre-cropped" if resize else "not resized"
         if resize == "processor":
@@ -94,7 +94,7 @@ class Folder(ImageData):
         self.preprocessing = f"{fitted}; transparency composited over background{grey}"
 
     def _check(self) -> None:
-        """Refuses arguments that no folder could satisfy."""
+        """Raises PixelarError for arguments that no folder could satisfy."""
         fractions = (self.val_fraction, self.test_fraction)
         if min(fractions) < 0 or sum(fractions) > 1:
             raise DataError(
@@ -150,7 +150,7 @@ class Folder(ImageData):
         return found
 
     def _shortage(self, n: int, wanted: list[Split], place: Path) -> str:
-        """Returns why n images do not suffice for the splits that are wanted of them."""
+        """Returns why n images do not suffice for the wanted splits."""
         if n < len(wanted):
             return (
                 f"{place} holds {plural(n, 'image')}, but {len(wanted)} are needed, one each for "
@@ -158,7 +158,7 @@ class Folder(ImageData):
             )
         return (
             f"{place} holds {plural(n, 'image')}, of which val_fraction {self.val_fraction} and "
-            f"test_fraction {self.test_fraction}, rounded up, leave some split none; add images, "
+            f"test_fraction {self.test_fraction}, rounded up, leave a split empty; add images, "
             "or choose smaller fractions"
         )
 
@@ -186,7 +186,7 @@ class Folder(ImageData):
         }
 
     def _advise_of_splits(self, files: list[Path]) -> None:
-        """Advises of folders named as splits that lie in the folders of classes."""
+        """Warns of folders with names of splits that lie in class folders."""
         parts = [file.relative_to(self.root).parts[:-1] for file in files]
         inner = {
             Path(*p[:2]).as_posix() for p in parts if len(p) > 1 and p[1].lower() in SPLIT_NAMES
@@ -219,7 +219,7 @@ class Folder(ImageData):
         return splits
 
     def _digest(self, files: list[Path]) -> str:
-        """Returns what the images are made of, in hexadecimal digits."""
+        """Returns a digest of what the images are made from, in hexadecimal digits."""
         digest = hashlib.sha256(repr((self.shape, self.resize, tuple(self.background))).encode())
         for file in files:
             about = file.stat()
@@ -228,7 +228,7 @@ class Folder(ImageData):
         return digest.hexdigest()
 
     def _read(self, files: list[Path], images: Tensor) -> None:
-        """Reads files into images (N, C, H, W), or says which of them cannot be used."""
+        """Reads files into images (N, C, H, W); raises PixelarError for unusable ones."""
         wrong: list[str] = []
         notices: list[str] = []
         read = partial(
@@ -252,4 +252,4 @@ class Folder(ImageData):
             )
         if notices:
             others = len(notices) - 1
-            advise(notices[0] + (f", likewise of {plural(others, 'other file')}" if others else ""))
+            advise(notices[0] + (f", as for {plural(others, 'other file')}" if others else ""))

@@ -1,9 +1,10 @@
-"""Image formats, and the depths of PNG and TIFF files that Pillow alone would not read right.
+"""Image formats, and the depths of PNG and TIFF files that Pillow alone would misread.
 
 file ── Image.open ──► loaded ──► 8 bits per value, or the 16 of a grey image, transparency kept
 
-Pillow has no mode for colors of 16 bits and keeps their upper bytes: the lower ones are what the
-same file gives in the other byte order. A value v of b bits becomes v · 255 / (2^b - 1), rounded.
+Pillow has no mode for colors of 16 bits and keeps their upper bytes: the lower bytes are read by
+decoding the same file in the other byte order. A value v of b bits becomes v · 255 / (2^b - 1),
+rounded.
 
 References:
     *Portable Network Graphics, third edition* (W3C, 2025), https://www.w3.org/TR/png-3/
@@ -18,7 +19,7 @@ from PIL import Image, ImageFile
 
 __all__ = ["FORMATS", "claimed", "loaded", "several", "to_eight_bits"]
 
-FORMATS = (  # by Pillow's names; without documents, films, and data that is not meant to be seen
+FORMATS = (  # by Pillow's names; without documents, videos, and data that are not pictures
     *("AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FLI", "FTEX", "GBR", "GIF", "ICNS", "ICO"),
     *("IM", "JPEG", "JPEG2000", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI"),
     *("SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM"),
@@ -27,7 +28,7 @@ ADVICE = "save it as a PNG file of 8 or 16 bits"
 
 COLORS = ("RGB", "RGBA", "CMYK")  # modes of which Pillow keeps 8 bits
 
-# tags of TIFF files, and the values of theirs that matter here
+# tags of TIFF files, and those of their values that matter here
 BITS, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339
 MIN_IS_WHITE, YCBCR, SEPARATE, SIGNED = 0, 6, 2, 2
 
@@ -39,7 +40,7 @@ def several(image: Image.Image) -> bool:
 
 
 def claimed(prefix: bytes) -> str:
-    """Returns the name of the format that the first 16 bytes of a file are of, or nothing."""
+    """Returns the name of the format that the first 16 bytes of a file indicate, or ""."""
     accepts = {name: Image.OPEN[name][1] for name in FORMATS if name in Image.OPEN}
     found = (name for name, accept in accepts.items() if accept and accept(prefix) is True)
     return next(found, "") if len(prefix) == 16 else ""
@@ -55,14 +56,14 @@ def loaded(image: ImageFile.ImageFile, reopen: Callable[[], ImageFile.ImageFile]
 
     Arguments:
         image: The file as Pillow opened it.
-        reopen: Opens the same file once more, when the first is decoded.
+        reopen: Opens the same file again, after it has been decoded once.
 
     Returns:
         The image in a mode of 8 bits, or in a mode I;16. Where `info` has a transparent color, it
         is in the units of the values.
 
     Raises:
-        ValueError: If the values have a kind whose black or white is not known, or that cannot be
+        ValueError: If it is not known which values are black or white, or they cannot be
             decoded.
     """
     raw = _raw_mode(image)
@@ -79,7 +80,7 @@ def loaded(image: ImageFile.ImageFile, reopen: Callable[[], ImageFile.ImageFile]
 def _loaded_png(
     image: ImageFile.ImageFile, raw: str, reopen: Callable[[], ImageFile.ImageFile]
 ) -> Image.Image:
-    if raw == "LA;16B":  # 4 bytes, which are decoded as such
+    if raw == "LA;16B":  # 4 bytes a pixel, which are decoded as RGBA
         image.tile = [tile._replace(args="RGBA") for tile in image.tile]
         both = to_eight_bits(np.asarray(image).view(">u2"))  # (H, W, 2)
         return _like(image, Image.fromarray(both, "LA"))
@@ -94,7 +95,7 @@ def _loaded_png(
         found.info.pop("transparency", None)
         return found
     image.load()
-    if image.mode == "L" and transparent is not None:  # it is of the file's depth
+    if image.mode == "L" and transparent is not None:  # in the file's depth
         bits = {"L;2": 2, "L;4": 4}.get(raw, 8)
         top = 2**bits - 1
         image.info["transparency"] = (transparent & top) * 255 // top
@@ -134,7 +135,7 @@ def _loaded_tiff(
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """Returns Pillow's name for how the values lie in the file, before they are loaded."""
+    """Returns Pillow's name for the layout of values in the file, before they are loaded."""
     args = image.tile[0].args if image.tile else ""
     return str(args[0] if isinstance(args, tuple) and args else args)
 
@@ -155,7 +156,7 @@ def _sixteen_bits(
 
 
 def _decoded_as(image: ImageFile.ImageFile, raw: str) -> np.ndarray:
-    """Decodes an opened file as if its values lay in the file in another way."""
+    """Decodes an opened file as if its values had another layout."""
     image.tile = [
         tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw)
         for tile in image.tile
@@ -164,7 +165,7 @@ def _decoded_as(image: ImageFile.ImageFile, raw: str) -> np.ndarray:
 
 
 def _like(image: Image.Image, pixels: Image.Image) -> Image.Image:
-    """Returns new pixels with what was known about an image, its orientation among it."""
+    """Returns new pixels with the metadata of an image, including its orientation."""
     pixels.info = dict(image.info)
     pixels.getexif().update(image.getexif())
     return pixels

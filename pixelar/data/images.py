@@ -1,8 +1,8 @@
-"""Image files of any kind as 8-bit tensors; one that cannot be read as a whole is refused.
+"""Image files of any kind as 8-bit tensors; one that cannot be read completely is rejected.
 
 path ─ open_image ─► L, RGB or RGBA ─ fit or squash ─► size (H, W) ─ to_tensor ─► uint8 (C, H, W)
 
-Of several frames or pages the first is read, and `notice` is called with a sentence that says so.
+The first of several frames or pages is read, and `notice` is called with a sentence that says so.
 """
 
 import io
@@ -45,14 +45,14 @@ WHITE: Colour = (255, 255, 255)
 
 
 def advise(message: str) -> None:
-    """Warns of what could be better."""
+    """Warns with advice on what could be better."""
     warnings.warn(message, Advice, stacklevel=2)
 
 
 def open_image(path: Path, *, notice: Callable[[str], None] = advise) -> Image.Image:
     """Decodes an image file.
 
-    Of an animation the first frame is taken; what EXIF data says is rotated is turned upright.
+    The first frame of an animation is taken; an image rotated by its EXIF data is turned upright.
 
     Arguments:
         path: The file.
@@ -62,7 +62,7 @@ def open_image(path: Path, *, notice: Callable[[str], None] = advise) -> Image.I
         An image in mode L, RGB or RGBA.
 
     Raises:
-        PixelarError: If it is damaged, too large, or of a kind that is not known to be read right.
+        PixelarError: If it is damaged, too large, or not of a kind known to be read correctly.
     """
     return decode_image(path, str(path), notice=notice)
 
@@ -80,12 +80,12 @@ def decode_image(
     Arguments:
         file: The file, or its content.
         name: What messages call it.
-        most: The number of pixels above which it is refused, before memory is taken for them.
+        most: The number of pixels above which it is rejected, before memory is allocated for them.
         formats: The formats, by Pillow's names, that its content may have.
         notice: Takes a sentence about what was left out of it.
 
     Returns:
-        An image in mode L, RGB or RGBA, as of `open_image`.
+        An image in mode L, RGB or RGBA, as from `open_image`.
     """
     try:
         with warnings.catch_warnings():
@@ -106,8 +106,8 @@ def decode_image(
 def _opened(file: Path | io.BytesIO) -> AbstractContextManager[IO[bytes]]:
     """Opens a file, or its content, to be read.
 
-    Pillow maps an uncompressed TIFF file into memory where it is given the path, and reads such
-    a file wrong if it is to be turned by 90 degrees.
+    Pillow maps an uncompressed TIFF file into memory where it is given the path, and misreads
+    such a file if it has to be rotated by 90 degrees.
     """
     return file.open("rb") if isinstance(file, Path) else nullcontext(file)
 

@@ -1,7 +1,7 @@
 """What a folder holds: which files are images, and which folders are splits.
 
-Symbolic links are followed. A folder or a file that several names lead to is listed once, by its
-own name where that lies below the root; links back to a folder that they lie in are not followed.
+Symbolic links are followed. A folder or a file with several names is listed once, by its own name
+where that lies below the root; links to a folder that contains them are not followed.
 """
 
 import os
@@ -27,7 +27,7 @@ SPLIT_NAMES: dict[str, Split] = {  # by the names of folders in lower case
     "test": "test",
     "testing": "test",
 }
-NAMED = 4  # how many kinds of files that are left out a message names
+NAMED = 4  # how many kinds of skipped files a message names
 
 
 @cache
@@ -60,7 +60,7 @@ def split_folders(root: Path) -> dict[Split, Path]:
 
 
 def find_images(root: Path) -> list[Path]:
-    """Returns the image files in and below a folder, sorted by name; advises of all others.
+    """Returns the image files in and below a folder, sorted by name; warns of all others.
 
     Raises:
         PixelarError: If there is no such folder, it holds no images, or one in it cannot be listed.
@@ -82,7 +82,7 @@ def find_images(root: Path) -> list[Path]:
 
 
 class _Walk:
-    """A walk through folders that lists every image once."""
+    """Lists every image in and below a folder once."""
 
     def __init__(self) -> None:
         self.images: list[Path] = []
@@ -92,7 +92,7 @@ class _Walk:
         self._files: set[str] = set()
 
     def folder(self, path: Path, real: str) -> None:
-        """Lists a folder, given its real path, and all below it but what links lead to."""
+        """Lists a folder, given its real path, and all below it except behind links."""
         if real in self._folders:
             self.left_out["linked twice"] += 1
             return
@@ -113,7 +113,7 @@ class _Walk:
 
     def follow(self) -> None:
         """Follows the links that were found, and those behind them, in order of their names."""
-        while self._links:  # after all else, so that what has a name of its own goes by that
+        while self._links:  # after all else, so that a file with a name of its own is listed by it
             links, self._links = sorted(self._links), []
             for path, inside in links:
                 real = os.path.realpath(path)
@@ -125,7 +125,7 @@ class _Walk:
                     self.folder(path, real)
 
     def _file(self, path: Path, real: str, regular: bool) -> None:
-        """Lists a file, if it is an image; a link that leads nowhere fails where it is read."""
+        """Lists a file, if it is an image; a broken link fails where it is read."""
         extension = path.suffix.lower()
         if not regular:
             self.left_out["neither file nor folder"] += 1

@@ -22,21 +22,21 @@ __all__ = ["mapped"]
 def mapped(
     path: Path, source: str, shape: tuple[int, ...], fill: Callable[[Tensor], None]
 ) -> Tensor:
-    """Returns uint8 values of a shape out of a file, which is made where it is missing or old.
+    """Maps uint8 values of a shape from a file, which is made where it is missing or outdated.
 
-    Nothing that is done to the values reaches the file.
+    Changes of the values do not reach the file.
 
     Arguments:
         path: The file, NAME.npy.
         source: What the values are made of, such as a digest.
         shape: Their shape.
-        fill: Makes them, in place.
+        fill: Writes the values, in place.
     """
     if path.suffix != ".npy":
         raise DataError(f"cache: the file's name ends with .npy; got {path}")
     made_of = path.with_suffix(".json")
     if not (path.is_file() and _says(made_of, source)):
-        made_of.unlink(missing_ok=True)  # from here on, no file passes for what it is not
+        made_of.unlink(missing_ok=True)  # from here on, no incomplete file passes as current
         with replacing(path) as temporary:
             values = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
             if hasattr(os, "posix_fallocate"):  # a full disk is known before pages are written

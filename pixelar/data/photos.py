@@ -5,7 +5,7 @@ Each photograph, 427 high and 640 wide, is cut into three vertical bands, one pe
     0                       448   544   640
     ├──────── train ─────────┼ val ─┼ test ┤
 
-A patch lies inside one band, so that no pixel of a test patch was seen in training.
+A patch lies inside one band, so that no pixel of a test patch is in a training patch.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ BANDS: dict[Split, tuple[int, int]] = {"train": (0, 448), "val": (448, 544), "te
 
 
 class Photos(ImageData):
-    """Patches with shape (3, size, size) at random places of two photographs, without labels.
+    """Patches with shape (3, size, size) at random positions of two photographs, without labels.
 
     Patches of one split may overlap, but no two are the same.
 
@@ -33,7 +33,7 @@ class Photos(ImageData):
         train_images: How many patches are drawn for training.
         val_images: How many for validation.
         test_images: How many for testing.
-        seed: Seed of the places.
+        seed: Seed of the positions.
 
     Example:
         >>> Photos(size=16, train_images=50).split("train").images.shape
@@ -86,7 +86,7 @@ class Photos(ImageData):
         places = m * rows * columns
         if not 0 <= count <= places:
             raise DataError(
-                f"photos: {count} patches of size {self.size} are asked for of columns {left} to "
+                f"photos: {count} patches of size {self.size} are requested from columns {left} to "
                 f"{right}, which have {places}"
             )
         order = torch.randperm(places, generator=torch.Generator().manual_seed(seed))[:count]

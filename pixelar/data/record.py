@@ -1,11 +1,11 @@
-"""What a run's data was: how it was prepared and split, and which images it was trained on.
+"""The record of a run's data: how it was prepared and split, and which images it was trained on.
 
     RUN/        data.json        the data set, its arguments, the number and a digest of each split
     RUN/model/  trained_on.bin   a digest of 8 bytes of each training image's pixels, sorted
 
-A digest is of the 8-bit image that the model is given, so that a copy under another name, in
-another format or of another size has the same one where it is resized to the same pixels. Of more
-than a million training images, those with the smallest digests are kept: at most 8 MB.
+A digest is of the 8-bit image that the model takes, so that a copy under another name, in another
+format or of another size has the same digest if it is resized to the same pixels. Of more than a
+million training images, only the smallest digests are kept: at most 8 MB.
 """
 
 import hashlib
@@ -40,9 +40,9 @@ class DataRecord:
         name: Its name in `DATASETS`, or None for a data set from outside of pixelar.
         arguments: Its arguments; paths are absolute.
         splits: By split, its number of "images" and their "digest".
-        trained_on: Sorted digests of the training images, uint64 with shape (N,), those of the
-            run's own and of the runs that it began with.
-        complete: Whether these are all of them.
+        trained_on: Sorted digests of the training images, uint64 with shape (N,), of the
+            run itself and of the runs that it began with.
+        complete: Whether these are the digests of all training images.
     """
 
     kind: str
@@ -67,7 +67,7 @@ class DataRecord:
         """Returns the data set, prepared and split as in the run.
 
         Arguments:
-            root: Where it is now; None for where it was.
+            root: The folder where it is now; None for the recorded one.
             download: Whether to download what is missing.
             trust: The classes from outside of pixelar that may be built, by name.
 
@@ -76,7 +76,7 @@ class DataRecord:
                 cannot be read.
         """
         make: Any = DATASETS.get(self.name or "") or self._trusted(trust or {})
-        # a record may come from anyone: opening it neither writes files nor downloads any
+        # a record is untrusted: opening it neither writes files nor downloads any
         arguments = {k: v for k, v in self.arguments.items() if k not in ("cache", "download")}
         arguments |= {"download": True} if download and "download" in self.arguments else {}
         arguments |= {} if root is None else {"root": root}
@@ -114,15 +114,15 @@ class DataRecord:
                 return False
             return _splits(data) == self.splits
         except PixelarError:
-            return False  # whoever reads it says what is wrong
+            return False  # reading it reports what is wrong
 
     def same_split(self, images: ImageSet, split: str) -> bool:
         """Returns whether images are exactly those of a split of the run, in the same order."""
         return self.splits.get(split) == _digest_of(images)
 
     def count_trained(self, images: Tensor) -> int:
-        """Returns how many of some images (N, C, H, W) are training images, copies included; at
-        least so many where the digests are not complete.
+        """Returns how many of some images (N, C, H, W) are training images, copies included; a
+        lower bound where the digests are not complete.
         """
         return int(np.isin(image_digests(images), self.trained_on).sum())
 

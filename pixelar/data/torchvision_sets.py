@@ -43,7 +43,7 @@ class TorchvisionData(ImageData):
 
     def _read(self, part: Split) -> ImageSet:
         """Reads the training or the test set."""
-        from torchvision import datasets  # takes seconds, and most commands do without
+        from torchvision import datasets  # takes seconds, and most commands do not need it
 
         where = f"{self.root}/{self.folder}"
         try:

@@ -16,7 +16,7 @@ Card = Mapping[str, Any]
 
 
 def headline(figure: Mapping[str, Any], levels: int) -> str:
-    """Returns a figure as it is usually quoted: in nats for black and white, else in bits.
+    """Formats a score as it is usually quoted: in nats for black and white, else in bits.
 
     Example:
         >>> headline({"mean": 1.5, "standard_error": 0.25, "unit": "bits/dim"}, levels=256)
@@ -28,7 +28,7 @@ def headline(figure: Mapping[str, Any], levels: int) -> str:
 
 
 def in_full(figure: Mapping[str, Any]) -> str:
-    """Returns a figure per dimension or token, and in nats per image."""
+    """Formats a score per dimension or token, and in nats per image."""
     bits = f"{figure['mean']:.4f} ± {figure['standard_error']:.4f} {figure['unit']}"
     return (
         f"{bits} = {figure['nats_mean']:.2f} ± {figure['nats_standard_error']:.2f} nats per image"
@@ -52,7 +52,7 @@ def images_in_words(data: Mapping[str, Any]) -> str:
 
 
 def list_lines(folders: Mapping[str, Path]) -> list[str]:
-    """Returns an aligned line for each packaged model: name, summary, figure, size.
+    """Returns an aligned line for each packaged model: name, summary, score, size.
 
     Arguments:
         folders: The models' folders by name.
@@ -108,9 +108,9 @@ def render_card(card: Card, folder: Path) -> str:
 
 
 def fill_in(page: str, folders: Sequence[Path]) -> str:
-    """Returns a page on packaged models with its tables written again.
+    """Returns a page on packaged models with its tables generated again.
 
-    Each stands between two marks, `<!-- NAME -->` and `<!-- end of NAME -->`.
+    Each table stands between two marks, `<!-- NAME -->` and `<!-- end of NAME -->`.
 
     Arguments:
         page: The page, as `docs/models.md`.
@@ -243,7 +243,7 @@ def _steps(training: Mapping[str, Any]) -> str:
 
 
 def course(card: Card) -> tuple[list[tuple[int, float]], str]:
-    """Returns steps and figures on the validation images, and their unit, that of the headline."""
+    """Returns steps and validation scores, and their unit, which is that of the headline."""
     figure, curve = card["figure"], card["curve"]
     if card["headline"].endswith(" nats"):
         scale = figure["nats_mean"] / figure["mean"]
@@ -252,7 +252,7 @@ def course(card: Card) -> tuple[list[tuple[int, float]], str]:
 
 
 def _points(card: Card) -> list[tuple[str, str]]:
-    """Returns at most ten steps and figures of a curve, first and last among them, as text."""
+    """Returns at most ten steps and scores of a curve, including first and last, as text."""
     curve, unit = course(card)
     chosen = sorted({round(i * (len(curve) - 1) / 9) for i in range(10)})
     digits = 2 if unit == "nats" else 4

@@ -10,10 +10,10 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def configs() -> dict[str, Path]:
-    """Returns the configs that come with pixelar, by name.
+    """Returns the configs packaged with pixelar, by name.
 
     `digits-imagegpt` is a config of the repository's folder configs/, which an installed package
-    carries inside; `digits-imagegpt/train` is the one that a packaged model was trained by.
+    includes; `digits-imagegpt/train` is the one that a packaged model was trained with.
     """
     inside, checkout = PACKAGE / "configs", PACKAGE.parent / "configs"
     files = sorted((inside if inside.is_dir() else checkout).glob("*.yaml"))

@@ -1,8 +1,8 @@
-"""The models that come with pixelar, and what a word that names a model stands for.
+"""The packaged models, and how the name or path of a model is resolved.
 
 pixelar/hub/models/NAME/  config.json, model.safetensors   the model
-                      card.json, README.md             its data, training and figure
-                      train.yaml, samples.png          what trains it, what it draws
+                      card.json, README.md             its data, training and score
+                      train.yaml, samples.png          its training config, samples
 """
 
 import json
@@ -25,11 +25,11 @@ def packaged() -> dict[str, Path]:
 def find(name: str | Path) -> Path:
     """Returns where a model is, given its name or its path.
 
-    A path that holds a separator, ends in .ckpt, or is a model folder is taken as it stands; other
-    words are names of packaged models.
+    A string that holds a separator, ends in .ckpt, or is a model folder is taken as a path; others
+    are names of packaged models.
 
     Raises:
-        PixelarError: If it is neither; the nearest name is told.
+        PixelarError: If it is neither; the message names the nearest one.
     """
     if not isinstance(name, str | os.PathLike):
         raise ConfigError(
@@ -44,13 +44,13 @@ def find(name: str | Path) -> Path:
     if str(name) in known:
         return known[str(name)]
     if path.exists():
-        return path  # whoever reads it says what it lacks
+        return path  # reading it reports what it lacks
     guess = did_you_mean(str(name), known)
     raise ConfigError(f"model: {guess}; there is no folder of that name either")
 
 
 def is_packaged(folder: Path) -> bool:
-    """Returns whether a folder is one of the package's own, which nothing is written to."""
+    """Returns whether a folder is that of a packaged model, which nothing is written to."""
     return folder.resolve().parent == MODELS.resolve()
 
 
@@ -65,7 +65,7 @@ def read_card(folder: Path) -> dict[str, Any] | None:
 
 _TEXT, _NUMBER = str, (int, float)
 
-# what programs rely on in a card, which anyone may have written
+# what code relies on in a card, which is untrusted
 FORM: dict[str, Any] = {
     **dict.fromkeys(("name", "title", "summary", "headline", "model_sha256"), _TEXT),
     **dict.fromkeys(("evaluate", "retrain"), _TEXT),
@@ -84,7 +84,7 @@ FORM: dict[str, Any] = {
 
 
 def _has_form(value: object, form: Any) -> bool:  # noqa: ANN401
-    """Returns whether a value out of JSON has these keys, with values of these types."""
+    """Returns whether a JSON value has these keys, with values of these types."""
     if not isinstance(form, dict):
         return isinstance(value, form)
     return isinstance(value, dict) and all(

@@ -12,13 +12,13 @@ __all__ = ["load", "load_all"]
 
 
 def load(path: str | Path, *, trust: Mapping[str, type] | None = None) -> PixelModel:
-    """Returns a model in evaluation mode on the CPU; it computes in float32, or in float64 if its
+    """Loads a model, in evaluation mode on the CPU; it computes in float32, or in float64 if its
     weights are stored so.
 
     Arguments:
         path: A model folder, the name of a model that comes with the package, or a checkpoint,
-            NAME.ckpt, of which the averaged weights are taken, or the last step's if it has no
-            others.
+            NAME.ckpt, whose averaged weights are taken, or the last step's if it has no
+            averaged ones.
         trust: The classes of nets, heads and quantizers from outside of pixelar that the model may
             be built of, by name: `{"MyNet": MyNet}`. They are called with the folder's arguments.
 
@@ -37,7 +37,7 @@ def load(path: str | Path, *, trust: Mapping[str, type] | None = None) -> PixelM
 
 
 def load_all(path: Path, *, trust: Mapping[str, type] | None = None) -> dict[Weights, PixelModel]:
-    """Returns the models, by weights, of a folder (which has one) or of a checkpoint."""
+    """Loads the models of a folder (which has one) or of a checkpoint, by kind of weights."""
     if path.suffix == ".ckpt":
         return load_checkpoints(path, trust=trust)
     model = load_folder(path, trust=trust, own=is_packaged(path))

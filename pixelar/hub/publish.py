@@ -1,4 +1,4 @@
-"""Making a packaged model from a run: stored in half precision, measured as stored, with its card.
+"""Making a packaged model from a run: stored in half precision, evaluated as stored, with its card.
 
 run ── newest checkpoint ──► model.safetensors ── load ──► evaluate, sample ──► card, picture
 """
@@ -32,7 +32,7 @@ __all__ = ["SOURCES", "About", "package"]
 
 MOST_BYTES, MOST_BYTES_IN_ALL = 3_000_000, 12_000_000
 BINS = 60
-CHECKED = 100  # images whose figure is on the card by itself, for a quick recomputation
+CHECKED = 100  # images whose mean score is also on the card, for a quick check
 
 SOURCES: dict[str, dict[str, str]] = {
     "digits": {
@@ -62,16 +62,16 @@ SOURCES: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class About:
-    """What nobody but the one who trained a model knows of it.
+    """What only the person who trained a model knows about it.
 
     Arguments:
         title: The model in a few words, as "Gated PixelCNN on binarised MNIST".
-        source: Where the images come from, of `SOURCES`.
+        source: Where the images come from, a key of `SOURCES`.
         hardware: What it was trained on, in words.
         seconds: How long it trained; read from the runs' curves if not given.
-        published: Figures in papers, and how comparable they are.
-        notes: What else is to be known, such as that a run was resumed.
-        outlook: What more training would give, as far as its curve tells.
+        published: Results in papers, and how comparable they are.
+        notes: Further remarks, such as that a run was resumed.
+        outlook: What more training would give, as far as the curve shows.
     """
 
     title: str
@@ -95,19 +95,19 @@ def package(
     """Makes the folder of a packaged model, and returns its card.
 
     Arguments:
-        runs: The training that made it: a run, after those whose weights it began with, if any.
+        runs: The run that trained it, preceded by the runs whose weights it began with, if any.
         name: The model's name.
-        data: What its figure is measured on.
-        about: What else is to be known of it.
+        data: The data that it is evaluated on.
+        about: What the runs do not record.
         weights: The averaged weights or the last step's.
-        models: The folder that it is put into.
+        models: The folder in which the model's folder is made.
     """
     _check(runs, about)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / name
         trained = load_checkpoint(runs[-1].checkpoint, weights=weights)
         save(trained, folder, weights=weights, storage=torch.float16)
-        model = load(folder)  # what is measured and drawn from is what was stored
+        model = load(folder)  # the stored model is evaluated and sampled
         report = evaluate(model, data, weights=weights, progress=True)
         card = {
             "name": name,
@@ -135,7 +135,7 @@ def package(
 
 
 def _check(runs: Sequence[Run], about: About) -> None:
-    """Raises PixelarError, before hours are spent on measuring, for what cannot be packaged."""
+    """Raises PixelarError, before hours of evaluation, for runs that cannot be packaged."""
     if about.source not in SOURCES:
         raise ConfigError(f"source: {did_you_mean(about.source, SOURCES)}")
     if runs[0].began_with:
@@ -151,14 +151,14 @@ def _check(runs: Sequence[Run], about: About) -> None:
 def _trained(
     runs: Sequence[Run], about: About, model: PixelModel, data: ImageData
 ) -> dict[str, Any]:
-    """Returns the cost and the course of a training, as plain values.
+    """Returns the cost and the validation curve of a training, as plain values.
 
-    Where the last validation was before the last step, the stored model is measured on the
+    Where the last validation was before the last step, the stored model is evaluated on the
     validation images, so that the curve ends where the training did.
 
     Arguments:
         runs: The runs, one after the other.
-        about: What else is known of them.
+        about: What the runs do not record.
         model: The model as it was stored.
         data: The data whose validation split the runs used.
     """
@@ -203,7 +203,7 @@ def _summary(title: str, model: PixelModel) -> str:
 
 
 def _measured(report: EvaluationReport, model: PixelModel) -> dict[str, Any]:
-    """Returns what a card says of the model and of the figure, as plain values."""
+    """Returns the card's entries on the model and its score, as plain values."""
     protocol, nats = report.card, model.scan.dims * math.log(2)
     counts, edges = np.histogram(report.per_image.numpy(), bins=BINS)
     data = protocol["data"]
@@ -239,12 +239,12 @@ def _measured(report: EvaluationReport, model: PixelModel) -> dict[str, Any]:
 
 
 def _configs(number: int) -> list[str]:
-    """Returns the names of the config files of so many runs, that of the last one last."""
+    """Returns the names of the config files of `number` runs, in their order."""
     return [*(f"train-{k}.yaml" for k in range(1, number)), "train.yaml"]
 
 
 def _commands(name: str, data: str, runs: int) -> dict[str, Any]:
-    """Returns the commands that make the model and its figure again."""
+    """Returns the commands that reproduce the model and its score."""
     where = {"digits": "", "folder": " -d DIR --split test"}.get(data, " --root DIR")
     root = " --data.dataset.root DIR" if where else ""
     files, fits = _configs(runs), []
@@ -261,7 +261,7 @@ def _commands(name: str, data: str, runs: int) -> dict[str, Any]:
 
 
 def _samples(model: PixelModel) -> torch.Tensor:
-    """Returns a picture of samples with shape (3, H, W), a column for each class if there are."""
+    """Returns a picture of samples with shape (3, H, W), a column for each class, if any."""
     columns = model.classes or 8
     labels = torch.arange(8 * columns) % columns if model.classes else None
     images = sample(model, 8 * columns, labels, seed=0, progress=True)

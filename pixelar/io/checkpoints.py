@@ -1,4 +1,4 @@
-"""Checkpoints read back: whole, and without executing anything in them."""
+"""Reading checkpoints: complete ones only, without executing anything in them."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
-    """Returns the newest checkpoint that is whole, and a complaint about each newer one."""
+    """Returns the newest complete checkpoint, and a complaint about each newer one."""
     complaints: list[str] = []
     for path in sorted(folder.glob("step-*.ckpt"), reverse=True):
         try:

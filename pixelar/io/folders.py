@@ -5,9 +5,8 @@
            model.safetensors   the weights
 
 Names are looked up in `NETS`, `HEADS`, `SCANS` and `QUANTIZERS`, or among the classes that the
-caller trusts; nothing is imported or unpickled. `sha256` is that of the weights' file,
-`config_sha256` that of the rest of the config, so that no damaged or exchanged file passes for the
-model.
+caller trusts; nothing is imported or unpickled. `sha256` is the sum of the weights'
+file, `config_sha256` that of the rest of the config, so that damaged or replaced files are noticed.
 """
 
 import hashlib
@@ -47,15 +46,15 @@ def save(
     weights: Weights = "raw",
     storage: torch.dtype | None = None,
 ) -> None:
-    """Writes a model folder, after restoring the model from what is to be written.
+    """Writes a model folder, after checking that its content restores the model.
 
     Arguments:
         model: The model. Nets, heads and quantizers from outside of pixelar are recorded by name,
             and `load` takes their classes as `trust`.
-        path: The folder; what it holds of a model before is replaced.
+        path: The folder; a model that it holds is replaced.
         weights: Whether the weights are a moving average ("ema") or those of the last step ("raw").
         storage: The data type that weights are stored in, such as torch.float16 for half the size;
-            None keeps theirs. What is lost in rounding stays lost: evaluate what was stored.
+            None keeps the model's. Rounding cannot be undone: evaluate the stored model.
 
     Raises:
         PixelarError: If an argument of the model cannot be recorded, or the model restored from the
@@ -76,7 +75,7 @@ def save(
     config["config_sha256"] = digest(config)
     text = json.dumps(config, indent=2)
     check_same_model(model, json.loads(text)["model"], load_tensors(tensors), folder)
-    # both are written before either takes its place, so that a full disk leaves the model of before
+    # both are written before either replaces an old file, so that a full disk leaves the old model
     with (
         replacing(folder / "config.json") as config_file,
         replacing(folder / "model.safetensors") as tensor_file,
@@ -94,17 +93,17 @@ def load_folder(
     Arguments:
         path: The folder.
         trust: The classes from outside of pixelar that the model may be built of, by name.
-        own: Whether the folder comes with pixelar, so that its description is trusted, which saves
-            the time of building the model twice.
+        own: Whether the folder is packaged with pixelar: its description is then trusted, which
+            saves the time of building the model twice.
     """
     folder = Path(path)
     config = read_config(folder)
     content, file = read_weights(folder, config), folder / "model.safetensors"
     try:
         state = load_tensors(content)
-    except Exception as error:  # of any type, where someone wrote the file on purpose
+    except Exception as error:  # of any type, where the file was crafted
         raise StorageError(f"{file} is not a safetensors file: {error}") from error
-    names = config.get("class_names")  # which folders of before do not have
+    names = config.get("class_names")  # which older folders lack
     if not own:
         return restore(config["model"], state, file, class_names=names, trust=trust)
     model = build_restored(config["model"], state)
@@ -117,7 +116,7 @@ def load_checkpoint(
     path: str | Path, *, weights: Weights | None = "ema", trust: Mapping[str, type] | None = None
 ) -> PixelModel:
     """Returns the model of a training checkpoint, with the averaged weights ("ema") or the last
-    step's ("raw"); None takes the averaged ones where there are some.
+    step's ("raw"); None takes the averaged weights if there are any.
     """
     file = Path(path)
     about, states = _read_checkpoint(file)
@@ -133,7 +132,7 @@ def load_checkpoint(
 def load_checkpoints(
     path: Path, *, trust: Mapping[str, type] | None = None
 ) -> dict[Weights, PixelModel]:
-    """Returns the models of a training checkpoint by weights."""
+    """Returns the models of a training checkpoint by kind of weights."""
     about, states = _read_checkpoint(path)
     names = about["class_names"]
     return {
@@ -175,7 +174,7 @@ def _stored(model: PixelModel, storage: torch.dtype | None) -> dict[str, torch.T
 def _read_checkpoint(file: Path) -> tuple[dict[str, object], dict[Weights, object]]:
     """Returns the model and class names that a checkpoint describes, and its sets of weights."""
     checkpoint = read_checkpoint(file)
-    # where Lightning averages weights, the average stands in the place of the last step's weights
+    # where Lightning averages weights, the average is stored in place of the last step's weights
     about = {"model": checkpoint["pixelar"], "class_names": checkpoint.get("class_names")}
     here = _own(checkpoint.get("state_dict"))
     if "current_model_state" not in checkpoint:

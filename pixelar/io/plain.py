@@ -1,6 +1,6 @@
 """Model folders read without torch: the config, and the names, shapes and bytes of the weights.
 
-`pixelar info` needs no more, and answers at once. What is unusual is left to `pixelar.io.folders`,
+`pixelar info` needs no more, and answers at once. Unusual cases are left to `pixelar.io.folders`,
 which builds the model and says what is wrong with it.
 
     model.safetensors   8 bytes: n │ n bytes of JSON: dtype, shape, offsets by name │ the bytes
@@ -45,7 +45,7 @@ FLOATING = ("F64", "F32", "F16", "BF16")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Returns the config of a model folder, of which not a character was changed.
+    """Reads the config of a model folder, and checks that it was not changed.
 
     Raises:
         PixelarError: If there is none, or it is damaged or of another format.
@@ -82,16 +82,16 @@ def _check_config(config: dict[str, Any], file: Path) -> None:
 
 
 def digest(config: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 of a config's values but that sum itself, whatever their layout."""
+    """Returns the SHA-256 of a config's values, without `config_sha256`, whatever their layout."""
     values = {key: value for key, value in config.items() if key != "config_sha256"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def read_weights(folder: Path, config: Mapping[str, Any]) -> bytes:
-    """Returns the bytes of a model folder's weights, which are those that its config names.
+    """Reads the bytes of a model folder's weights, and checks them against its config.
 
     Raises:
-        PixelarError: If there are none, or others.
+        PixelarError: If there are none, or they are not those of the config.
     """
     file = folder / "model.safetensors"
     if not file.is_file():
@@ -140,8 +140,8 @@ def parse_tensors(content: bytes) -> dict[str, PlainTensor]:
 
 
 def fingerprint(description: Mapping[str, Any], tensors: Mapping[str, PlainTensor]) -> str:
-    """Returns what `pixelar.io.folders.fingerprint` does of the model that is loaded from a folder:
-    the SHA-256 of its description and weights, as they are once loaded.
+    """Returns what `pixelar.io.folders.fingerprint` returns for the model loaded from a folder: the
+    SHA-256 of its description and of its weights as loaded.
     """
     total = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     double = {name.partition(".")[0] for name, tensor in tensors.items() if tensor.kind == "F64"}

@@ -1,8 +1,8 @@
-"""A model from plain values and tensors that anyone may have written.
+"""Restoring a model from untrusted plain values and tensors.
 
     description ── types, sizes ──► model without memory ── names, shapes ──► model ◄── tensors
 
-Nothing is allocated before the description is known to ask for exactly the tensors that are there.
+Nothing is allocated before the description is known to require exactly the tensors present.
 """
 
 import functools
@@ -24,7 +24,7 @@ from pixelar.model.describe import PARTS, class_of
 
 __all__ = ["holds_tensors", "restore"]
 
-# a scan is a table of all dims, and of the square around them, which no weights bound
+# a scan takes a table of all dims, and of the square around them, which no weights bound
 LARGEST_SIDE, MOST_DIMS = 2048, 1 << 24
 
 
@@ -37,12 +37,12 @@ def restore(
     class_names: object = None,
     trust: Mapping[str, type] | None = None,
 ) -> PixelModel:
-    """Returns the model described, in evaluation mode, with all of these weights and no others.
+    """Restores the described model, in evaluation mode, with exactly these weights.
 
     Arguments:
         description: What `describe_model` returned, if the file is to be trusted.
-        state: The weights by name. The model computes in float32 whatever they are stored in, and
-            in float64 where they are.
+        state: The weights by name. The model computes in float64 if they are stored in float64,
+            and in float32 otherwise.
         file: Where they come from, for messages.
         class_names: The names of the model's classes by number, if the file has any.
         trust: The classes from outside of pixelar that may be built, by name.
@@ -68,10 +68,10 @@ def build_restored(
     state: Mapping[str, Tensor],
     trust: Mapping[str, type] | None = None,
 ) -> PixelModel:
-    """Returns the model of a description that can be trusted, as `restore` does.
+    """Builds the model of a trusted description, as `restore` does.
 
-    The checks of `restore` build the model without memory first, for which torch loads its
-    compiler, which takes longer than all the rest: models that come with pixelar do without.
+    The checks of `restore` first build the model on the meta device, for which torch loads its
+    compiler, which takes longer than all the rest: packaged models skip the checks.
     """
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not used up
         model = build_model(description, trust=trust)
@@ -95,7 +95,7 @@ def holds_tensors(state: object) -> TypeGuard[dict[str, Tensor]]:
 
 
 def _checked(description: object, trust: Mapping[str, type]) -> dict[str, Any]:
-    """Returns the description if it has the form, the types and an image size that we know."""
+    """Returns the description if its form, types and image size are supported."""
     keys = ("image_shape", "scan", *PARTS)
     if not isinstance(description, dict) or set(description) != set(keys):
         raise StorageError(f"a model is described by {', '.join(keys)}; this one is not")
@@ -135,7 +135,7 @@ def _check_part(part: str, entry: object, trust: Mapping[str, type]) -> None:
 
 
 def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
-    """Returns whether a value out of JSON is what an annotation asks for."""
+    """Returns whether a JSON value has the type that an annotation requires."""
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
         return any(_fits(value, one) for one in inner)
@@ -151,7 +151,7 @@ def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
 def _outline(
     description: dict[str, Any], trust: Mapping[str, type] | None, most: int
 ) -> dict[str, Tensor]:
-    """Returns the tensors that a model has, without memory for what they hold.
+    """Returns the tensors that a model has, on the meta device.
 
     Arguments:
         description: The model.

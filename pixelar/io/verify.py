@@ -1,4 +1,4 @@
-"""Whether a model that is read back is the model that was saved."""
+"""Checks that a model that is read back is the model that was saved."""
 
 import copy
 import json
@@ -20,7 +20,7 @@ __all__ = ["check_description", "check_same_model"]
 def check_description(model: PixelModel) -> None:
     """Raises PixelarError unless a model's description builds a model that computes the same.
 
-    Weights are replaced by noise on both sides, since those before training can hide a difference:
+    Weights are replaced by noise on both sides, since untrained weights can hide a difference:
     an output layer of zeros gives zeros whatever comes before it.
     """
     generator = torch.Generator().manual_seed(0)
@@ -49,7 +49,7 @@ def check_same_model(
     for name, tensor in again.state_dict().items():
         if not torch.equal(tensor, state[name].to(tensor.dtype)):
             raise StorageError(f"{file}: tensor {name!r} does not come back as it was saved")
-    # in float64, in which no two ways to add up differ by as much as a wrong argument does
+    # in float64, in which rounding differs by less than a wrong argument would
     original = copy.deepcopy(model).cpu().eval()
     original.load_state_dict(state)
     if takes_any_order(original.net):
@@ -63,7 +63,7 @@ def check_same_model(
         name = type(model.net).__name__
         raise StorageError(
             f"{file}: the model that is read back gives other likelihoods than the one that was "
-            f"saved; is {name} a function of its constructor's arguments and its weights alone?"
+            f"saved; does {name} depend on anything but its constructor's arguments and weights?"
         )
 
 

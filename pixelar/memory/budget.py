@@ -1,4 +1,4 @@
-"""How much memory a walk or a likelihood needs, found before it begins, and how much there is."""
+"""How much memory a sampling pass or a likelihood needs, known in advance, and how much is free."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,14 +25,14 @@ __all__ = [
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 
-# bytes of activations at which likelihoods are quickest, for each thread of a processor: beyond,
-# they fall out of its cache; see docs/evaluation.md. On a GPU: enough to keep it busy.
+# bytes of activations at which likelihoods are fastest, per CPU thread: more do not fit into the
+# CPU's cache; see docs/evaluation.md. On a GPU: enough to keep it busy.
 QUICKEST = {"cpu": 16 << 20, "cuda": 1 << 30}
 MOST_IMAGES = 256
 
 
 def require_memory(model: PixelModel, images: int, populations: int, particles: int) -> None:
-    """Raises PixelarError if so many canvases would not fit into the memory that is free."""
+    """Raises PixelarError if the canvases of all populations would not fit into free memory."""
     free = available_memory(model.device)
     if free is None:
         return
@@ -49,11 +49,11 @@ def require_memory(model: PixelModel, images: int, populations: int, particles: 
 
 @torch.no_grad()
 def memory_of_row(model: PixelModel) -> int:
-    """Returns the bytes that each canvas of a walk takes: cache, noise, weights of all levels.
+    """Returns the bytes that each canvas of a sampling pass takes: cache, noise, probabilities.
 
-    The caches of one and of two canvases are compared, so that what all canvases share does not
-    count. Twice as much again is added for what exists for a moment only: a layer's cache beside
-    its successor while canvases are resampled, and the layers' results (measured by
+    The caches of one and of two canvases are compared, so that memory shared by all canvases does
+    not count. Twice the cache is added for temporary memory: the old cache of a layer next to the
+    new one while canvases are resampled, and the layers' outputs (measured by
     benchmarks/benchmark_particles.py).
     """
     sizes = []
@@ -68,11 +68,11 @@ def memory_of_row(model: PixelModel) -> int:
 
 
 def choose_batch_size(model: PixelModel, *, processes: int = 1) -> int:
-    """Returns how many images to evaluate at once: a power of two that is quick, and that fits.
+    """Returns how many images to evaluate at once: a power of two that is fast, and that fits.
 
     Arguments:
         model: The model.
-        processes: How many of them share the memory.
+        processes: How many processes share the memory.
     """
     device = model.device
     quickest = QUICKEST["cpu"] * torch.get_num_threads()
@@ -86,9 +86,9 @@ def choose_batch_size(model: PixelModel, *, processes: int = 1) -> int:
 
 @torch.no_grad()
 def memory_of_image(model: PixelModel) -> int:
-    """Returns the most bytes that the likelihood of one image takes beside the weights.
+    """Returns the peak bytes that the likelihood of one image takes, besides the weights.
 
-    One image is scored for it: tensors without values would need torch's compiler, which takes
+    One image is scored to measure them: fake tensors would need torch's compiler, which takes
     longer to load.
     """
     with evaluating(model), LiveBytes() as live:
@@ -99,13 +99,13 @@ def memory_of_image(model: PixelModel) -> int:
 
 
 def bytes_of(cache: Any) -> int:  # noqa: ANN401
-    """Returns the bytes of all tensors in a cache; what several views show counts once."""
+    """Returns the bytes of all tensors in a cache; storage shared by views counts once."""
     storages = (tensor.untyped_storage() for tensor in _tensors(cache))
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Returns the bytes that are free on a device, or None where the system does not tell."""
+    """Returns the bytes that are free on a device, or None if the system does not report them."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     found = [bound for bound in (_free_in_system(), _free_in_group()) if bound is not None]
@@ -122,7 +122,7 @@ def _free_in_system() -> int | None:
 
 
 def _free_in_group() -> int | None:
-    """Returns what a container's limit leaves."""
+    """Returns the bytes that a container's limit leaves."""
     try:
         limit = int((CGROUP / "memory.max").read_text())
         return max(0, limit - int((CGROUP / "memory.current").read_text()))
@@ -131,7 +131,7 @@ def _free_in_group() -> int | None:
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401
-    """Yields the tensors in a cache of any make."""
+    """Yields the tensors in a cache of any type."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):

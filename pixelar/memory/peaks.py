@@ -1,9 +1,9 @@
 """The most memory that a function takes at any moment: predicted without computing, or measured.
 
-A prediction runs the function on tensors that have shapes and no values. Every operation happens
-as on the device, with its choice of kernels, and the bytes of all tensors that are alive are summed
-up: those kept for gradients, too, and those that exist for a moment between two operations. What a
-kernel takes for itself does not show; where it is most of all, it is put in (`WORKSPACES`).
+A prediction runs the function on fake tensors, which have shapes and no values. Every operation is
+dispatched as on the device, with its choice of kernels, and the bytes of all live tensors are
+summed up, including those saved for gradients and temporary ones. A kernel's own workspace does not
+show; where it dominates, it is added (`WORKSPACES`).
 """
 
 import copy
@@ -27,14 +27,14 @@ __all__ = ["LiveBytes", "measure_peak", "without_values"]
 
 M = TypeVar("M", bound=nn.Module)
 
-# Kernels that keep what their gradients need in a last result whose size shows when they run only:
-# about so many times the first, with what the backward takes beside it. oneDNN's LSTM keeps gates,
-# states and room for their gradients.
+# Kernels that save what their gradients need in a last result whose size is known only when they
+# run: the factor by which it exceeds the first result, including what the backward pass takes as
+# well. oneDNN's LSTM keeps gates, states and scratch buffers for their gradients.
 WORKSPACES = {torch.ops.aten.mkldnn_rnn_layer.default: 17}
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the tensors that operations return while they are alive.
+    """Counts the bytes of the tensors that operations return, for as long as they are alive.
 
     Attributes:
         now: The bytes alive.
@@ -51,7 +51,7 @@ class LiveBytes(TorchDispatchMode):
 
         Arguments:
             tensor: The tensor.
-            size: Its bytes, where they do not show.
+            size: Its bytes, where the storage does not show them.
         """
         storage = tensor.untyped_storage()
         if storage not in self._seen:
@@ -66,8 +66,8 @@ class LiveBytes(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Returns that nothing here need be kept from torch's compiler, which would be loaded for
-        it.
+        """Returns that torch's compiler need not skip this mode, since the compiler would be loaded
+        for that.
         """
         return False
 
@@ -91,14 +91,14 @@ class LiveBytes(TorchDispatchMode):
 def without_values(
     module: M, device: torch.device, dtype: torch.dtype | None = None
 ) -> Iterator[tuple[M, LiveBytes]]:
-    """Gives a copy of a module whose tensors have no values, and the count of all that are alive.
+    """Yields a copy of a module with fake tensors, and the count of all live tensors.
 
-    Tensors that are made in the body have no values either. The copy's own count from the start.
+    Tensors created in the body are fake as well. The copy's own tensors count from the start.
 
     Arguments:
-        module: The module, which stays as it is.
-        device: Where the copy is.
-        dtype: The data type of what floats in the copy; the module's where it is None.
+        module: The module, which is not changed.
+        device: The device of the copy.
+        dtype: The data type of floating-point tensors in the copy; None keeps the module's.
     """
 
     def empty(tensor: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def without_values(
 
 
 def measure_peak(function: Callable[[], object]) -> int:
-    """Returns the most bytes that a function took on the CPU at once, by PyTorch's profiler."""
+    """Measures the peak bytes that a function takes on the CPU, by PyTorch's profiler."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         function()
     with tempfile.TemporaryDirectory() as folder:

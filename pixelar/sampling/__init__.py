@@ -1,1 +1,1 @@
-"""Drawing images: whole, from what is known, and as weighted guesses."""
+"""Sampling whole images, completing known parts, and weighted posterior samples."""

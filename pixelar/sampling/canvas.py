@@ -22,16 +22,16 @@ __all__ = ["Canvas"]
 
 @dataclass
 class Canvas:
-    """Images of which some symbols are known and the others are to be drawn.
+    """Images whose symbols are partly known; the others are to be drawn.
 
     Attributes:
         model: The model, in the order in which it draws.
         given: The symbols of the images as they were given, with shape (B, C, H, W).
-        symbols: The same, in which the unknown ones are replaced as they are drawn.
-        known: Which of them are known, with the same shape.
+        symbols: A copy of `given` in which unknown symbols are replaced as they are drawn.
+        known: Which symbols are known, with the same shape.
         labels: Classes with shape (B,), on the model's device; None for a model without.
-        method: How the images are completed, "auto" settled.
-        seed: What all random numbers are drawn from.
+        method: How the images are completed, with "auto" resolved.
+        seed: The seed of all random numbers.
         options: `temperature`, `top_k` and `top_p`.
     """
 
@@ -56,10 +56,10 @@ class Canvas:
         method: Method = "auto",
         **drawing: Unpack[Drawing],
     ) -> "Canvas":
-        """Returns the canvas of images; arguments are those of `pixelar.complete`.
+        """Prepares a canvas from images; the arguments are those of `pixelar.complete`.
 
         Raises:
-            PixelarError: If an argument is none of the model's, or the method cannot do it.
+            PixelarError: If an argument does not fit the model, or the method cannot complete them.
         """
         options = (drawing.get("temperature", 1.0), drawing.get("top_k"), drawing.get("top_p"))
         check_options(*options)
@@ -82,7 +82,7 @@ class Canvas:
 
     @cached_property
     def draw(self) -> Draw:
-        """What chooses symbols: those that are known, the others each by a number of its own."""
+        """What chooses symbols: known ones are kept, each other one is drawn by its own number."""
         scan = self.model.scan
         numbers = uniforms(
             (scan.sites, scan.symbols), [mix(self.seed, k) for k in range(len(self))]
@@ -91,11 +91,11 @@ class Canvas:
         return Draw(given, known, numbers.to(self.model.device), *self.options)
 
     def images(self, done: int | None = None) -> Tensor:
-        """Returns the images as they are, uint8 with shape (B, C, H, W), on the CPU.
+        """Decodes the images as they are now: uint8 with shape (B, C, H, W), on the CPU.
 
         Arguments:
-            done: How many sites are final; those after them are shown as they were given. None for
-                all that is drawn.
+            done: How many sites are final; later sites are shown as they were given. None shows
+                all symbols drawn so far.
         """
         symbols = self.symbols
         if done is not None:

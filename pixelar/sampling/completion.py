@@ -1,11 +1,11 @@
 """Drawing the unknown part of images, by one of four methods.
 
 prefix      known pixels come first in the model's order: draw the rest. Exact.
-known_first any mask of whole sites, for nets that take any order: the known pixels are moved to its
-            front. Exact, in that order.
+known_first any mask of whole sites, for nets that take any order: the known pixels are moved to the
+            front of the order. Exact, in that order.
 particles   any mask: sequential Monte Carlo, exact as the number of particles grows.
-clamp       any mask: known pixels are written over what was drawn, and that is all. Biased:
-            what is drawn does not know of the known pixels that come after it.
+clamp       any mask: known pixels overwrite what was drawn, and nothing else is done. Biased:
+            a drawn pixel does not depend on the known pixels that come after it.
 
 All but particles can draw by several schedules; see `pixelar.sampling.schedules`.
 """
@@ -48,9 +48,9 @@ def complete(
 ) -> Tensor:
     """Draws the unknown part of images.
 
-    With particles, every image has a population of its own, of which one canvas is drawn;
-    `posterior` returns whole populations and what they tell. `temperature`, `top_k` and `top_p` act
-    symbol by symbol: with any of them no method draws from the model's exact conditional
+    With particles, each image has its own population, from which one canvas is drawn; `posterior`
+    returns whole populations with their estimates. `temperature`, `top_k` and `top_p` act symbol
+    by symbol: with any of them no method draws from the model's exact conditional
     distribution.
 
     Arguments:
@@ -60,20 +60,20 @@ def complete(
         labels: Classes with shape (B,), for a model that is conditioned on them.
         method: "prefix", "known_first", "particles" or "clamp"; "auto" takes the first of them
             that applies.
-        particles: The canvases of each image's population, for that method.
+        particles: The number of canvases in each image's population, for method particles.
         schedule: In which order sites are drawn, and how many at once, by all methods but
             particles: a name of `pixelar.sampling.schedules.SCHEDULES`, or "auto" for the quickest.
-            The images are the same, but for float32's rounding where two levels are almost equally
-            far from being drawn.
+            The images are the same, except where float32 rounding tips the choice between two
+            nearly tied levels.
         temperature: Divides the log-probabilities of a symbol; 0 takes the most probable level.
         top_k: Keeps the k most probable levels of a symbol.
         top_p: Keeps the most probable levels of a symbol that together reach this probability.
-        seed: Gives the same images again; None draws new ones.
+        seed: The same seed gives the same images again; None draws new ones.
         progress: Whether to show a progress bar.
 
     Returns:
-        uint8 images with shape (B, C, H, W); known pixels are those of `images`, as the model sees
-        them.
+        uint8 images with shape (B, C, H, W); known pixels are those of `images`, after
+        quantization.
     """
     canvas = Canvas.prepare(
         model,
@@ -111,13 +111,12 @@ def stream(
     seed: int | None = None,
     progress: bool = False,
 ) -> Iterator[Tensor]:
-    """Draws as `complete` does, and yields the images while they fill, at least `every` sites after
-    each other.
+    """Draws as `complete` does, and yields intermediate images, at least `every` sites apart.
 
     Unknown pixels that are not yet drawn are those of `images`. The images yielded last are
-    complete. Where several sites are drawn at once, no images are yielded in between; schedule:
-    sequential yields them every so many sites to the site. With particles, an image on its way is
-    the canvas that would be drawn now. Closing the iterator ends the work.
+    complete. Where a step draws several sites at once, no images are yielded within it; schedule:
+    sequential yields them after exactly `every` sites each. With particles, an intermediate image
+    is the canvas that would be drawn now. Closing the iterator stops the work.
     """
     every = whole_number(every, "every", 1)
     canvas = Canvas.prepare(
@@ -146,7 +145,7 @@ class Drawn:
     Attributes:
         images: uint8 with shape (B, C, H, W).
         schedule: The name of the schedule.
-        steps: How many steps followed each other: sites, rows, waves or passes.
+        steps: The number of sequential steps: sites, rows, waves or passes.
     """
 
     images: Tensor
@@ -193,4 +192,4 @@ def _run(canvas: Canvas, name: ScheduleName, progress: bool) -> Iterator[int]:
 
 def _require_sequential(schedule: ScheduleName) -> None:
     if schedule not in ("auto", "sequential"):
-        raise ConfigError(f"particles are drawn site by site; schedule: {schedule} is not for them")
+        raise ConfigError(f"particles are drawn site by site; schedule {schedule} does not apply")

@@ -1,7 +1,7 @@
 """How a symbol is drawn: by inverting its distribution function at one uniform number.
 
-The numbers of an image depend on the seed and on the image's number alone, so a seed and a number
-give one image, in whatever batch and by whatever method it is drawn.
+The uniform numbers of an image depend only on the seed and the image's index, so a seed and an
+index give one image, in whatever batch and by whatever method it is drawn.
 """
 
 import math
@@ -27,22 +27,23 @@ __all__ = [
     "uniforms",
 ]
 
-Sites: TypeAlias = int | Tensor  # one site, or the numbers (n,) of several
+Sites: TypeAlias = int | Tensor  # one site, or the indices (n,) of several
 
 
 class Drawing(TypedDict, total=False):
     """How symbols are drawn.
 
-    `temperature`, `top_k` and `top_p` act symbol by symbol: each changes p(symbol | those before)
-    where it is drawn. A whole image is then drawn from the product of what they leave, which is
-    not p(image) at that temperature, nor the most probable images up to a mass; and temperature 0
-    gives the most probable symbol each time, not the most probable image.
+    `temperature`, `top_k` and `top_p` act symbol by symbol: each changes
+    p(symbol | earlier symbols) as the symbol is drawn. A whole image is then drawn from the product
+    of these modified conditionals, which is neither p(image) at that temperature nor p(image)
+    restricted to the most probable images; and temperature 0 takes the most probable symbol each
+    time, not the most probable image.
 
     Attributes:
         temperature: Divides the log-probabilities; 0 takes the most probable level. Default: 1.
         top_k: Keeps the k most probable levels.
         top_p: Keeps the most probable levels that together reach this probability.
-        seed: Gives the same images again; None draws new ones.
+        seed: The same seed gives the same images again; None draws new ones.
         progress: Whether to show a progress bar.
     """
 
@@ -54,13 +55,13 @@ class Drawing(TypedDict, total=False):
 
 
 class Draw:
-    """Chooses symbols: known ones as they are, the others by their own uniform number each.
+    """Chooses symbols: keeps known ones, and draws each other one by its own uniform number.
 
     Arguments:
         given: The symbols of the images in scan order, with shape (B, T, S).
-        keep: Which of them are known, with the same shape.
-        noise: A uniform number for each, float64 with the same shape.
-        temperature: As in `Drawing`, and so are the others.
+        keep: Which symbols are known, with the same shape.
+        noise: A uniform number for each symbol, float64 with the same shape.
+        temperature: As in `Drawing`; so are `top_k` and `top_p`.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Draw:
     ) -> None:
         check_options(temperature, top_k, top_p)
         self.options = (temperature, top_k, top_p)
-        # the batch comes last, so that the numbers of a site lie beside each other
+        # the batch comes last, so that the numbers of a site are contiguous
         self.given, self.keep, self.noise = (
             values.permute(1, 2, 0).contiguous() for values in (given, keep, noise)
         )
@@ -120,14 +121,14 @@ def is_tempered(
 
 
 def seed_of(seed: int | None) -> int:
-    """Returns a seed, which is drawn from torch's own random numbers where none is given."""
+    """Returns the given seed, or one drawn from torch's global generator where it is None."""
     return int(torch.randint(2**62, ())) if seed is None else whole_number(seed, "seed")
 
 
 def temper(
     log_pmf: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
 ) -> Tensor:
-    """Returns the masses, float64 with the shape (*, V) of log_pmf, that symbols are drawn by."""
+    """Returns the masses that symbols are drawn from, float64 with the shape (*, V) of log_pmf."""
     logits = log_pmf.double()
     if temperature == 1 and top_k is None and top_p is None:
         return logits.exp()
@@ -150,7 +151,7 @@ def temper(
 
 
 def invert(masses: Tensor, uniform: Tensor) -> Tensor:
-    """Returns the levels at which the cumulative masses of (*, V) pass uniform numbers (*)."""
+    """Returns the levels (*) at which the cumulative masses (*, V) pass the uniform numbers (*)."""
     cumulative = masses.cumsum(-1)
     target = uniform[..., None] * cumulative[..., -1:]
     # the first level whose cumulative mass exceeds the target: never one of mass zero

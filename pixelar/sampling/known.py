@@ -12,7 +12,7 @@ __all__ = ["come_first", "is_prefix", "known_symbols", "same_sites_are_known"]
 
 
 def known_symbols(model: PixelModel, known: Array, x: Tensor) -> Tensor:
-    """Returns a mask of pixels as a mask of the symbols x, with shape (B, C, H, W)."""
+    """Converts a mask of pixels to a mask of the symbols x, with shape (B, C, H, W)."""
     given = as_mask(known)
     try:
         mask = given.to(model.device).expand(len(x), *model.image_shape)
@@ -38,7 +38,7 @@ def come_first(scan: Scan, mask: Tensor) -> bool:
 
 
 def same_sites_are_known(scan: Scan, mask: Tensor) -> bool:
-    """Returns whether the same sites are known of all images, each in full or not at all.
+    """Returns whether all images have the same known sites, each known in full or not at all.
 
     Then there is an order in which the known sites come first.
     """

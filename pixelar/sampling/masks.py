@@ -1,11 +1,11 @@
-"""Masks: which pixels of a picture are known, from what image editors write.
+"""Masks: which pixels of a picture are known, as saved by image editors.
 
 mask ── upright ──► known or not, by alpha or by grey ──► the picture's own crop
-                                 ──► a pixel is to be drawn if any that it covers is
+                                 ──► a pixel is to be drawn if any pixel that it covers is
 
-Where a mask has an alpha channel that is not opaque everywhere, what is transparent (erased) is to
-be drawn. Else white is known and black is to be drawn; 1 and 0 are read as white and black. Half of
-the scale is the border in both cases.
+Where a mask has an alpha channel that is not opaque everywhere, transparent (erased) pixels are to
+be drawn. Otherwise white is known and black is to be drawn; 1 and 0 are read as white and black.
+The threshold is half of the scale in both cases.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from pixelar.errors import DataError
 __all__ = ["check_partial", "check_shape", "covered", "known_pixels", "read_mask"]
 
 HALF = 128
-COLOURED = 32  # how far the channels of a grey pixel may differ, of 255: more than JPEG makes them
+COLOURED = 32  # how much the channels of a grey pixel may differ, out of 255: more than after JPEG
 GREYS = (64, 192)  # levels that are neither dark nor light
 MOST_GREYS = 1 / 3  # the share of such pixels in a mask with blurred edges
 MEANING = (
@@ -33,11 +33,11 @@ def read_mask(
     """Returns which of a model's pixels are known, bool with shape (1, H, W).
 
     Arguments:
-        mask: The mask, upright, in mode L, RGB or RGBA, as `pixelar.data.images.open_image` gives
-            it, at the picture's own size.
+        mask: The mask, upright, in mode L, RGB or RGBA, as `pixelar.data.images.open_image`
+            returns it, at the picture's own size.
         size: H and W of the model's images; a mask of another size is cropped as the picture is.
         name: What messages call the mask.
-        squashed: Whether the picture is not cropped, as by `pixelar.data.images.squash`.
+        squashed: Whether the picture is resized by `pixelar.data.images.squash`, not cropped.
 
     Raises:
         PixelarError: If it is not clear what the mask means, or if it leaves nothing to draw, or
@@ -57,8 +57,8 @@ def known_pixels(mask: Image.Image, name: str) -> np.ndarray:
         name: What messages call it.
 
     Raises:
-        PixelarError: If the mask has colours, is grey as a photograph is, or is dark or light
-            throughout without being of one value.
+        PixelarError: If the mask has colours, has the grey levels of a photograph, or is dark
+            or light throughout without being constant.
     """
     if mask.mode == "RGBA":
         alpha = np.asarray(mask.getchannel("A"))
@@ -86,9 +86,9 @@ def known_pixels(mask: Image.Image, name: str) -> np.ndarray:
 def covered(marked: np.ndarray, size: tuple[int, int], *, squashed: bool = False) -> np.ndarray:
     """Returns which pixels of a smaller picture cover a marked one, bool with shape size (H, W).
 
-    However small the picture becomes, no mark is lost. The crop is the centred one of
-    `pixelar.data.images.fit`, so that the result lies on what that makes of the picture; there is
-    none where the picture is squashed.
+    No mark is lost, however small the picture becomes. The crop is the centred one of
+    `pixelar.data.images.fit`, so that the result is aligned with the fitted picture; a squashed
+    picture is not cropped.
 
     Arguments:
         marked: Which pixels are marked, bool with the picture's shape.
@@ -130,24 +130,22 @@ def check_partial(known: Tensor, name: str, hint: str = "") -> None:
     """
     if bool(known.all()):
         raise DataError(
-            f"{name} leaves nothing to draw: every pixel that the model sees is known{hint}"
+            f"{name} leaves nothing to draw: every pixel of the model's image is known{hint}"
         )
     if not bool(known.any()):
         raise DataError(
-            f"{name} leaves nothing known: every pixel that the model sees is to be drawn; to draw "
-            f"images from nothing, use pixelar sample{hint}"
+            f"{name} leaves nothing known: every pixel of the model's image is to be drawn; to "
+            f"draw images from nothing, use pixelar sample{hint}"
         )
 
 
 def _crop(
     shape: tuple[int, ...], wanted: tuple[int, int]
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Returns the first and last row and column of the largest part, in the middle of a picture of
-    a shape (H, W), that has the wanted aspect.
+    """Returns the first and last row, and the first and last column, of the largest centred crop of
+    a picture with shape (H, W) that has the wanted aspect ratio.
     """
-    scale = min(
-        shape[0] / wanted[0], shape[1] / wanted[1]
-    )  # of the picture's pixels to the model's
+    scale = min(shape[0] / wanted[0], shape[1] / wanted[1])  # picture pixels per model pixel
     top, left = (shape[0] - scale * wanted[0]) / 2, (shape[1] - scale * wanted[1]) / 2
     return (top, shape[0] - top), (left, shape[1] - left)
 
@@ -155,7 +153,7 @@ def _crop(
 def _parts(start: float, stop: float, count: int) -> list[slice]:
     """Returns which whole pixels each of `count` equal parts of a range touches."""
     edges = np.linspace(start, stop, count + 1)
-    slack = 1e-6  # what rounding adds to an edge is no pixel
+    slack = 1e-6  # so that rounding at an edge adds no pixel
     first = np.floor(edges[:-1] + slack).astype(int)
     last = np.maximum(first + 1, np.ceil(edges[1:] - slack).astype(int))
     return [slice(a, b) for a, b in zip(first, last, strict=True)]

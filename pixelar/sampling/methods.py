@@ -1,4 +1,4 @@
-"""Which method completes an image: by what is known of it, and by the orders that a net takes."""
+"""Which method completes an image: by its known pixels, and by the orders that the net takes."""
 
 from typing import Literal, TypeAlias
 
@@ -21,7 +21,7 @@ Settled: TypeAlias = Literal["prefix", "known_first", "particles", "clamp"]
 def choose_method(
     model: PixelModel, known: Array, images: Array, method: Method = "auto"
 ) -> Settled:
-    """Returns the method that completes images: "auto" settled, the others checked.
+    """Returns the method that completes images: resolves "auto", and checks the others.
 
     Arguments as in `pixelar.complete`.
     """
@@ -29,10 +29,10 @@ def choose_method(
 
 
 def settle(model: PixelModel, mask: Tensor, method: Method) -> Settled:
-    """Returns the method that completes images of which these symbols (B, C, H, W) are known.
+    """Returns the method that completes images, given a mask (B, C, H, W) of known symbols.
 
     Raises:
-        PixelarError: If there is no such method, or it cannot do it.
+        PixelarError: If there is no such method, or it cannot complete these images.
     """
     if method not in METHODS:
         raise ConfigError(f"method: {did_you_mean(str(method), METHODS)}")

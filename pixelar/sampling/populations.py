@@ -1,4 +1,4 @@
-"""Weighted populations of canvases, which stand for p(unknown | known)."""
+"""Weighted populations of canvases, which approximate p(unknown | known)."""
 
 from dataclasses import dataclass
 
@@ -12,18 +12,18 @@ __all__ = ["Posterior"]
 
 @dataclass(frozen=True)
 class Posterior:
-    """Weighted images that stand for p(unknown | known); M populations of K canvases each.
+    """Weighted images that approximate p(unknown | known): M populations of K canvases each.
 
     Attributes:
         images: The canvases, uint8 with shape (B, M, K, C, H, W).
         log_weights: Their normalised log-weights with shape (B, M, K).
         log_known: The estimate of log p(known) in nats with shape (B,): the log of an unbiased
-            estimate, pooled over the populations. nan with a temperature, top_k or top_p: the
-            weights then are no estimate of the model's p(known).
-        log_known_stderr: Its standard error, from how far the populations differ, with shape (B,);
-            nan for a single population, and where `log_known` is.
-        ess: The effective sample size after each site, 1 … K, with shape (B, M, T); nan where the
-            walk has not been yet.
+            estimate, pooled over the populations. nan with a temperature, top_k or top_p, as
+            the weights then do not estimate the model's p(known).
+        log_known_stderr: Its standard error, from the spread of the populations, with shape (B,);
+            nan for a single population, and where `log_known` is nan.
+        ess: The effective sample size after each site, 1 … K, with shape (B, M, T); nan for
+            sites that are not drawn yet.
         resampled: Whether the population was resampled after each site, with shape (B, M, T).
         unique_particles: How many canvases of each population are distinct, with shape (B, M).
         choices: The uniform number by which `draw` picks a canvas, with shape (B, M).
@@ -41,7 +41,7 @@ class Posterior:
     def draw(self) -> Tensor:
         """Returns one image of each population, drawn by weight: uint8 (B, M, C, H, W).
 
-        Images of different populations are independent; canvases of one share ancestors.
+        Images of different populations are independent; canvases of one population share ancestors.
         """
         chosen = invert(self.log_weights.exp().flatten(0, 1), self.choices.flatten())
         flat = self.images.flatten(0, 1)

@@ -28,24 +28,24 @@ def posterior(
 ) -> Posterior:
     """Approximates the distribution of the unknown pixels given the known ones, for any mask.
 
-    The work is that of sampling B · M · K images. At another temperature than 1, or with top_k or
-    top_p, what is unknown is drawn, symbol by symbol, from the narrowed model while the weights
-    stay those of the model itself; the result is no exact conditional distribution, and `log_known`
-    is nan.
+    The work is that of sampling B · M · K images. At a temperature other than 1, or with top_k
+    or top_p, unknown symbols are drawn, symbol by symbol, from the modified conditionals, while the
+    weights stay those of the model itself; the result is then not the exact conditional
+    distribution, and `log_known` is nan.
 
     Arguments:
         model: The model.
         images: uint8 images with shape (B, C, H, W); what the unknown part holds is ignored.
         known: Which pixels are known, with a shape that broadcasts to (B, C, H, W).
         labels: Classes with shape (B,), for a model that is conditioned on them.
-        particles: K, the canvases of a population. More are closer to the exact conditional.
-        populations: M, the independent populations of each image; they tell the spread.
+        particles: K, the canvases of a population; more come closer to the exact conditional.
+        populations: M, the independent populations of each image; their spread gives the error.
         resample_below: A population is resampled when its effective sample size falls below this
-            share of K: 0 for never, 1 for at every known pixel.
+            share of K: 0 never resamples, 1 does at every known pixel.
         temperature: Divides the log-probabilities of a symbol; 0 takes the most probable level.
         top_k: Keeps the k most probable levels of a symbol.
         top_p: Keeps the most probable levels of a symbol that together reach this probability.
-        seed: Gives the same images again; None draws new ones.
+        seed: The same seed gives the same images again; None draws new ones.
         progress: Whether to show a progress bar.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Drawing images from nothing: completing images of which nothing is known."""
+"""Sampling: completing images of which nothing is known."""
 
 from typing import Unpack
 
@@ -38,13 +38,13 @@ def sample(
         labels: Classes with shape (n,), for a model that is conditioned on them.
         schedule: "sequential": site by site, with the net's cache; "compiled": the same in machine
             code, with numba; "wavefront": many pixels at once, for nets whose dependence allows
-            it; "fixed_point": all sites at once, or as many ahead as pays with the net's cache,
-            again and again until nothing changes; "auto": the quickest. All draw the same images,
-            but for float32's rounding where two levels are almost equally far from being drawn.
+            it; "fixed_point": all sites at once, or with the net's cache as many ahead as pays off,
+            repeated until nothing changes; "auto": the quickest. All draw the same images, except
+            where float32 rounding tips the choice between two nearly tied levels.
         temperature: Divides the log-probabilities of a symbol; 0 takes the most probable level.
         top_k: Keeps the k most probable levels of a symbol.
         top_p: Keeps the most probable levels of a symbol that together reach this probability.
-        seed: Gives the same images again; None draws new ones.
+        seed: The same seed gives the same images again; None draws new ones.
         progress: Whether to show a progress bar.
 
     Returns:

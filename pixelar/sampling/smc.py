@@ -1,7 +1,8 @@
 """Completing any region: sequential Monte Carlo along the scan.
 
-A population of K canvases walks the scan together. An unknown symbol is drawn from the model; at a
-known one the canvas's weight is multiplied by the model's probability of the known value,
+The K canvases of a population are drawn together, along the scan. An unknown symbol is drawn from
+the model; at a known one the canvas's weight is multiplied by the model's probability of the known
+value,
 
     w ← w · p(known symbol | this canvas so far),
 
@@ -50,10 +51,10 @@ def follow(
     resample_below: float = 0.5,
     progress: bool = False,
 ) -> Iterator[Posterior]:
-    """Does what `posterior` does, and yields the populations every so many sites on their way.
+    """Does what `posterior` does, and yields intermediate populations every `every` sites.
 
-    Until the last one, unknown pixels that are not yet drawn are those of the canvas, and the
-    estimates are of the known pixels so far. Closing the iterator ends the work.
+    In all but the last, unknown pixels that are not yet drawn are those of the canvas, and the
+    estimates cover only the known pixels so far. Closing the iterator stops the work.
     """
     _check_sizes(every, particles, populations, resample_below)
     model, given, start = canvas.model, canvas.given, canvas.start
@@ -102,7 +103,7 @@ def follow(
 
 
 class _Swarm:
-    """The weights of P = B · M populations of K canvases on their way; R = P · K rows in all."""
+    """The weights of P = B · M populations of K canvases in progress; R = P · K rows in all."""
 
     def __init__(
         self, model: PixelModel, given: Tensor, populations: int, particles: int, seed: int
@@ -113,15 +114,15 @@ class _Swarm:
         self.log_known = torch.zeros(count, dtype=torch.float64, device=device)
         self.ess = torch.full((count, sites), math.nan, dtype=torch.float64)
         self.resampled = torch.zeros(count, sites, dtype=torch.bool)
-        self.tempered = False  # whether the weights are those of another model than draws
+        self.tempered = False  # whether draws use modified conditionals, unlike the weights
         rows = [mix(seed, p, k) for p in range(count) for k in range(particles)]
         self.noise = uniforms((sites, model.scan.symbols), rows).to(device)  # (R, T, S)
-        # of each population: where resampling begins to count at every site, and what draw() takes
+        # of each population: the offset of resampling at every site, and the number for draw()
         own = uniforms((sites + 1,), [mix(seed, p, particles) for p in range(count)]).to(device)
         self.offsets, self.choices = own[:, :-1], own[:, -1]
 
     def copies_of(self, values: Tensor) -> Tensor:
-        """Returns values of the B images (B, …) for each of their canvases, with shape (R, …)."""
+        """Repeats values of the B images (B, …) for each of their canvases, with shape (R, …)."""
         return values.repeat_interleave(self.populations * self.particles, 0)
 
     def weigh(self, log_p: Tensor) -> None:
@@ -129,7 +130,7 @@ class _Swarm:
         self.log_weights += log_p.double().view_as(self.log_weights)
 
     def record(self, t: int) -> None:
-        """Notes the effective sample size 1 / Σ w² of each population after site t."""
+        """Records the effective sample size 1 / Σ w² of each population after site t."""
         if not self.log_weights.logsumexp(1).isfinite().all():
             raise DataError(
                 f"the model gives the known pixels probability zero (site {t} of "
@@ -139,7 +140,7 @@ class _Swarm:
         self.ess[:, t] = self._weights().square().sum(1).reciprocal().cpu()
 
     def resample(self, t: int, below: float) -> Tensor | None:
-        """Returns the rows that go on after site t, or None where no population needs resampling.
+        """Returns the rows that continue after site t, or None if no population needs resampling.
 
         Systematic: copy k is the canvas at which the cumulative weight passes (k + u) / K.
         """
@@ -153,11 +154,11 @@ class _Swarm:
         ancestors = torch.where(low[:, None], chosen.clamp_max(self.particles - 1), steps)
         self.log_known += torch.where(low, self._log_mean_weight(), 0)
         self.log_weights = torch.where(low[:, None], 0, self.log_weights)
-        first = self.particles * torch.arange(len(low), device=low.device)  # row of a population
+        first = self.particles * torch.arange(len(low), device=low.device)  # of a population
         return (first[:, None] + ancestors).flatten()
 
     def snapshot(self, symbols: Tensor) -> Posterior:
-        """Returns the populations as they are, given their symbols (R, C, H, W)."""
+        """Returns the current populations, given their symbols (R, C, H, W)."""
         shape = (-1, self.populations, self.particles)
         images = self.model.quantizer.decode(symbols).cpu().unflatten(0, shape)
         each = (self.log_known + self._log_mean_weight()).cpu().view(-1, self.populations)

@@ -1,4 +1,4 @@
-"""The chain rule as a walk: the only loop over sites in the package.
+"""The chain rule as a pass over the sites: the only loop over sites in the package.
 
 Sampling, completing, scoring and coding all visit the sites in scan order and differ in how the
 next symbol is chosen.
@@ -30,8 +30,8 @@ def unroll(
 ) -> Generator[int, Tensor | None, None]:
     """Visits the sites of a canvas in scan order and lets `choose` write each symbol.
 
-    After a site, rows of the batch can be sent: the walk goes on with these rows of the canvas, of
-    which any may be repeated or left out.
+    After a site, indices of rows can be sent: the pass continues with these rows of the canvas,
+    some of which may be repeated or left out.
 
     Arguments:
         model: The model.
@@ -40,9 +40,9 @@ def unroll(
         choose: Takes log-probabilities with shape (B, V), the site t and the symbol s; returns
             symbols (B,).
         labels: Classes with shape (B,).
-        start: The first site to visit; the net jumps over those before it in one parallel pass.
-        copies: How many neighbouring rows have the same label and the same sites before `start`, so
-            that one pass does for all of them.
+        start: The first site to visit; one parallel pass prefills the cache with earlier sites.
+        copies: How many consecutive rows share a label and all sites before `start`, so that one
+            prefill serves all of them.
 
     Yields:
         Each site t, after its symbols were written.
@@ -78,7 +78,7 @@ def write_sites(
         params: The parameters of the sites, with shape (B, n, P).
         choose: Takes log-probabilities with shape (B, n, V), the sites and the symbol s; returns
             symbols (B, n).
-        sites: The numbers of the sites, with shape (n,).
+        sites: The indices of the sites, with shape (n,).
     """
     flat, at = x.view(len(x), model.scan.dims), model.scan.index[sites]  # at: (n, S)
     for s in range(model.scan.symbols):

@@ -1,1 +1,1 @@
-"""What images score: evaluation, its report and its metric, and what the score depends on."""
+"""Scoring images: evaluation, its report and its metric, and what a score depends on."""

@@ -1,5 +1,5 @@
-"""Looking into a model: what a site depends on, what each pixel costs, and the likelihood the slow
-way.
+"""Analysis of a model: what a site depends on, the bits of each pixel, and the likelihood symbol by
+symbol.
 """
 
 import math
@@ -34,7 +34,7 @@ def dependencies(
     """Finds which sites the parameters of each site depend on, by changing one site at a time.
 
     A change counts if a single bit of the parameters differs. Several random images are tried,
-    since a unit may be silent for one of them. Labels, where the model takes them, are held at
+    since a unit may be inactive for one of them. Labels, where the model takes them, are held at
     class 0.
 
     Arguments:
@@ -44,8 +44,8 @@ def dependencies(
         seed: The seed of the images.
 
     Returns:
-        A bool matrix with shape (T, T): [t, u] tells whether site t looks at site u. A model is
-        causal iff it is strictly lower triangular.
+        A bool matrix with shape (T, T): [t, u] says whether site t depends on site u. A model
+        is causal iff the matrix is strictly lower triangular.
     """
     scan, levels = model.scan, model.net.levels
     trials, batch_size = (
@@ -72,10 +72,10 @@ def dependencies(
 
 @for_models
 def gradient_dependencies(model: PixelModel, *, trials: int = 3, seed: int = 0) -> Tensor:
-    """As `dependencies`, by the gradient of each site's parameters with respect to the embedded
-    symbols.
+    """Does what `dependencies` does, by the gradient of each site's parameters with respect to the
+    embedded symbols.
 
-    A net whose memory is detached, as that of TransformerXL, sees more than its gradient.
+    A net whose memory is detached, as in TransformerXL, depends on more than its gradient shows.
     """
     scan = model.scan
     generator = torch.Generator().manual_seed(seed)
@@ -103,10 +103,10 @@ def seen_by(
     directions: int = 4,
     seed: int = 0,
 ) -> Tensor:
-    """Returns how much the parameters of one site move with each pixel of an image.
+    """Returns how strongly the parameters of one site depend on each pixel of an image.
 
-    The measure is the gradient with respect to the embedded symbols, in random directions of the
-    parameters, whose root mean square is taken. It is zero where the site does not look.
+    The measure is the root mean square, over random directions of the parameters, of the gradient
+    with respect to the embedded symbols. It is zero for pixels that the site does not depend on.
 
     Arguments:
         model: The model.
@@ -137,7 +137,7 @@ def seen_by(
 
 @contextmanager
 def _embedded(model: PixelModel) -> Iterator[list[Tensor]]:
-    """Collects what the net's embeddings return, as leaves that gradients can be taken for."""
+    """Collects what the net's embeddings return, as leaves that gradients can be computed for."""
     captured: list[Tensor] = []
 
     def capture(module: torch.nn.Module, inputs: object, output: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ def _embedded(model: PixelModel) -> Iterator[list[Tensor]]:
 
 
 def _gradients(model: PixelModel, value: Tensor, captured: list[Tensor]) -> Iterator[Tensor]:
-    """Yields the gradients of a value for the embeddings of an image, (T, ·) on the CPU."""
+    """Yields the gradients of a value with respect to the embeddings, (T, ·) on the CPU."""
     grads = torch.autograd.grad(value, captured, retain_graph=True, allow_unused=True)
     for grad in grads:
         if grad is not None:
@@ -170,10 +170,10 @@ def _params(model: PixelModel, x: Tensor) -> Tensor:
 @for_models
 @torch.no_grad()
 def sequential_log_prob(model: PixelModel, x: Array, labels: Array | None = None) -> Tensor:
-    """Returns log p(x) in nats with shape (B,), symbol by symbol along the walk: equals `model(x,
-    labels)`.
+    """Computes log p(x) in nats with shape (B,), symbol by symbol in a pass over the sites: equals
+    `model(x, labels)`.
 
-    The walk sees no symbol before it has been scored, so this is what a codec would pay.
+    The pass reads no symbol before it has been scored, so this is what a codec would spend.
     """
     x, labels = model.check_symbols(x), model.check_labels(labels, len(x))
     symbols = model.scan.gather(x)  # (B, T, S)
@@ -192,7 +192,7 @@ def sequential_log_prob(model: PixelModel, x: Array, labels: Array | None = None
 def surprise_unit(model: PixelModel) -> str:
     """Returns the unit of a model's surprise maps: bits/token of a palette, else bits per pixel.
 
-    A palette's pixel is one token. Elsewhere the bits of a pixel are those of all its C values.
+    With a palette a pixel is one token. Otherwise a pixel's bits are those of all its C values.
     """
     return "bits/token" if model.quantizer.unit == "token" else "bits per pixel"
 
@@ -200,7 +200,7 @@ def surprise_unit(model: PixelModel) -> str:
 @for_models
 @torch.no_grad()
 def surprise_map(model: PixelModel, images: Array, labels: Array | None = None) -> Tensor:
-    """Returns the bits that each pixel of uint8 images cost the model, with shape (B, H, W).
+    """Returns the bits that each pixel of uint8 images costs the model, with shape (B, H, W).
 
     The sum over an image is its negative log-likelihood in bits.
     """

@@ -1,7 +1,7 @@
 """Exact likelihood of a whole split: every image once, none padded, dropped or repeated.
 
-The figure comes with a protocol card, which says what was measured and how, and a table of all
-images, so that a number in a paper can be taken apart again.
+The score comes with a protocol card, which says what was measured and how, and with the score of
+every image, so that a number in a paper can be checked in detail.
 """
 
 import copy
@@ -46,11 +46,11 @@ def bits_per_dim(
     """Returns the exact bits per dimension of every image.
 
     Arguments:
-        model: The model, which computes in the data type that it has; one with a palette has no
-            bits/dim, and is refused.
+        model: The model, which computes in its own data type; one with a palette has no bits/dim,
+            and is rejected.
         images: uint8 images with shape (N, C, H, W).
         labels: Classes with shape (N,), for a model that is conditioned on them.
-        batch_size: How many images are evaluated at once; None for as many as are quickest and fit
+        batch_size: How many images are evaluated at once; None for the fastest number that fits
             into memory.
 
     Returns:
@@ -84,23 +84,23 @@ def evaluate(
 ) -> EvaluationReport:
     """Evaluates a model on a split.
 
-    Classes are matched by their names where both sides have them.
+    Classes of model and data are matched by name where both have names.
 
-    Under `torch.distributed`, each process takes its share, and all of them get the report.
+    Under `torch.distributed`, each process evaluates its share, and all get the report.
 
     Arguments:
-        model: The model, which stays as it is.
-        data: A dataset, of which `split` is taken, or images.
+        model: The model, which is not changed.
+        data: A dataset, whose `split` is evaluated, or images.
         split: "train", "val", "test", or "all" for the images of all three.
-        batch_size: How many images are evaluated at once, on which the figure does not depend; None
-            for as many as are quickest and fit into memory.
-        dtype: What net and head compute in, float32 or float64.
+        batch_size: How many images are evaluated at once, which does not affect the score; None for
+            the fastest number that fits into memory.
+        dtype: The data type that net and head compute in, float32 or float64.
         weights: Which weights these are, for the card.
-        limit: Takes only the first images; the card says so.
-        orders: "one", or those over which the probabilities of an image are averaged, for a net
+        limit: Evaluates only this many images, the first ones; the card says so.
+        orders: "one", or the orders over which an image's probabilities are averaged, for a net
             that takes any: "symmetries" of the scan, or a number of random ones; see `orders_of`.
         record: What the model was trained on (`pixelar.data.record.read_record`), so that training
-            images among these are counted on the card.
+            images among those evaluated are counted on the card.
         progress: Whether to show a progress bar.
     """
     if not isinstance(data, ImageData | ImageSet):
@@ -154,7 +154,7 @@ def _images(data: ImageData | ImageSet, split: Split | Literal["all"]) -> ImageS
 
 
 def _classes(model: PixelModel, images: ImageSet) -> dict[str, Any] | None:
-    """Returns what a card says of the classes that a model was given, as plain values."""
+    """Returns the card's entry on the classes of model and images, as plain values."""
     if not model.classes:
         return None
     names, given = model.class_names, images.classes
@@ -168,12 +168,12 @@ def _classes(model: PixelModel, images: ImageSet) -> dict[str, Any] | None:
 def _table(
     model: PixelModel, images: ImageSet, scans: Sequence[Scan], batch_size: int, *, progress: bool
 ) -> tuple[Tensor, int]:
-    """Returns the figures of all images, with shape (N,), and the number of processes at work."""
+    """Returns the scores of all images, with shape (N,), and the number of processes."""
     if not len(images):
         raise DataError("there are no images to evaluate")
     labels = _labels(model, images)
     rank, world = _world()
-    own = slice(rank, None, world)  # a view: what is mapped from a file is not read at once
+    own = slice(rank, None, world)  # a view: a memory-mapped file is not read at once
     own_labels = None if labels is None else labels[own]
     shown = progress and rank == 0
     bits = _bits(model, images.images[own], own_labels, scans, batch_size, progress=shown)
@@ -183,7 +183,7 @@ def _table(
 
 
 def _describe(model: PixelModel, weights: str) -> dict[str, Any]:
-    """Returns what a card says of a model and of the programs that ran it."""
+    """Returns the card's entries on a model and the software that ran it."""
     return {
         "model": describe_model(model),
         "model_sha256": fingerprint(model),
@@ -200,7 +200,7 @@ def _describe(model: PixelModel, weights: str) -> dict[str, Any]:
 
 
 def _labels(model: PixelModel, images: ImageSet) -> Tensor | None:
-    """Returns all labels as the model counts classes, if it takes any: known before hours pass."""
+    """Returns all labels in the model's numbering, if it takes any; checked before hours pass."""
     if not model.classes:
         return None
     if images.labels is None:
@@ -213,7 +213,7 @@ def _labels(model: PixelModel, images: ImageSet) -> Tensor | None:
 
 
 def _computing_in(model: PixelModel, dtype: torch.dtype) -> PixelModel:
-    """Returns the model with net and head in a data type, or a copy: what is narrowed is lost.
+    """Returns the model, or a converted copy if net and head have another data type.
 
     The quantizer stays as it is, so that symbols do not depend on the data type.
     """
@@ -229,14 +229,14 @@ def _computing_in(model: PixelModel, dtype: torch.dtype) -> PixelModel:
 
 
 def _batch_size(model: PixelModel, asked: int | None) -> int:
-    """Returns the batch size that was asked for, or one that suits model and memory."""
+    """Returns the requested batch size, or one that suits model and memory."""
     if asked is None:
         return choose_batch_size(model, processes=_world()[1])
     return whole_number(asked, "batch_size", 1)
 
 
 def _world() -> tuple[int, int]:
-    """Returns the number of this process, and how many there are."""
+    """Returns the rank of this process, and the number of processes."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
@@ -252,7 +252,7 @@ def _bits(
 ) -> Tensor:
     """Returns the bits per dimension of images, their probabilities averaged over scans, float64.
 
-    One order comes after the other, so that several need hardly more memory than one.
+    Orders are evaluated one after another, so that several need hardly more memory than one.
     """
     labels = model.check_labels(labels, len(images))
     found = [torch.zeros(0, dtype=torch.float64)]
@@ -268,7 +268,7 @@ def _bits(
 
 
 def _check_finite(bits: Tensor, names: Sequence[str | int]) -> None:
-    """Raises PixelarError for a likelihood that is no number."""
+    """Raises PixelarError for a likelihood that is not finite."""
     wrong = (~bits.isfinite()).nonzero().flatten().tolist()
     if wrong:
         raise DataError(
@@ -279,7 +279,7 @@ def _check_finite(bits: Tensor, names: Sequence[str | int]) -> None:
 
 
 def _gather(bits: Tensor, indices: Sequence[int], total: int) -> Tensor:
-    """Returns the figures of all images, with shape (total,), from the shares of all processes."""
+    """Gathers the scores of all images, with shape (total,), from the shares of all processes."""
     shares: list[Any] = [(indices, bits)]
     if dist.is_initialized():
         shares = [None] * dist.get_world_size()

@@ -1,6 +1,6 @@
-"""Bits per dimension over images, without batches: sums are taken in float64 and divided once.
+"""Bits per dimension over images, whatever the batches: float64 sums, divided once.
 
-Only for those who ask for it: torchmetrics takes longer to load than torch.
+Imported only where it is needed: torchmetrics takes longer to load than torch.
 """
 
 import math
@@ -47,7 +47,7 @@ class BitsPerDim(Metric):
     def update(self, nats: Tensor) -> None:
         """Adds images, given their negative log-likelihoods in nats with shape (B,)."""
         bits = nats.detach().double() / (self.dims * math.log(2))
-        # not in place, so that sums which someone has rounded grow to float64 again
+        # not in place, so that sums that were cast to a narrower type become float64 again
         self.bits = self.bits + bits.sum()
         self.squares = self.squares + bits.square().sum()
         self.images = self.images + len(bits)

@@ -1,8 +1,8 @@
-"""Models in other orders than the one they were built in, for nets that take any.
+"""Models in other orders than the one they were built in, for nets that take any order.
 
-Each order σ factors log p(x; σ) = Σ_t log p(x_σ(t) | x_σ(<t)) by the same weights. These are
-different distributions; their mixture with equal weights is one as well, and never worse than the
-mean of their log-likelihoods:
+Each order σ factors log p(x; σ) = Σ_t log p(x_σ(t) | x_σ(<t)) with one set of parameters.
+These are different distributions; their uniform mixture is a distribution as well, and its
+log-likelihood is never worse than the mean of theirs:
 
     log 1/n Σ_σ p(x; σ)  ≥  1/n Σ_σ log p(x; σ)
 
@@ -35,12 +35,12 @@ Orders: TypeAlias = Literal["one", "symmetries"] | int
 
 
 def orders_of(model: PixelModel, orders: Orders) -> tuple[list[Scan], str]:
-    """Returns the scans that a word or a number stands for, and what a card says of them.
+    """Returns the scans that `orders` stands for, and their description for the card.
 
     Arguments:
-        model: The model; for more than one order, its net takes any.
+        model: The model; for more than one order, its net must take any order.
         orders: "one": that of the model. "symmetries": the eight mirror images of the scan that it
-            was built in. A number: so many random orders, by the seeds 0, 1, 2 …
+            was built in. A number n: n random orders, by the seeds 0, 1, 2 …
 
     Example:
         >>> from pixelar.testing import tiny_model
@@ -71,11 +71,11 @@ def orders_of(model: PixelModel, orders: Orders) -> tuple[list[Scan], str]:
 
 
 def log_mean_prob(twins: Sequence[PixelModel], x: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Returns the log of the mean of an image's probabilities by several models.
+    """Returns the log of the mean of an image's probabilities under several models.
 
     Arguments:
         twins: The models, of equal weight.
-        x: Symbols that the models may be given unchecked, with shape (B, C, H, W).
+        x: Symbols that have been checked, with shape (B, C, H, W).
         labels: Checked classes with shape (B,), for models that are conditioned on them.
 
     Returns:
@@ -97,7 +97,7 @@ def order_averaged_log_prob(
 ) -> Tensor:
     """Returns the log of the mean of an image's probabilities in several orders.
 
-    The mean is of the probabilities of whole images, so the figure is the log-likelihood of a
+    The mean is of the probabilities of whole images, so the result is the log-likelihood of a
     distribution.
 
     Arguments:
@@ -105,7 +105,7 @@ def order_averaged_log_prob(
         images: uint8 images with shape (B, C, H, W).
         orders: The scans, of equal weight.
         labels: Classes with shape (B,), for a model that is conditioned on them.
-        batch_size: How many images are evaluated at once; None for as many as are quick and fit.
+        batch_size: How many images are evaluated at once; None for a fast number that fits.
 
     Returns:
         Nats with shape (B,), in float64.

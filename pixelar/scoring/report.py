@@ -16,13 +16,13 @@ __all__ = ["EvaluationReport"]
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
         mean: Bits per dimension, or per token of a palette, averaged over all images.
         standard_error: The standard error of the mean over images; nan for a single image.
         unit: "bits/dim" or "bits/token"; the two are not comparable.
-        per_image: The figure of every image with shape (N,), float64.
+        per_image: The score of every image with shape (N,), float64.
         names: The images' names.
         card: The protocol, as plain values.
     """
@@ -41,7 +41,7 @@ class EvaluationReport:
     def save(self, folder: str | Path) -> None:
         """Writes the protocol, `report.json`, and the table of images, `per_image.csv`."""
         text = json.dumps(self.card, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-        # file names need not be text: what is not is escaped, as JSON does it too
+        # file names may not be valid text: such characters are escaped, as in JSON
         encoding: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
         with replacing(Path(folder) / "report.json") as temporary:
             temporary.write_text(text + "\n", **encoding)

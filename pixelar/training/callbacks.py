@@ -32,8 +32,8 @@ def warm_up_average(decay: float, average: Tensor, current: Tensor, count: Tenso
 class WarmEMA(WeightAveraging):
     """An exponential moving average of the weights; validation and the final model use it.
 
-    Kept in float32 at least: rounded to bfloat16, an average that moves by a thousandth of the
-    difference would not move at all. Validation then computes in the average's precision.
+    It is kept in float32 at least: in bfloat16, updates by a thousandth of the difference would be
+    rounded away. Validation then computes in the average's precision.
 
     Arguments:
         decay: The share of the average that stays at each step, once (1 + n) / (10 + n) exceeds it.
@@ -54,7 +54,7 @@ class WarmEMA(WeightAveraging):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Takes its place again where validation failed, and takes in the step that was done where
+        """Swaps the trained weights back if validation failed, and averages the step just done if
         another callback failed.
         """
         if self._average_model is None:
@@ -80,8 +80,8 @@ class WarmEMA(WeightAveraging):
 
 
 class StepSeed(L.Callback):
-    """Makes dropout and noise a function of the seed, the batch's number and the process, and the
-    orders of training one of the seed and the batch's number.
+    """Seeds dropout and noise by the seed, the batch's number and the process, and the orders of
+    training by the seed and the batch's number.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -109,7 +109,7 @@ class StopOnNonFinite(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         if getattr(trainer.precision_plugin, "scaler", None):
-            return  # 16-mixed leaves such steps out, and looks for a scale without them
+            return  # 16-mixed skips such steps, and adapts its scale
         grads = [p.grad for p in pl_module.parameters() if p.grad is not None]
         if not torch.isfinite(torch.nn.utils.get_total_norm(grads)):
             raise ConfigError(
@@ -145,13 +145,13 @@ class SampleGrid(L.Callback):
 
 
 class Bar(TQDMProgressBar):
-    """The progress bar in batches, with the figures and the number of images a second."""
+    """The progress bar in batches, with the metrics and the number of images per second."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=10)
 
     def on_train_start(self, *_: Any) -> None:  # noqa: ANN401
-        # here, as a resumed run is in the middle of its epoch and does not begin it
+        # here, as a resumed run is in the middle of its epoch and starts none
         super().on_train_start(*_)
         self.train_progress_bar.set_description("Training")
         self.train_progress_bar.total = self.total_train_batches

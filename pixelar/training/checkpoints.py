@@ -1,4 +1,4 @@
-"""Checkpoint files that are whole or absent."""
+"""Checkpoint files that are complete or absent."""
 
 import os
 import signal
@@ -18,9 +18,9 @@ __all__ = ["AtomicCheckpointIO", "Checkpoints"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the file and renames: a kill at any moment leaves the old file or the new one.
+    """Writes a temporary file and renames it: a kill at any moment leaves the old or the new file.
 
-    Lightning's way goes through the temporary folder; a move between file systems is a copy.
+    Lightning uses the system's temporary folder; a move between file systems is a copy.
     """
 
     def save_checkpoint(
@@ -34,16 +34,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoints(Checkpoint):
-    """Saves every so many steps and at the last, whatever ends a run, and keeps the newest two.
+    """Saves every `every` steps and at the last, whatever ends a run, and keeps the newest two.
 
-    What is saved is always a whole step: gradients that were accumulated for the next are computed
+    What is saved is always a whole step: gradients accumulated for the next step are computed
     again. An interrupt (Ctrl-C, SIGTERM) waits for the running step. A step is saved before its
-    validation, which a resumed run catches up on. The last step is saved after its validation: a
-    run that begins at its last step has nothing to catch up.
+    validation, which a resumed run makes up for. The last step is saved after its validation: a
+    run that resumes at its last step has no validation to make up for.
 
     Arguments:
-        folder: Where they go.
-        every: The steps between them.
+        folder: Where checkpoints are saved.
+        every: The number of steps between checkpoints.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
@@ -52,14 +52,14 @@ class Checkpoints(Checkpoint):
         self.folder, self.every = folder, every
         self._interrupted = False
         self._step = self._saved = -1
-        self._begun = 0  # the step whose update of the weights has begun last
+        self._begun = 0  # the last step whose weight update has begun
         self._handlers: dict[int, Any] = {}
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Brings Lightning's counts to the end of the checkpoint's last whole step, from where it
-        goes on with steps of as many batches as this start asks for.
+        """Sets Lightning's counters to the end of the checkpoint's last whole step, where training
+        continues with this start's number of batches per step.
         """
         data = trainer.datamodule  # type: ignore[attr-defined]
         batches = data.skip_to_multiple(trainer.accumulate_grad_batches)
@@ -76,7 +76,7 @@ class Checkpoints(Checkpoint):
         }
         epoch = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
         loop["epoch_progress"] = {"total": epoch, "current": {**epoch}}
-        # to Lightning a validation that was begun is one to go on with: that of this step, if any
+        # Lightning continues a validation that has begun: that of this step, if any
         loop["epoch_loop.val_loop.batch_progress"].update(
             total={"ready": 1, "started": 1, "processed": 0, "completed": 0},
             current={"ready": 0, "started": 0, "processed": 0, "completed": 0},
@@ -86,7 +86,7 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Leaves batches of a step to come out of the count of those that were processed."""
+        """Excludes the batches of an unfinished step from the count of processed ones."""
         position = checkpoint[type(trainer.datamodule).__qualname__]  # type: ignore[attr-defined]
         position["batches"] -= position["batches"] % trainer.accumulate_grad_batches
 
@@ -132,7 +132,7 @@ class Checkpoints(Checkpoint):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._whole_step(trainer) and self._step < trainer.max_steps:
-            self._save(trainer)  # as an interrupt finds the average's weights in place of these
+            self._save(trainer)  # as an interrupt would save the averaged weights in place of these
 
     def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:  # noqa: ANN401
         # several processes have different numbers of batches, and wait for the next step
@@ -145,7 +145,7 @@ class Checkpoints(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._save(trainer)  # of the only epoch, whatever ended it; `on_train_end` has the average
+        self._save(trainer)  # whatever ended the epoch; `on_train_end` has the average
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._restore()
@@ -153,21 +153,21 @@ class Checkpoints(Checkpoint):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Saves the last whole step, unless an interrupt has done so or the weights are torn.
+        """Saves the last whole step, unless an interrupt has done so or an update is incomplete.
 
-        Stands after the average of weights, which puts itself in order first.
+        Runs after the callback that averages weights, which restores them first.
         """
         self._restore()
         torn = self._begun > trainer.global_step
         interrupted = self._interrupted and isinstance(exception, KeyboardInterrupt)
         if self._step < 0 or interrupted or torn:
             return
-        self._step = trainer.global_step  # its end was not told, where another callback failed
-        with suppress(PixelarError):  # of a full disk, which may be what ended the run
+        self._step = trainer.global_step  # its end was not reported, if another callback failed
+        with suppress(PixelarError):  # such as a full disk, which may have ended the run
             self._save(trainer, wait=False)
 
     def _whole_step(self, trainer: L.Trainer) -> bool:
-        """Returns whether no gradients of a step to come have been accumulated."""
+        """Returns whether no gradients of an unfinished step have been accumulated."""
         return _batches(trainer) % trainer.accumulate_grad_batches == 0
 
     def _validates_next(self, trainer: L.Trainer) -> bool:
@@ -177,7 +177,7 @@ class Checkpoints(Checkpoint):
         return _batches(trainer) % interval == 0
 
     def _save(self, trainer: L.Trainer, *, wait: bool = True) -> None:
-        """Saves the last step once; where the others may have failed, without waiting for them."""
+        """Saves the last step once; does not wait for others where they may have failed."""
         if self._saved == self._step:
             return
         path = self.folder / f"step-{self._step:08d}.ckpt"

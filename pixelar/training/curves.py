@@ -1,7 +1,7 @@
 """The curves of runs: writing, reading and drawing them.
 
-Steps count the optimizer's steps that were done, so that figures, pictures and checkpoints of one
-step bear one number.
+Steps count completed optimizer steps, so that metrics, pictures and checkpoints of one step have
+the same number.
 """
 
 import csv
@@ -22,11 +22,11 @@ __all__ = ["Curves", "draw_curves", "read_curve"]
 
 
 class Curves(L.Callback):
-    """Writes the figures of a step as soon as it is done, ahead of its checkpoint.
+    """Writes the metrics of a step as soon as it is done, before its checkpoint.
 
-    A run that is killed and resumed then misses no step: Lightning's own way writes after the
-    checkpoint, and a kill between the two loses a line. Stands before `Checkpoints` therefore.
-    Images per second count what training takes, validation and pictures left out.
+    A run that is killed and resumed then misses no step: Lightning itself writes after the
+    checkpoint, and a kill between the two loses a line. The callback therefore comes before
+    `Checkpoints`. Images per second count training time only, without validation and pictures.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Curves(L.Callback):
         names = [f"train/{pl_module.figure}", "train/images_per_s", "train/lr"]
         for logger in trainer.loggers:
             if isinstance(logger, CSVLogger):
-                # all columns from the start: a new one later means that the file is written again
+                # all columns from the start: a new one later would rewrite the file
                 logger.experiment.metrics_keys = [*names, f"val/{pl_module.figure}", "step"]
 
     def on_train_batch_start(self, *_: Any) -> None:  # noqa: ANN401
@@ -87,7 +87,7 @@ class Curves(L.Callback):
 
 
 def read_curve(run: Path, name: str) -> tuple[list[float], list[float]]:
-    """Returns steps and values of a logged quantity over a run's starts; a later one overrides.
+    """Returns steps and values of a logged quantity over a run's starts; later ones override.
 
     Arguments:
         run: The run's folder.
@@ -98,7 +98,7 @@ def read_curve(run: Path, name: str) -> tuple[list[float], list[float]]:
     for file in sorted(files, key=lambda f: int(f.parent.name.split("_")[1])):
         with file.open(newline="") as lines:
             for row in csv.DictReader(lines):
-                if row.get(name) and row.get("step"):  # the last line of a full disk lacks some
+                if row.get(name) and row.get("step"):  # a full disk may cut the last line short
                     points[float(row["step"])] = float(row[name])
     steps = sorted(points)
     return steps, [points[s] for s in steps]

@@ -1,4 +1,4 @@
-"""The loaders of a run: a dataset as Lightning takes it."""
+"""The data loaders of a run: a dataset as a Lightning data module."""
 
 import warnings
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ with extras("training"):
 
 __all__ = ["PixelData"]
 
-# what the order of the images follows from: their number, how many make a batch of all processes,
-# and the seed
+# what determines the order of the images: their number, the images in a batch of all processes
+# together, and the seed
 ORDER = ("images", "together", "seed")
 
 
@@ -30,16 +30,16 @@ class PixelData(L.LightningDataModule):
 
     Training is one long Lightning epoch of `max_steps · accumulate_grad_batches` batches, so that
     it resumes from any checkpoint with the batch that would have come next. Resumed with batches of
-    another size, it goes on with the image that would have come next; the images of the epoch that
-    are left are cut into batches of the new size. Evaluation sees every image once on any number of
+    another size, it continues with the image that would have come next; the remaining images of the
+    epoch are cut into batches of the new size. Evaluation uses every image once on any number of
     processes. Both need `Trainer(use_distributed_sampler=False)`.
 
     Arguments:
         dataset: The images.
         batch_size: The images in a training batch, per process.
-        eval_batch_size: The images in a validation or test batch; None for as many as are quickest
-            with the trainer's model and fit into memory.
-        workers: The number of processes that each loader fetches batches in; 0 fetches in this one.
+        eval_batch_size: The images in a validation or test batch; None for the fastest number
+            with the trainer's model that fits into memory.
+        workers: The number of worker processes of each loader; 0 loads in this process.
         seed: Seed of the order of training.
 
     Example:
@@ -62,7 +62,7 @@ class PixelData(L.LightningDataModule):
         check_limits({f"data.{name}": number for name, number in numbers.items()})
         self.dataset, self.batch_size, self.workers, self.seed = dataset, batch_size, workers, seed
         self.eval_batch_size = eval_batch_size
-        self.repeat = 0  # how many batches are given again and again, as for overfit_batches
+        self.repeat = 0  # how many batches are repeated, as for overfit_batches
         self._start, self._origin = 0, Origin()
 
     @property
@@ -89,7 +89,7 @@ class PixelData(L.LightningDataModule):
                 "training is counted in steps: give the trainer max_steps of at least 1"
             )
         images = self.dataset.split("train")
-        # steps that were done may have had other numbers of batches
+        # completed steps may have had other numbers of batches
         steps = trainer.max_steps - (trainer.global_step if self._start else 0)
         batches = StepSampler(
             len(images),
@@ -136,8 +136,8 @@ class PixelData(L.LightningDataModule):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns how many training batches the run has processed, and what their images follow
-        from.
+        """Returns how many training batches the run has processed, and what determines their
+        images.
 
         Lightning's other counts differ from it in a checkpoint written as a batch fails (`ready`
         includes that batch) and in a run resumed from one (`current` restarts behind).
@@ -152,7 +152,7 @@ class PixelData(L.LightningDataModule):
         self._start = state_dict["batches"]
         self._origin = Origin(*state_dict.get("origin", ()))
         if "images" not in state_dict:
-            return  # written before batches could change their size
+            return  # of a version whose batches could not change size
         old, new = {key: state_dict[key] for key in ORDER}, self._order()
         if old == new:
             return
@@ -168,8 +168,8 @@ class PixelData(L.LightningDataModule):
             )
 
     def skip_to_multiple(self, divisor: int) -> int:
-        """Numbers the batches to come from the next multiple on, so that steps of `divisor` batches
-        begin with the first of them, and returns its number. The images stay those to come.
+        """Renumbers the remaining batches from the next multiple of `divisor`, so that the first of
+        them begins a step, and returns its number. The order of the images does not change.
         """
         start = -(-self._start // divisor) * divisor
         if start > self._start:
@@ -179,7 +179,7 @@ class PixelData(L.LightningDataModule):
         return start
 
     def _order(self) -> dict[str, int]:
-        """Returns what the order of the images follows from, besides their origin."""
+        """Returns what determines the order of the images, besides their origin."""
         world = self.trainer.world_size if self.trainer else 1
         values = (len(self.dataset.split("train")), self.batch_size * world, self.seed)
         return dict(zip(ORDER, values, strict=True))

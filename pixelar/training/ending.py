@@ -4,8 +4,8 @@
     trainer.overfit_batches × max_epochs ─────┴─► the last whole step within them
     trainer.max_time, callbacks ────────────────► the step at which they stop
 
-To Lightning training is one long epoch of `max_steps` steps, of which every start does a part: a
-limit that is lifted later changes neither batches nor learning rates.
+For Lightning, training is one long epoch of `max_steps` steps, of which each start runs a part:
+lifting a limit later changes neither batches nor learning rates.
 """
 
 import warnings
@@ -24,12 +24,11 @@ LIFTED = {"limit_train_batches": "null", "overfit_batches": "0", "max_time": "nu
 
 
 class Ending(L.Callback):
-    """Stops a run at its limits in batches, after the last step that is whole, and says what ended
-    it.
+    """Stops a run at its limits in batches, after the last whole step, and reports what ended it.
 
     Attributes:
         limit: The option that limits the number of batches, or "".
-        last: The step at which that ends this start, at most `max_steps`.
+        last: The step at which this start ends, at most `max_steps`.
     """
 
     def __init__(self) -> None:
@@ -38,7 +37,7 @@ class Ending(L.Callback):
         self._batches: int | None = None  # of the whole run
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Takes the limits over from Lightning, which would end its epoch by them."""
+        """Takes the limits over from Lightning, which would end its epoch at them."""
         total = trainer.max_steps * trainer.accumulate_grad_batches
         self._epochs, share = trainer.fit_loop.max_epochs, trainer.limit_train_batches
         once = share if isinstance(share, int) else int(share * total)
@@ -81,7 +80,7 @@ class Ending(L.Callback):
             trainer.should_stop = True
 
     def reason(self, trainer: L.Trainer) -> str:
-        """Returns what ended the run before `max_steps`, or "" where it has come to them."""
+        """Returns what ended the run before `max_steps`, or "" if it reached them."""
         if trainer.global_step >= trainer.max_steps:
             return ""
         if trainer.global_step >= self.last:
@@ -95,14 +94,14 @@ class Ending(L.Callback):
         return stopping[0] if stopping else "a callback"
 
     def lifting(self, trainer: L.Trainer) -> tuple[str, ...]:
-        """Returns the command line's words that lift what ended the run, where there are any."""
+        """Returns the command-line options that lift the limit that ended the run, if any."""
         reason = self.reason(trainer)
         words = (f"--trainer.{reason}", LIFTED[reason]) if reason in LIFTED else ()
-        # which counts for nothing but that limit
+        # max_epochs matters for that limit only
         return (*words, "--trainer.max_epochs", "1") if reason and self._epochs != 1 else words
 
     def _count(self, trainer: L.Trainer, *, step: int, batches: int) -> None:
-        """Finds the last step, given those that were done and the batches that they took."""
+        """Computes the last step, given the completed steps and their batches."""
         self._resumed_at, self.last = step, trainer.max_steps
         if self._batches is not None:
             more = max(self._batches - batches, 0) // trainer.accumulate_grad_batches
@@ -110,13 +109,13 @@ class Ending(L.Callback):
 
 
 def check_trainer(trainer: L.Trainer, precision: object) -> None:
-    """Raises PixelarError for options that training cannot follow, and warns of what is slow.
+    """Raises PixelarError for options that training does not support, and warns of slow ones.
 
     Called before anything is read or written.
 
     Arguments:
         trainer: The trainer.
-        precision: The precision that was asked for, for which it may have taken another.
+        precision: The requested precision, which the trainer may have replaced.
     """
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     options: Any = trainer  # has more attributes than its class declares

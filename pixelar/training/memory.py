@@ -1,4 +1,4 @@
-"""How much memory a training step takes, found before it is run."""
+"""How much memory a training step takes, predicted before it is run."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pixelar.training.module import Training
 
 __all__ = ["StepMemory", "predict_step_memory"]
 
-STATES = {"adamw": 2, "rmsprop": 1}  # tensors that an optimizer keeps beside each parameter
+STATES = {"adamw": 2, "rmsprop": 1}  # tensors that an optimizer keeps for each parameter
 MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 TRUE = {"16-true": torch.float16, "bf16-true": torch.bfloat16, "64-true": torch.float64}
 
@@ -25,8 +25,8 @@ class StepMemory:
         average: The weights' moving average.
         gradients: The gradients, and the buckets in which several processes exchange them.
         optimizer: What the optimizer keeps.
-        activations: What is kept for the gradients at the moment when the loss is known.
-        peak: All that is alive at once, at most.
+        activations: What is saved for the gradients once the loss is computed.
+        peak: The most bytes that are alive at once.
     """
 
     weights: int
@@ -54,16 +54,16 @@ def predict_step_memory(
     average: bool = True,
     processes: int = 1,
 ) -> StepMemory:
-    """Returns what a step will take, without computing one.
+    """Predicts the memory of a step, without computing one.
 
-    The loss runs forward and backward on tensors that have no values, as it would on the device,
-    but not compiled, which usually takes less.
+    The loss runs forward and backward on fake tensors, as on the device but not compiled; a
+    compiled step usually takes less.
 
     Arguments:
         training: The model with its optimizer.
         batch_size: The images in a batch, per process.
         precision: As the trainer's.
-        device: The device; the model's where it is None.
+        device: The device; None for the model's.
         average: Whether there is a moving average of the weights.
         processes: How many processes train together.
     """

@@ -48,11 +48,11 @@ class Training(L.LightningModule):
         betas: AdamW's decay rates.
         weight_decay: The weight decay.
         corruption: The share of input symbols replaced at random while training, which keeps small
-            data sets from being overfitted; targets stay as they are, and evaluation sees no
+            data sets from being overfitted; targets stay as they are, and evaluation adds no
             noise.
         compile: Whether to compile the net and the loss, which takes a C++ compiler.
-        grad_checkpointing: Whether to forget what is inside the net's blocks and compute it a
-            second time for the gradients, which takes less memory and more time.
+        grad_checkpointing: Whether to discard the activations inside the net's blocks and compute
+            them again for the gradients, which takes less memory and more time.
     """
 
     def __init__(
@@ -94,16 +94,16 @@ class Training(L.LightningModule):
         self.weight_decay, self.corruption, self.compiling = weight_decay, corruption, compile
         # in a list, so that the weight average, which copies all sub-modules, leaves it alone
         self._validation: list[BitsPerDim] = []
-        # whether the weights stand already, by a trained model, a checkpoint or the first batch
+        # whether the weights are already set, by a trained model, a checkpoint or the first batch
         self._started = False
 
     @property
     def figure(self) -> str:
-        """The figure's name: bits per dim, or per token where symbols stand for whole colours."""
+        """The metric's name: bits per dim, or per token where symbols stand for whole colours."""
         return f"bits_per_{self.model.quantizer.unit}"
 
     def name_classes(self, names: Sequence[str] | None) -> None:
-        """Gives the model's classes the names of the data's, which must be as many.
+        """Names the model's classes after the data's, which must be equally many.
 
         Arguments:
             names: The names of the data's classes, or None where it has no labels.
@@ -154,7 +154,7 @@ class Training(L.LightningModule):
             self._begin(batch)
 
     def _begin(self, batch: Batch) -> None:
-        """Lets the net of a new run begin by the first batch, the first process's for all."""
+        """Initialises the net of a new run by the first batch of the first process, for all."""
         x, labels = self.model.encode(batch[0]), self._labels(batch[1])
         if self.global_rank == 0:
             self.model.net.initialize(x, labels)
@@ -164,7 +164,7 @@ class Training(L.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         images, labels = batch
-        x = self.model.quantizer.encode(images)  # which `setup` has checked: no GPU is waited for
+        x = self.model.quantizer.encode(images)  # checked by `setup`: no wait for the GPU
         loss = self.loss(x, self._labels(labels))
         self.log(f"train/{self.figure}", loss, prog_bar=True, logger=False, batch_size=len(x))
         return loss
@@ -178,7 +178,7 @@ class Training(L.LightningModule):
         return every[drawn % len(every)]
 
     def loss(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """Returns the bits per dimension of symbols (B, C, H, W); the net sees them corrupted."""
+        """Returns the bits per dimension of symbols (B, C, H, W); the net reads them corrupted."""
         nats = -self.model.trusting_log_prob_sites(x, labels, seen=self._corrupt(x)).sum(1)  # (B,)
         return nats.mean() / (self.model.scan.dims * math.log(2))
 
@@ -217,7 +217,7 @@ class Training(L.LightningModule):
         return 0.5 * (1 + math.cos(math.pi * min((step - self.warmup_steps) / length, 1)))
 
     def on_train_start(self) -> None:
-        """Lets the options of this start override those that a checkpoint holds."""
+        """Lets the options of this start override those of a checkpoint."""
         schedule = self.lr_schedulers()
         assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
         schedule.base_lrs = [self.lr]
@@ -240,11 +240,11 @@ class Training(L.LightningModule):
         self._started = True
 
     def _labels(self, labels: Tensor | None) -> Tensor | None:
-        """Returns the labels if the net is conditioned on them; it may ignore those of the data."""
+        """Returns the labels if the net is conditioned on them, else None."""
         return labels if self.model.classes else None
 
     def _corrupt(self, x: Tensor) -> Tensor:
-        """Returns symbols of which a share has been replaced by random ones."""
+        """Replaces a share of the symbols by random ones."""
         if not self.corruption:
             return x
         replaced = torch.rand(x.shape, device=x.device) < self.corruption

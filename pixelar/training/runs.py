@@ -1,4 +1,4 @@
-"""A run's folder read back: what it was asked for, what it cost, and how its figure fell."""
+"""Reading a run's folder: its config, its cost, and its validation curve."""
 
 import inspect
 from dataclasses import dataclass
@@ -36,7 +36,9 @@ class Run:
             return cls(path.parent.parent, path)
         found, complaints = newest_checkpoint(path / "checkpoints")
         if found is None:
-            raise StorageError("; ".join(complaints) or f"{path} has no checkpoint: it is no run")
+            raise StorageError(
+                "; ".join(complaints) or f"{path} has no checkpoint: it is not a run"
+            )
         return cls(path, found)
 
     @cached_property
@@ -44,10 +46,10 @@ class Run:
         """The config of the run as it was written down."""
         file = self.folder / "config.yaml"
         if not file.is_file():
-            raise StorageError(f"{self.folder} is no folder of a run: it has no file config.yaml")
+            raise StorageError(f"{self.folder} is not a run: it has no file config.yaml")
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise StorageError(f"{file} is no config of a run")
+            raise StorageError(f"{file} is not the config of a run")
         return content
 
     @property
@@ -56,7 +58,7 @@ class Run:
         return self.asked.get("init")
 
     def config(self) -> dict[str, Any]:
-        """Returns what was asked for, without defaults and paths of the machine that ran it."""
+        """Returns the requested options, without defaults and paths of the machine that ran it."""
         config = {key: value for key, value in self.asked.items() if value is not None}
         for here in ("run", "resume", "init"):
             config.pop(here, None)
@@ -93,7 +95,7 @@ class Run:
         )
 
     def curve(self, unit: str) -> list[tuple[int, float]]:
-        """Returns steps and validation figures.
+        """Returns steps and validation scores.
 
         Arguments:
             unit: What the model's symbols are called: "dim" or "token".
@@ -103,7 +105,7 @@ class Run:
 
 
 def _default(option: str) -> Any:  # noqa: ANN401
-    """Returns what a run's trainer takes where its config does not say."""
+    """Returns the default of an option of a run's trainer."""
     of_lightning = inspect.signature(L.Trainer).parameters
     return TRAINER_DEFAULTS.get(
         option, of_lightning[option].default if option in of_lightning else None

@@ -1,12 +1,12 @@
-"""Which images are in which batch, as functions of its number: a run can stop and resume anywhere.
+"""Which images are in which batch, as a function of its number: a run can stop and resume anywhere.
 
 epoch e:   permutation(mix(seed, e)) of n images
 batch b:   ├── rank 0 ──┼── rank 1 ──┤├── rank 0 ──┼── rank 1 ──┤ … ┊ tail, left out
                     b = 0                      b = 1
 
-Where a run goes on with batches of another size, their numbers go on as well, from an `Origin`: the
-place among the images that the batches before had come to. No image of that epoch is then seen
-twice.
+Where a run continues with batches of another size, their numbers continue as well, from an
+`Origin`: the position among the images that earlier batches had reached. No image of that epoch is
+then used twice.
 """
 
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ __all__ = ["Origin", "ShardSampler", "StepSampler"]
 
 
 class Origin(NamedTuple):
-    """Where among the images a batch begins, from which all later batches follow.
+    """The position among the images where a batch begins; it determines all later batches.
 
     Attributes:
         batch: The number of the batch.
-        epoch: The epoch that its images are of.
+        epoch: The epoch of its images.
         image: How many images of that epoch's permutation come before.
     """
 
@@ -38,11 +38,11 @@ class Origin(NamedTuple):
     def at(self, batch: int, n: int, together: int) -> "Origin":
         """Returns where the images before a later batch end.
 
-        At the end of an epoch that is in this epoch, not in the next: smaller batches may find
-        images in its tail.
+        At the end of an epoch, that position is in this epoch, not in the next: smaller batches may
+        still fit into its tail.
 
         Arguments:
-            batch: The number of the later batch, this one's at least.
+            batch: The number of the later batch, at least this one's.
             n: The number of images.
             together: The images in a batch of all ranks.
         """
@@ -66,13 +66,13 @@ class StepSampler(Sampler[list[int]]):
     Arguments:
         n: The number of images.
         batch_size: The images in a batch of one rank.
-        total: The batches of the whole run, those before `start` included: its length.
+        total: The batches of the whole run, including those before `start`; the sampler's length.
         seed: Seed of the permutations.
         rank: This process.
         world: The number of processes.
         start: The batch to begin with.
         origin: Where the batches are counted from, at `start` or before.
-        repeat: How many batches from the first one on are given again and again; 0 for all.
+        repeat: How many batches, from the first on, are repeated over and over; 0 repeats none.
 
     Example:
         >>> run = list(StepSampler(n=10, batch_size=4, total=5, seed=0))

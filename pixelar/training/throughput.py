@@ -1,4 +1,4 @@
-"""What loading data takes of training: batches per second against steps per second."""
+"""The share of training time that loading takes: batches per second against steps per second."""
 
 import time
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ __all__ = ["LoaderShare", "loader_share"]
 
 @dataclass(frozen=True)
 class LoaderShare:
-    """How fast batches come, and how fast steps take them, each at its best.
+    """How fast batches are loaded, and how fast steps run, each at its fastest.
 
     Attributes:
-        batches_per_s: Batches that the loader gives in a second.
-        steps_per_s: Training steps in a second, given a batch.
+        batches_per_s: Batches that the loader yields per second.
+        steps_per_s: Training steps per second, once batches are loaded.
     """
 
     batches_per_s: float
@@ -28,23 +28,23 @@ class LoaderShare:
 
     @property
     def share(self) -> float:
-        """The time for a batch as a part of the time for batch and step."""
+        """The share of loading a batch in the time for loading and step together."""
         return self.steps_per_s / (self.steps_per_s + self.batches_per_s)
 
 
 def loader_share(
     training: Training, images: ImageSet, batch_size: int, *, steps: int = 5, workers: int = 0
 ) -> LoaderShare:
-    """Measures how much of training is waiting for data.
+    """Measures what share of training time is spent waiting for data.
 
     The steps are forward, backward and the optimizer's; weights change, as in training. Each rate
-    is that of the quickest of `steps` batches and steps, after one that is not counted.
+    is that of the fastest of `steps` repetitions, after one that is not counted.
 
     Arguments:
         training: The model with its optimizer.
         images: The images to train on.
         batch_size: The images in a batch.
-        steps: How many are measured.
+        steps: How many batches and steps are measured.
         workers: The loader's processes.
     """
     batches = StepSampler(len(images), batch_size, total=steps + 1, seed=0)

@@ -1,7 +1,7 @@
 """Weights of other programs, read as our models.
 
 A reader takes a path and returns a model, or raises PixelarError: a file is trusted only as far as
-it has been looked at.
+it has been checked.
 """
 
 from pathlib import Path
@@ -29,16 +29,16 @@ CHECKPOINTS = (".pt", ".pth")
 def import_model(
     path: str | Path, *, format: str | None = None, size: tuple[int, int] | None = None
 ) -> PixelModel:
-    """Returns the model that another program wrote.
+    """Imports a model that another program wrote.
 
     Arguments:
         path: A folder of `transformers`, or a checkpoint.
-        format: One of `FORMATS`; None decides by the path: a folder is an ImageGPT, and a file that
-            ends in .pt or .pth is what the names of its tensors show.
+        format: One of `FORMATS`; None decides by the path: a folder is an ImageGPT, and for a file
+            that ends in .pt or .pth the names of its tensors decide.
         size: The height and width of the images of a PixelCNN++ or LMConv.
 
     Raises:
-        PixelarError: If there is nothing of that kind, or it is damaged or another net, or a size
+        PixelarError: If there is no such folder or file, it is damaged or of another net, or a size
             is given for an ImageGPT.
     """
     path = Path(path)
@@ -58,7 +58,7 @@ def import_model(
 
 
 def _format_of(path: Path) -> str:
-    """Returns the format of a path by what is there."""
+    """Returns the format of a path, by its content."""
     if path.suffix in CHECKPOINTS and not path.is_dir():
         return "lmconv" if is_lmconv(read_state(path, prefer=WEIGHTS)) else "pixelcnnpp"
     if path.is_file():

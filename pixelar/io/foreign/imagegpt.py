@@ -1,12 +1,12 @@
-"""ImageGPT from and for the `transformers` library of Hugging Face.
+"""Import and export of ImageGPT for the `transformers` library of Hugging Face.
 
     FOLDER/  config.json                                sizes
              model.safetensors, or pytorch_model.bin    weights
              preprocessor_config.json                   the size of images, and their colours
 
-What differs there: the start vector is the last row of the table of tokens; the layers of a block
-are stored from inputs to outputs, and have biases, which are zero in the released weights; colours
-are on the scale -1 … 1.
+Differences in `transformers`: the start vector is the last row of the table of tokens; the weights
+of a block are stored as (inputs, outputs), and there are biases, which are zero in the released
+weights; colours are on the scale -1 … 1.
 
 References:
     Generative Pretraining from Pixels (Chen et al., 2020),
@@ -38,7 +38,7 @@ __all__ = ["export_imagegpt", "import_imagegpt"]
 
 
 NORMS = {"ln_1": "attention_norm", "ln_2": "mlp_norm"}
-# our name, and how many times the width goes in and comes out
+# our name, and the inputs and outputs in multiples of the width
 LINEARS = {
     "attn.c_attn": ("qkv", 1, 3),
     "attn.c_proj": ("project", 1, 1),
@@ -48,16 +48,16 @@ LINEARS = {
 
 
 def import_imagegpt(path: str | Path) -> PixelModel:
-    """Returns the model in a folder of `transformers`, in evaluation mode on the CPU.
+    """Imports the model in a folder of `transformers`, in evaluation mode on the CPU.
 
-    Its net has biases if any of them is not zero. Rates of dropout, which evaluation does without,
-    are not taken over: the paper has none.
+    Its net has biases if any of them is not zero. Dropout rates, which evaluation does not use, are
+    not imported: the paper has none.
 
     Arguments:
         path: The folder of an `ImageGPTForCausalImageModeling`, with its image processor.
 
     Raises:
-        PixelarError: If a file is missing or damaged, or is of another net than ours.
+        PixelarError: If a file is missing or damaged, or is of a net that differs from ours.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -70,7 +70,7 @@ def import_imagegpt(path: str | Path) -> PixelModel:
     file, tensors = read_tensors(folder)
     if sizes.depth > len(tensors):
         raise DataError(
-            f"{folder / CONFIG} asks for {sizes.depth} blocks, "
+            f"{folder / CONFIG} requires {sizes.depth} blocks, "
             f"but {file} has only {len(tensors)} tensors"
         )
     places = _places(sizes)
@@ -102,7 +102,7 @@ def export_imagegpt(model: PixelModel, path: str | Path) -> None:
         path: The folder; files of the same names are replaced.
 
     Raises:
-        PixelarError: If the model is another, which could not be loaded there.
+        PixelarError: If it is any other model, which could not be loaded there.
     """
     net, palette = model.net, model.quantizer
     plain = type(model.head) is Categorical and model.scan.name == "raster" and not model.classes
@@ -125,7 +125,7 @@ def export_imagegpt(model: PixelModel, path: str | Path) -> None:
 
 
 def _places(sizes: Sizes) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Returns our names of all tensors, and their shapes in `transformers`, by the names there."""
+    """Returns our names of all tensors and their shapes in `transformers`, by their names there."""
     width = sizes.width
     places: dict[str, tuple[str, tuple[int, ...]]] = {
         "transformer.wte.weight": ("tokens", (sizes.colours + 1, width)),
@@ -145,7 +145,7 @@ def _places(sizes: Sizes) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _turned(name: str, tensor: Tensor) -> Tensor:
-    """Returns the tensor with that name of ours, there or here, as it is on the other side."""
+    """Transposes the matrices of blocks, by our name, from their layout there to ours or back."""
     return tensor.T if name.startswith("blocks.") and tensor.ndim == 2 else tensor
 
 
@@ -162,9 +162,9 @@ def _check(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], file:
             raise DataError(f"{file}: {name} holds no floating-point numbers")
         if tensor.shape != shape:
             raise DataError(
-                f"{file}: {name} has shape {tuple(tensor.shape)} where {CONFIG} asks for {shape}"
+                f"{file}: {name} has shape {tuple(tensor.shape)} where {CONFIG} requires {shape}"
             )
-    # a tensor may be a small storage that claims to be large
+    # a tensor may claim to be larger than its storage
     if sum(tensor.nbytes for tensor in tensors.values()) > file.stat().st_size:
         raise DataError(f"{file} holds fewer numbers than its tensors claim")
     for name, tensor in tensors.items():
@@ -173,6 +173,6 @@ def _check(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], file:
 
 
 def _some(names: set[str]) -> str:
-    """Returns the first of some names that anyone may have chosen."""
+    """Returns the first of some untrusted names, quoted and shortened."""
     first = ", ".join(f"{name!r:.80}" for name in sorted(names)[:3])
     return first + (f" and {len(names) - 3} more" if len(names) > 3 else "")

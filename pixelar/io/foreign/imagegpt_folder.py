@@ -1,7 +1,7 @@
 """The files of an ImageGPT as `transformers` keeps them: read and checked, and written.
 
-A config is trusted only where it says what our net computes, and a file of weights only as far as
-it has been looked at.
+A config is accepted only where it agrees with what our net computes, and a file of weights is
+trusted only as far as it has been checked.
 """
 
 import json
@@ -27,7 +27,7 @@ __all__ = ["CONFIG", "Sizes", "read_processor", "read_sizes", "read_tensors", "w
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 
-# what our net computes; a config that asks for something else is of another net
+# what our net computes; a config that requires something else is of another net
 COMPUTED = {
     "model_type": "imagegpt",
     "activation_function": "quick_gelu",
@@ -47,13 +47,13 @@ SCALED = {
     "image_std": [0.5, 0.5, 0.5],
 }
 
-# masks that old versions stored, and nothing else that is not a weight
+# masks that old versions stored, the only tensors that are not weights
 MASK = re.compile(r"transformer\.h\.\d+\.attn\.(bias|masked_bias)")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the shapes of all tensors follow from."""
+    """The sizes that determine the shapes of all tensors."""
 
     colours: int
     sites: int
@@ -63,7 +63,7 @@ class Sizes:
 
 
 def read_sizes(folder: Path) -> Sizes:
-    """Returns the sizes in a folder's config, having seen that it is of a net like ours."""
+    """Reads the sizes in a folder's config, and checks that its net is like ours."""
     file = folder / CONFIG
     config = read_object(file)
     if "model_type" not in config:
@@ -88,7 +88,7 @@ def read_processor(folder: Path, sizes: Sizes) -> tuple[tuple[int, int], Tensor]
     file = folder / PROCESSOR
     if not file.is_file():
         raise StorageError(
-            f"{folder} has no file {PROCESSOR}, which tells the colours of the tokens; "
+            f"{folder} has no file {PROCESSOR}, which holds the colours of the tokens; "
             "it comes with the weights"
         )
     config = read_object(file)
@@ -101,7 +101,7 @@ def read_processor(folder: Path, sizes: Sizes) -> tuple[tuple[int, int], Tensor]
         )
     if len(clusters) != sizes.colours:
         raise StorageError(
-            f"{file} has {len(clusters)} clusters, but vocab_size asks for {sizes.colours}: "
+            f"{file} has {len(clusters)} clusters, but vocab_size requires {sizes.colours}: "
             "one for each token but the start"
         )
     colours = (torch.tensor(clusters, dtype=torch.float64) + 1) * 127.5
@@ -137,11 +137,11 @@ def write_folder(
     image_size: tuple[int, int],
     dropout: float,
 ) -> None:
-    """Writes all files, or leaves those that were there.
+    """Writes all files, or none, in which case the old ones stay.
 
     Arguments:
-        folder: Where to; it is made if it is missing.
-        sizes: Those of the net.
+        folder: The folder, which is created if it is missing.
+        sizes: The sizes of the net.
         tensors: The weights, by their names in `transformers`.
         colours: With shape (V, 3), on the scale 0 … 255.
         image_size: Height and width.
@@ -181,7 +181,7 @@ def write_folder(
 
 
 def _check_values(config: Mapping[str, Any], wanted: Mapping[str, Any], file: Path) -> None:
-    """Raises PixelarError for a value that is not ours; one that is absent is."""
+    """Raises PixelarError for a value that differs from ours; an absent one does not."""
     for key, value in wanted.items():
         if key in config and config[key] != value:
             raise StorageError(f"{file}: {key} is {config[key]!r:.60}; pixelar has only {value!r}")
@@ -197,12 +197,12 @@ def _are_colours(value: object) -> TypeGuard[list[list[float]]]:
 
 
 def _image_size(size: Any, sites: int, file: Path) -> tuple[int, int]:  # noqa: ANN401
-    """Returns the height and width that images are scaled to, which the positions are for."""
+    """Returns the height and width that images are scaled to, which must match n_positions."""
     sides = size if isinstance(size, dict) else {"height": size, "width": size}
     height, width = sides.get("height"), sides.get("width")
     if not (type(height) is type(width) is int and height > 0 and height * width == sites):
         raise StorageError(
-            f"{file}: size must be that of images of {sites} pixels, which n_positions asks for; "
+            f"{file}: size must be that of images of {sites} pixels, which n_positions requires; "
             f"got {size!r:.60}"
         )
     return height, width
@@ -211,5 +211,5 @@ def _image_size(size: Any, sites: int, file: Path) -> tuple[int, int]:  # noqa: 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
-    except Exception as error:  # of any type, where someone wrote the file on purpose
+    except Exception as error:  # of any type, where the file was crafted
         raise StorageError(f"{file} is not a safetensors file: {error}") from error

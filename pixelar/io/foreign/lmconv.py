@@ -1,4 +1,4 @@
-"""Checkpoints of LMConv as its authors' code saves them, renamed to be a model of ours.
+"""Import of LMConv checkpoints saved by its authors' code: tensors are renamed to ours.
 
     down_layers.1.u_stream.2.conv_input.weight     down.1.2.first.weight
     └ stage      └ block
@@ -6,7 +6,7 @@
 
 Masks and PONO have no weights, so the file does not show the order, and only its options, where it
 has them, show the normalization. Of its weights and their average, `ema_state_dict`, the authors'
-code loads the former.
+code loads the weights.
 
 References:
     Locally Masked Convolution for Autoregressive Models (Jain et al., 2020),
@@ -41,20 +41,20 @@ def is_lmconv(state: State) -> bool:
 
 
 def import_lmconv(path: Path | str, *, size: tuple[int, int] | None = None) -> PixelModel:
-    """Returns the model in a checkpoint of ajayjain/lmconv, in evaluation mode.
+    """Imports the model in a checkpoint of ajayjain/lmconv, in evaluation mode.
 
     Arguments:
         path: The file; only tensors and plain values are read from it, nothing is executed.
-        size: The height and width of the images, which the weights do not show: 32×32 for three
-            colors and 28×28 for grey where it is None.
+        size: The height and width of the images, which the weights do not show; None is 32×32 for
+            three colors and 28×28 for grey.
 
     Raises:
-        PixelarError: If the file is no such checkpoint, in one sentence.
+        PixelarError: If the file is not such a checkpoint; the message is one sentence.
     """
     state = read_state(Path(path), prefer=WEIGHTS)
     try:
         description = _description(state, size)
-        with torch.device("meta"):  # nothing is allocated before all tensors are there
+        with torch.device("meta"):  # nothing is allocated before all tensors are checked
             expected = build_model(description).state_dict()
         renamed = {}
         for there, here in _names(description["net"]["args"]["depth"]):
@@ -72,7 +72,7 @@ def import_lmconv(path: Path | str, *, size: tuple[int, int] | None = None) -> P
 
 
 def _description(state: State, size: tuple[int, int] | None) -> dict[str, Any]:
-    """Returns the description of the model, by shapes, names and the options of its training."""
+    """Returns the description of the model, from shapes, names and its training options."""
     options = _options(state.rest.get("args"))
     if options.get("normalization", "pono") != "pono":
         raise DataError(
@@ -109,7 +109,7 @@ def _description(state: State, size: tuple[int, int] | None) -> dict[str, Any]:
 
 
 def _options(found: object) -> Mapping[str, Any]:
-    """Returns the options of a training, where a file has any."""
+    """Returns the training options, where a file has any."""
     if isinstance(found, argparse.Namespace):
         return vars(found)
     return found if isinstance(found, Mapping) else {}

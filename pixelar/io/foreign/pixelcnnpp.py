@@ -1,11 +1,11 @@
-"""Checkpoints of PixelCNN++ as its PyTorch port saves them, renamed to be a model of ours.
+"""Import of PixelCNN++ checkpoints saved by its PyTorch port: tensors are renamed to ours.
 
     up_layers.0.ul_stream.2.conv_input.conv.weight_v     up.0.2.ul.inner, v
     └ stage     └ stream  └ block
 
-The names of all tensors are made from the sizes, and none may be missing or left over. The weights
-are those of `PixelCNNPP` to the letter. The head's parameters come in another order, by colour
-there and by component here, and each coupling stands with another colour.
+The names of all tensors follow from the sizes, and none may be missing or left over. The weights
+are exactly those of `PixelCNNPP`. The head's parameters come in another order, by colour there and
+by component here, and each coupling is listed under another colour.
 
 References:
     PixelCNN++ (Salimans et al., 2017), https://arxiv.org/abs/1701.05517
@@ -34,23 +34,23 @@ PARTS = {  # of a layer: there and here
 
 
 def import_pixelcnnpp(path: Path | str, *, size: tuple[int, int] | None = None) -> PixelModel:
-    """Returns the model in a checkpoint of pclucas14/pixel-cnn-pp, in evaluation mode.
+    """Imports the model in a checkpoint of pclucas14/pixel-cnn-pp, in evaluation mode.
 
-    Its likelihoods are those of that code but for the levels whose mass there falls below 1e-5,
-    where it takes a density for the mass.
+    Its likelihoods are those of that code, except for levels whose mass there falls below 1e-5,
+    where that code replaces the mass by a density.
 
     Arguments:
         path: The file; only tensors are read from it, nothing is executed.
-        size: The height and width of the images, which the weights do not tell: 32×32 for three
-            colours and 28×28 for grey where it is None.
+        size: The height and width of the images, which the weights do not show; None is 32×32 for
+            three colours and 28×28 for grey.
 
     Raises:
-        PixelarError: If the file is no such checkpoint, in one sentence.
+        PixelarError: If the file is not such a checkpoint; the message is one sentence.
     """
     state = read_state(Path(path))
     try:
         description = _description(state, size)
-        with torch.device("meta"):  # nothing is allocated before all tensors are there
+        with torch.device("meta"):  # nothing is allocated before all tensors are checked
             model = build_model(description)
         expected, renamed = model.state_dict(), {}
         for there, here in _names(description["net"]["args"]):
@@ -70,7 +70,7 @@ def import_pixelcnnpp(path: Path | str, *, size: tuple[int, int] | None = None) 
 
 
 def _description(state: State, size: tuple[int, int] | None) -> dict[str, Any]:
-    """Returns the description of the model, with sizes by the shapes and the names of tensors."""
+    """Returns the description of the model, with sizes from the shapes and names of tensors."""
     first, last = state.shape("u_init.conv.weight_v"), state.shape("nin_out.lin_a.bias")
     if len(first) != 4 or len(last) != 1:
         raise DataError("its first layer is no convolution or its last no linear layer")
@@ -115,7 +115,7 @@ def _names(sizes: Mapping[str, int]) -> Iterator[tuple[str, str]]:
 
 
 def mixture_components(colours: int, numbers: int) -> int:
-    """Returns how many components a mixture has, by its numbers at each place."""
+    """Returns how many components a mixture has, given its parameters per pixel."""
     each = {1: 3, 3: 10}[colours]
     if not numbers or numbers % each:
         raise DataError(f"a mixture has {each} numbers per component; got {numbers} in all")
@@ -123,10 +123,10 @@ def mixture_components(colours: int, numbers: int) -> int:
 
 
 def mixture_order(description: Mapping[str, Any]) -> list[int]:
-    """Returns where each parameter of our head is among those of the port, and of its kin.
+    """Returns the index of each parameter of our head in the port, and in code derived from it.
 
-    There, after the logits, each colour has K means, K log-scales and, of three colours, K
-    couplings: those of green to red, of blue to red, and of blue to green. Here, all means come
+    There, after the logits, each colour has K means, K log-scales and, with three colours,
+    K couplings: those of green to red, of blue to red, and of blue to green. Here, all means come
     first, then all log-scales, then all couplings, each by component.
     """
     components = description["head"]["args"]["components"]

@@ -1,4 +1,4 @@
-"""Weights by name out of a file that another program saved, however it is wrapped.
+"""Reading weights by name from a file that another program saved, however they are wrapped.
 
     whole checkpoints      {"model_state_dict": …, "epoch": 7}    the one set of weights in it
     many GPUs, Lightning   module.…, model.…                      without the prefix
@@ -58,7 +58,7 @@ class State:
     rest: dict[str, Any]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Returns the shape of a tensor; that there is none is a PixelarError."""
+        """Returns the shape of a tensor; raises PixelarError if there is none."""
         if name not in self.tensors:
             raise DataError(f"it lacks the tensor {name!r}")
         return tuple(self.tensors[name].shape)
@@ -93,7 +93,7 @@ class State:
     def check_empty(self, net: str) -> None:
         """Raises PixelarError if a tensor was not taken."""
         if self.tensors:
-            raise DataError(f"it has a tensor that {net} has not: {min(self.tensors)!r}")
+            raise DataError(f"it has a tensor that {net} does not have: {min(self.tensors)!r}")
 
 
 def read_state(path: Path, *, prefer: str = "") -> State:
@@ -101,11 +101,11 @@ def read_state(path: Path, *, prefer: str = "") -> State:
 
     Arguments:
         path: The file.
-        prefer: Which set of weights is taken, by its name, where the file holds several.
+        prefer: The name of the set of weights to take, where the file holds several.
 
     Raises:
         PixelarError: If there is no such file, or it holds no weights, several sets of them, or
-            what would have to be executed.
+            objects whose code would have to be executed.
     """
     found = _load(path)
     tensors, rest = _weights(found, path, prefer)
@@ -129,7 +129,7 @@ def _load(path: Path) -> object:
     try:
         with torch.serialization.safe_globals(HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of any type, where someone wrote the file on purpose
+    except Exception as error:  # of any type, where the file was crafted
         held = re.search(r"GLOBAL ([\w.]+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and held:
             raise DataError(
@@ -140,10 +140,10 @@ def _load(path: Path) -> object:
 
 
 def _program(path: Path) -> tuple[str, str] | None:
-    """Returns what a file of compiled code is called, and what loads it; None for other files.
+    """Returns the kind of a file of compiled code, and what loads it; None for other files.
 
     Raises:
-        PixelarError: If it is an archive of which a part does not match its checksum.
+        PixelarError: If it is an archive with a part that does not match its checksum.
     """
     if not zipfile.is_zipfile(path):
         return None
@@ -151,7 +151,7 @@ def _program(path: Path) -> tuple[str, str] | None:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
             names = {name.rpartition("/")[2] for name in archive.namelist()}
-    except Exception as error:  # of any type, where someone wrote the file on purpose
+    except Exception as error:  # of any type, where the file was crafted
         raise DataError(f"{path} is damaged: it cannot be unpacked") from error
     if damaged:
         raise DataError(f"{path} is damaged: {damaged} does not match its checksum")

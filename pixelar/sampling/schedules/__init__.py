@@ -1,6 +1,6 @@
 """In which order sites are drawn, and how many at once; the images are the same.
 
-To add one: its file, a line here, its name in `pixelar.names`.
+To add one: write its file, and add a line here and its name in `pixelar.names`.
 """
 
 from pixelar.errors import ConfigError, did_you_mean
@@ -25,7 +25,7 @@ SCHEDULES: dict[ScheduleName, Schedule] = {
 
 
 def choose_schedule(canvas: Canvas, name: ScheduleName = "auto") -> ScheduleName:
-    """Returns how to draw a canvas: "auto" settled, the others checked.
+    """Returns the schedule that draws a canvas: resolves "auto", and checks the others.
 
     Raises:
         PixelarError: If there is no schedule of that name, or it cannot draw the canvas.

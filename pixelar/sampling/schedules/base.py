@@ -7,7 +7,7 @@ from pixelar.sampling.canvas import Canvas
 
 __all__ = ["MANY_SITES", "Schedule"]
 
-MANY_SITES = 256  # for which few images are worth another schedule, or a word that there is one
+MANY_SITES = 256  # from this many sites on, another schedule, or advice on it, pays for few images
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,13 @@ class Schedule:
 
     Attributes:
         summary: What it does, for help texts and documents.
-        step: What one of its steps is called, with {} for their number.
+        step: What its steps are called, with {} for their number.
         run: Draws, and yields after each step how many sites are final.
         applies: Returns why it cannot draw a canvas, as the end of a sentence that begins with its
-            name, or "".
-        quick_for: Returns whether it is the quickest for a canvas that those before it in the table
-            are not quick for.
-        skips_known: Whether it begins with the first unknown site; else with the first of all.
+            name, or "" if it can.
+        quick_for: Returns whether it is the quickest for a canvas, if no schedule before it in the
+            table is.
+        skips_known: Whether it begins at the first unknown site, rather than at the first site.
         guesses: Whether sites that are not final hold guesses in the meantime.
     """
 

@@ -1,10 +1,10 @@
 """All sites at once, or some ahead, again and again until nothing changes.
 
 All sites are drawn again from one parallel forward, with the same uniform numbers, until no symbol
-changes. Site t is right once all sites before it are, so the first forward is right about site 0
-and the k-th about k sites at least; usually about many more. A net whose cache computes several
-sites in one step looks only some sites ahead of those that are final: about as many as turned out
-right the last time.
+changes. Site t is correct once all earlier sites are, so the first forward makes site 0 correct,
+and the k-th at least k sites, usually many more. With a cache that computes several sites in one
+step, a pass looks only some sites ahead of those that are final: about as many as were correct the
+last time.
 
 References:
     Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving (Song et al.,
@@ -27,10 +27,10 @@ from pixelar.sampling.unroll import Choose, write_sites
 
 __all__ = ["FIXED_POINT", "fixed_point", "looks_ahead"]
 
-# how many sites a pass may look at
+# how many sites a pass may compute
 FEWEST_AHEAD, MOST_AHEAD = 4, 64
-PATIENCE = 16  # steps, after looking ahead did not pay for the first time
-LARGEST_BATCH = 8  # for which it is the quicker way, by docs/performance.md
+PATIENCE = 16  # single steps after looking ahead did not pay off, the first time
+LARGEST_BATCH = 8  # for which it is quicker, see docs/performance.md
 
 
 def fixed_point(
@@ -45,9 +45,9 @@ def fixed_point(
 
     Arguments:
         model: The model.
-        x: The canvas of symbols with shape (B, C, H, W), written in place; the better it is at the
-            beginning, the fewer passes it takes. Sites before `start` are given.
-        choose: As in `write_sites`; it must choose the same when it is asked the same.
+        x: The canvas of symbols with shape (B, C, H, W), written in place; the closer it is at the
+            beginning, the fewer passes are needed. Sites before `start` are given.
+        choose: As in `write_sites`; it must be a pure function of its arguments.
         labels: Classes with shape (B,).
         start: The first site to draw.
 
@@ -70,7 +70,7 @@ def fixed_point(
             params = cache.steps(x, first, stop)
         write_sites(model, x, params, choose, sites)
         changed = (x.flatten(1)[:, model.scan.index[sites]] != before).any(-1).any(0)  # (n,)
-        # a site that follows unchanged ones was drawn from what it keeps: it is final too
+        # a site after unchanged ones was drawn from final symbols: it is final too
         right = min(int((~changed).long().cumprod(0).sum()) + 1, stop - first)
         pace.learn(right)
         final += right
@@ -78,24 +78,24 @@ def fixed_point(
 
 
 class Pace:
-    """How many sites a pass looks at, by how many turned out right in the passes before.
+    """Adapts how many sites a pass computes to how many were correct in earlier passes.
 
     Arguments:
-        batch: The number of images, all of which must be right. The more there are, the dearer are
-            several sites against one.
+        batch: The number of images, all of which must be correct. The more images, the costlier are
+            several sites relative to one.
 
     Attributes:
-        sites: How many to look at next.
+        sites: How many sites to compute next.
     """
 
     def __init__(self, batch: int) -> None:
-        self.worth = 1 + batch / 4  # sites that must be right for a pass to beat as many steps
+        self.worth = 1 + batch / 4  # sites that must be correct for a pass to beat as many steps
         self.sites = self.ahead = FEWEST_AHEAD
         self.mean = 2 * self.worth
         self.alone, self.patience = 0, PATIENCE
 
     def learn(self, right: int) -> None:
-        """Takes in how many were right of those that were looked at."""
+        """Updates the pace, given how many of the computed sites were correct."""
         if self.alone:
             self.alone -= 1
         else:
@@ -111,7 +111,7 @@ class Pace:
 
 
 def looks_ahead(net: Net) -> bool:
-    """Returns whether a net computes some successive sites with its cache."""
+    """Returns whether the cache of a net computes several successive sites in one step."""
     return issubclass(cache_class(net), StepsCache)
 
 

@@ -1,7 +1,7 @@
 """Row by row in machine code: the horizontal stack, readout and draw of a Gated PixelCNN.
 
-A pixel of a single image is so little work that most of the time goes by between the operations.
-With numba (`pip install 'pixelar[fast]'`) one call does a row; the vertical stack stays with torch.
+A pixel of a single image is so little work that most of the time is overhead between operations.
+With numba (`pip install 'pixelar[fast]'`) one call draws a row; the vertical stack stays in torch.
 """
 
 import warnings
@@ -23,16 +23,16 @@ from pixelar.sampling.schedules.base import MANY_SITES, Schedule
 
 __all__ = ["COMPILED", "can_compile", "compiled_rows"]
 
-LARGEST_BATCH = 64  # for which it is the quicker way, by docs/performance.md
+LARGEST_BATCH = 64  # for which it is quicker, see docs/performance.md
 
 MISSING = (
-    "numba is not installed, so few images are drawn several times slower than they could be: "
+    "numba is not installed, so small batches are drawn several times slower than they could be: "
     "pip install 'pixelar[fast]'"
 )
 
 
 def can_compile(model: PixelModel, options: tuple[float, int | None, float | None]) -> bool:
-    """Returns whether there is a kernel for a model and these options of drawing, numba or not."""
+    """Returns whether a kernel supports a model and drawing options, with or without numba."""
     return (
         isinstance(model.net, GatedPixelCNN)
         and isinstance(model.head, Bernoulli | Categorical)
@@ -54,7 +54,7 @@ def _obstacle(canvas: Canvas) -> str:
 
 
 def _is_quick(canvas: Canvas) -> bool:
-    """Says that numba is missing where it would be; Python shows a warning from one place once."""
+    """Returns whether it is quickest; warns (Python shows it once) where only numba is missing."""
     quick = len(canvas) <= LARGEST_BATCH and can_compile(canvas.model, canvas.options)
     if quick and not numba_is_there() and canvas.model.scan.sites >= MANY_SITES:
         warnings.warn(MISSING, Advice, stacklevel=1)
@@ -65,7 +65,7 @@ def _is_quick(canvas: Canvas) -> bool:
 def compiled_rows(
     model: PixelModel, x: Tensor, draw: Draw, labels: Tensor | None = None, *, start: int = 0
 ) -> Iterator[int]:
-    """Walks a canvas as `unroll` does, a row at a time.
+    """Draws a canvas as `unroll` does, a row at a time.
 
     Arguments:
         model: A model that `can_compile`.
@@ -120,7 +120,7 @@ def compiled_rows(
 
 
 def _weights(cache: GatedPixelCNNCache) -> tuple[np.ndarray, ...]:
-    """Returns the walk's matrices as the kernel takes them: from inputs, the last, to outputs."""
+    """Returns the matrices of a pass as the kernel takes them: (outputs, inputs)."""
     matrices, readout = cache.matrices, cache.matrices.readout
     stem, stem_bias = matrices.horizontal_stem
     out = torch.stack(matrices.out).mT  # its last column is the bias

@@ -1,7 +1,7 @@
 """Many pixels at once, along a wavefront, with the same uniform numbers.
 
-Where a net's reach to the right is bounded, pixels with the same j + (r + 1)·i do not see each
-other: they are drawn together, in W + (r + 1)(H - 1) waves.
+Where a net's reach to the right is bounded, pixels with the same j + (r + 1)·i do not depend on
+each other: they are drawn together, in W + (r + 1)(H - 1) waves.
 
     r = 1     0 1 2 3 4 5
               2 3 4 5 6 7
@@ -23,7 +23,7 @@ from pixelar.sampling.unroll import Choose, write_sites
 
 __all__ = ["WAVEFRONT", "wavefront", "waves"]
 
-# the largest batch for which it is the quicker way, by docs/performance.md
+# the largest batch for which it is quicker, see docs/performance.md
 LARGEST_BATCH = 16
 SITES_A_WAVE = 3  # on average, for waves to be worth it
 
@@ -81,13 +81,13 @@ def _obstacle(net: Net) -> str:
     if net.reach() is not None:
         return ""
     return (
-        f"needs pixels that do not see each other, and net {type(net).__name__} looks at whole "
-        "rows; use sequential or fixed_point"
+        f"needs pixels that do not depend on each other, and net {type(net).__name__} reads "
+        "whole rows; use sequential or fixed_point"
     )
 
 
 def _is_quick(canvas: Canvas) -> bool:
-    """Waves begin with the first site, since a known beginning is quicker filled in one pass."""
+    """Returns whether waves are quickest: not if first sites are known, which one pass prefills."""
     net, sites = canvas.model.net, canvas.model.scan.sites
     if len(canvas) > LARGEST_BATCH or canvas.start or not has_waves(net):
         return False
