@@ -11,7 +11,6 @@ was measured there by the same machine and versions. Nothing else should run mea
 """
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
@@ -70,19 +69,19 @@ def main() -> None:
     if unknown:
         known = ", ".join((*SUITES, *GROUPS))
         parser.error(f"unknown suite: {', '.join(sorted(unknown))}; known: {known}")
-    kept = DOCS / "performance" / f"{options.device.type}.json"
+    stored = DOCS / "performance" / f"{options.device.type}.json"
     if options.document:
         print("\n".join(map(str, write(DOCS))))
         return
-    folder = Path(tempfile.mkdtemp()) if options.tiny else kept.parent
-    output = options.output or folder / kept.name
+    folder = Path(tempfile.mkdtemp()) if options.tiny else stored.parent
+    output = options.output or folder / stored.name
     torch.set_num_threads(options.threads)
     repeats = 1 if options.tiny else options.repeats
     settings = Settings(options.device, repeats, options.tiny, tuple(options.nets))
     about = environment(settings)
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     adding = suites or len(settings.nets) < len(PRESETS)
-    kept = earlier(parser, output, load, about) if adding else {}
+    kept: dict[str, list[Row]] = earlier(parser, output, load, about) if adding else {}
     for name in suites or SUITES:
         print(f"\n== {name}: min / median / max, and the ratio to the reference", flush=True)
         measured = []
@@ -100,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -21,8 +21,9 @@ from comparison.race import race
 from comparison.report import draw, load, save, write
 from suites.arguments import earlier, positive
 from suites.measure import processor
+from torch import Tensor
 
-from pixelar.data import MNIST, Digits, ImageData
+from pixelar.data import MNIST, Digits, ImageData, Split
 from pixelar.errors import PixelarError
 from pixelar.nets.presets import PRESETS
 
@@ -78,9 +79,12 @@ def main() -> None:
     kind, levels, parameters, seconds = DATA[options.data]
     data: ImageData = kind() if kind is Digits else kind(root=options.root)
     parameters = options.parameters or parameters
+    limits: dict[Split, int | None]
     limits = {"train": None, "val": math.ceil(options.limit / 4), "test": options.limit}
     try:
-        images = {split: data.split(split).images[:limit] for split, limit in limits.items()}
+        images: dict[str, Tensor] = {
+            split: data.split(split).images[:limit] for split, limit in limits.items()
+        }
     except PixelarError as error:
         parser.error(str(error))
     path = options.output or DOCS / "comparison" / f"{options.data}.json"

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +69,7 @@ class Server:
             self.info = httpx.get(f"{self.url}/gradio_api/info", timeout=60).json()
         return self.info["named_endpoints"][f"/{name}"]["parameters"]
 
-    def events(self, name: str, **given: object) -> Iterator[tuple[str, Any]]:
+    def events(self, name: str, **given: object) -> Generator[tuple[str, Any], None, None]:
         """Calls an event as programs do, and yields what it says: its kind, and with what.
 
         Closing the iterator is to leave: the connection is closed, whatever the event does.

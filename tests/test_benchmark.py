@@ -23,7 +23,7 @@ from pixelar.nets import NETS  # noqa: E402
 @pytest.mark.full
 def test_every_suite_runs(tmp_path: Path) -> None:
     output = tmp_path / "found.json"
-    command = [sys.executable, SCRIPT, "--tiny", "-o", output]
+    command: list[str | Path] = [sys.executable, SCRIPT, "--tiny", "-o", output]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     assert "skipped" not in done.stdout
     found = json.loads(output.read_text())
@@ -47,6 +47,7 @@ def test_every_suite_runs(tmp_path: Path) -> None:
 def test_nets_are_added_to_what_is_there(tmp_path: Path) -> None:
     output = tmp_path / "found.json"
     for nets in (["PixelCNN"], ["RasterRNN", "PixelCNN"]):
+        command: list[str | Path]
         command = [sys.executable, SCRIPT, "pixels", "--tiny", "-o", output, "--nets", *nets]
         subprocess.run(command, capture_output=True, check=True, timeout=300)
     cases = [row["case"] for row in json.loads(output.read_text())["suites"]["pixels"]]
@@ -61,6 +62,7 @@ def test_results_are_not_added_to_something_else(command: list[str], tmp_path: P
     output, (script, *options) = tmp_path / "notes.json", command
     for content in ("{", "[]", "{}"):
         output.write_text(content)
+        given: list[str | Path]
         given = [sys.executable, SCRIPT.with_name(script), *options, "WaveNet", "-o", output]
         done = subprocess.run(given, capture_output=True, text=True)
         assert done.returncode == 2 and output.read_text() == content
@@ -140,6 +142,7 @@ def test_every_net_is_compared(tmp_path: Path) -> None:
 )
 @pytest.mark.full
 def test_mistakes_of_the_comparison_are_explained(options: list[str], message: str) -> None:
+    command: list[str | Path]
     command = [sys.executable, ROOT / "benchmarks" / "compare.py", *options]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2

@@ -9,6 +9,7 @@ import yaml
 
 from pixelar.cli.fit_build import FitCLI, build
 from pixelar.model import PixelModel, build_model, describe_model
+from pixelar.nets import GatedPixelCNN, WaveNet
 from pixelar.training import module
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -107,11 +108,13 @@ def test_any_order_headline_has_the_sizes_of_imagegpt_s() -> None:
 def test_gated_pixelcnn_headline_is_the_papers(tmp_path: Path) -> None:
     config = next(c for c in CONFIGS if c.stem == "gated-pixelcnn-cifar10")
     net = built(config, tmp_path).net
+    assert isinstance(net, GatedPixelCNN)
     assert (net.depth, net.width, net.kernel_size) == (20, 384, 5)
 
 
 def test_wavenet_headline_sees_every_colour_value_before(tmp_path: Path) -> None:
     config = next(c for c in CONFIGS if c.stem == "wavenet-cifar10")
     net = built(config, tmp_path).net
+    assert isinstance(net, WaveNet)
     assert (net.depth, net.dilations) == (30, tuple(2**k for k in range(10)))
     assert 2 + 3 * sum(net.dilations) == net.scan.sites - 1

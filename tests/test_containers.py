@@ -99,7 +99,7 @@ WRONG: dict[str, tuple[Callable[[PixelModel], Any], str]] = {
     "float list": (lambda m: pixelar.bits_per_dim(m, FLOATS.tolist()), "got a list of float64"),
     "ragged list": (lambda m: pixelar.bits_per_dim(m, [[1], [1, 2]]), "list of rows of several"),
     "text": (lambda m: pixelar.surprise_map(m, "photo.png"), "got str 'photo.png'"),
-    "nothing": (lambda m: pixelar.complete(m, None, KNOWN), "got NoneType None"),
+    "nothing": (lambda m: pixelar.complete(m, None, KNOWN), "got NoneType None"),  # type: ignore[arg-type]
     "bool images": (lambda m: pixelar.bits_per_dim(m, IMAGES > 0), "got torch.bool"),
     "sparse": (lambda m: pixelar.bits_per_dim(m, IMAGES.to_sparse()), "a tensor of torch.sparse"),
     "one image": (
@@ -123,38 +123,38 @@ WRONG: dict[str, tuple[Callable[[PixelModel], Any], str]] = {
         r"known must be True or 1.*known\[0, 0\] is 7",
     ),
     "soft mask": (lambda m: pixelar.complete(m, IMAGES, KNOWN * 0.5), r"known\[0, 0\] is 0.5"),
-    "no mask": (lambda m: pixelar.complete(m, IMAGES, None), "known must be a mask"),
+    "no mask": (lambda m: pixelar.complete(m, IMAGES, None), "known must be a mask"),  # type: ignore[arg-type]
     "named mask": (lambda m: pixelar.posterior(m, IMAGES, "top"), "got str 'top'"),
     "negative number": (lambda m: pixelar.sample(m, -1), "n, the number.* at least 0; got -1"),
-    "half a number": (lambda m: pixelar.sample(m, 2.5), "must be a whole number; got float 2.5"),
+    "half a number": (lambda m: pixelar.sample(m, 2.5), "must be a whole number; got float 2.5"),  # type: ignore[arg-type]
     "a truth value": (lambda m: pixelar.sample(m, True), "must be a whole number; got bool"),
-    "seed": (lambda m: pixelar.sample(m, 1, seed=0.5), "seed must be a whole number; got float"),
-    "temperature": (lambda m: pixelar.sample(m, 1, temperature="hot"), "must be a number; got str"),
-    "top_k": (lambda m: pixelar.sample(m, 1, top_k=1.5), "top_k must be a whole number"),
-    "top_p": (lambda m: pixelar.sample(m, 1, top_p="0.5"), "top_p must be a number; got str"),
-    "batch size": (lambda m: pixelar.bits_per_dim(m, IMAGES, batch_size=0.5), "batch_size must"),
-    "every": (lambda m: [*pixelar.stream(m, IMAGES, KNOWN, every=1.5)], "every must be a whole"),
-    "particles": (lambda m: pixelar.posterior(m, IMAGES, KNOWN, particles=2.5), "particles must"),
-    "no temperature": (lambda m: pixelar.sample(m, 1, temperature=None), "got NoneType None"),
+    "seed": (lambda m: pixelar.sample(m, 1, seed=0.5), "seed must be a whole number; got float"),  # type: ignore[arg-type]
+    "temperature": (lambda m: pixelar.sample(m, 1, temperature="hot"), "must be a number; got str"),  # type: ignore[arg-type]
+    "top_k": (lambda m: pixelar.sample(m, 1, top_k=1.5), "top_k must be a whole number"),  # type: ignore[arg-type]
+    "top_p": (lambda m: pixelar.sample(m, 1, top_p="0.5"), "top_p must be a number; got str"),  # type: ignore[arg-type]
+    "batch size": (lambda m: pixelar.bits_per_dim(m, IMAGES, batch_size=0.5), "batch_size must"),  # type: ignore[arg-type]
+    "every": (lambda m: [*pixelar.stream(m, IMAGES, KNOWN, every=1.5)], "every must be a whole"),  # type: ignore[arg-type]
+    "particles": (lambda m: pixelar.posterior(m, IMAGES, KNOWN, particles=2.5), "particles must"),  # type: ignore[arg-type]
+    "no temperature": (lambda m: pixelar.sample(m, 1, temperature=None), "got NoneType None"),  # type: ignore[arg-type]
     "resampling": (
-        lambda m: pixelar.posterior(m, IMAGES, KNOWN, resample_below="half"),
+        lambda m: pixelar.posterior(m, IMAGES, KNOWN, resample_below="half"),  # type: ignore[arg-type]
         "resample_below is a share",
     ),
     "trials": (lambda m: pixelar.dependencies(m, trials=0), "trials must be at least 1; got 0"),
     "limit": (
-        lambda m: pixelar.evaluate(m, ImageSet(IMAGES, None, ["a", "b"]), limit=1.5),
+        lambda m: pixelar.evaluate(m, ImageSet(IMAGES, None, ["a", "b"]), limit=1.5),  # type: ignore[arg-type]
         "limit must be a whole number; got float 1.5",
     ),
     "meta": (lambda m: pixelar.surprise_map(m, IMAGES.to("meta")), "got a meta tensor"),
-    "any object": (lambda m: pixelar.bits_per_dim(m, {}), "got an object of type dict"),
-    "data's name": (lambda m: pixelar.evaluate(m, "digits"), "data must be a data set.*got str"),
-    "bare images": (lambda m: pixelar.evaluate(m, IMAGES), "or an ImageSet; got Tensor"),
-    "model's name": (lambda m: pixelar.sample("digits-imagegpt", 1), "model must be.*got str"),
-    "no path": (lambda m: pixelar.load(None), "name of a packaged model.*got NoneType"),
+    "any object": (lambda m: pixelar.bits_per_dim(m, {}), "got an object of type dict"),  # type: ignore[arg-type]
+    "data's name": (lambda m: pixelar.evaluate(m, "digits"), "data must be a data set.*got str"),  # type: ignore[arg-type]
+    "bare images": (lambda m: pixelar.evaluate(m, IMAGES), "or an ImageSet; got Tensor"),  # type: ignore[arg-type]
+    "model's name": (lambda m: pixelar.sample("digits-imagegpt", 1), "model must be.*got str"),  # type: ignore[arg-type]
+    "no path": (lambda m: pixelar.load(None), "name of a packaged model.*got NoneType"),  # type: ignore[arg-type]
     "set of floats": (lambda m: ImageSet(FLOATS, None, ["a", "b"]), "got torch.float32"),
     "set of rows": (lambda m: ImageSet(IMAGES[:, 0], None, ["a", "b"]), r"got \(2, 5, 6\)"),
     "set with few names": (lambda m: ImageSet(IMAGES, None, ["a"]), "as many names; got 1"),
-    "set with few labels": (lambda m: ImageSet(IMAGES, [1], ["a", "b"]), r"labels of shape \(2,\)"),
+    "set with few labels": (lambda m: ImageSet(IMAGES, [1], ["a", "b"]), r"labels of shape \(2,\)"),  # type: ignore[arg-type]
 }
 
 

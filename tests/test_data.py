@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -41,14 +42,20 @@ def write_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
 
 
+def data_set(name: str, **options: Any) -> ImageData:  # noqa: ANN401
+    """Returns a data set by its name."""
+    kind: Callable[..., ImageData] = DATASETS[name]
+    return kind(**options)
+
+
 def build_mnist(name: str, root: Path) -> ImageData:
     write_mnist(root / {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}[name])
-    return DATASETS[name](root=str(root), val_images=5)
+    return data_set(name, root=str(root), val_images=5)
 
 
 def build_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> ImageData:
     write_cifar10(root, monkeypatch)
-    return DATASETS["cifar10"](root=str(root), val_images=5)
+    return data_set("cifar10", root=str(root), val_images=5)
 
 
 def build_folder(root: Path) -> ImageData:
@@ -164,7 +171,9 @@ def test_a_batch_takes_as_many_calls_as_an_image(data: ImageData) -> None:
         for loader in (loaders.train_dataloader(), loaders.test_dataloader()):
             length = min(size, len(loader.dataset))  # type: ignore[arg-type]
             assert len(next(iter(loader))[0]) == length
-            counts.setdefault(size, []).append(calls(lambda it=loader: next(iter(it))))
+            counts.setdefault(size, []).append(
+                calls(lambda it=loader: next(iter(it)))  # type: ignore[misc]
+            )
     assert counts[1] == counts[4] and max(counts[1]) < 200, counts
 
 
@@ -264,7 +273,7 @@ def test_torchvision_sets_keep_pixels_and_labels(
 )
 def test_missing_files_are_named(name: str, folder: str, tmp_path: Path) -> None:
     with pytest.raises(PixelarError) as caught:
-        DATASETS[name](root=str(tmp_path)).split("train")
+        data_set(name, root=str(tmp_path)).split("train")
     assert str(caught.value) == (
         f"{name}: there is no complete copy in {tmp_path}/{folder}; "
         "name the folder that holds one as root (or --root), "

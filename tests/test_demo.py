@@ -2,10 +2,10 @@
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import gradio as gr
@@ -42,6 +42,7 @@ from pixelar.demo.understand import histogram_of, look_at_pixel, read, share_bel
 from pixelar.demo.walks import Frame, Task, first_frame, frames, paced, read_seed
 from pixelar.hub.index import packaged
 from pixelar.model import PixelModel, build_model
+from pixelar.quantizers import Palette
 from pixelar.scoring.analysis import seen_by
 
 MODELS = ("digits-gated-pixelcnn", "digits-imagegpt")
@@ -68,6 +69,7 @@ def palette_model() -> PixelModel:
             "net": {"name": "ImageGPT", "args": {"width": 8, "depth": 1, "heads": 2}},
         }
     )
+    assert isinstance(model.quantizer, Palette)
     model.quantizer.colours.copy_(torch.rand(5, 3) * 255)
     return model.eval()
 
@@ -159,7 +161,9 @@ class TestSeen:
                     model.encode(seen)  # has the model's levels
 
     def test_nothing_there(self, model: PixelModel) -> None:
-        for canvas in (None, {"background": None, "layers": [], "composite": None}):
+        canvases: tuple[dict[str, Any] | None, ...]
+        canvases = (None, {"background": None, "layers": [], "composite": None})
+        for canvas in canvases:
             with pytest.raises(pixelar.PixelarError, match="there is no picture yet"):
                 read_canvas(canvas, model)
 
@@ -167,6 +171,11 @@ class TestSeen:
         canvas = {"background": Image.new("RGBA", (9, 9)), "layers": [Image.new("RGBA", (8, 9))]}
         with pytest.raises(pixelar.PixelarError, match="strokes have 8×9 pixels and the picture"):
             read_canvas(canvas, model)
+
+
+def pixel(picture: Image.Image, at: tuple[int, int]) -> tuple[int, ...]:
+    """Returns a pixel of a picture with colours."""
+    return cast("tuple[int, ...]", picture.getpixel(at))
 
 
 class TestShow:
@@ -183,11 +192,11 @@ class TestShow:
     def test_heat_and_ring(self) -> None:
         values = torch.tensor([[0.0, 1.0], [2.0, 4.0]])
         picture = heat(values, 4.0, side=40)
-        light = [sum(picture.getpixel(at)[:3]) for at in ((5, 5), (25, 5), (5, 25), (25, 25))]
+        light = [sum(pixel(picture, at)[:3]) for at in ((5, 5), (25, 5), (5, 25), (25, 25))]
         assert light == sorted(light) and len(set(light)) == 4
         marked = ring(picture, 1, 0, 20)
         assert marked.getpixel((10, 30)) == picture.getpixel((10, 30))
-        assert marked.getpixel((21, 30))[:3] == (255, 46, 147)
+        assert pixel(marked, (21, 30))[:3] == (255, 46, 147)
 
 
 class TestWalks:
@@ -227,12 +236,13 @@ class TestWalks:
         monkeypatch.setattr(GatedPixelCNNCache, "step", counted)
         film = frames(task_for(model, digit, "Bottom half", method=method))
         next(film)
+        assert isinstance(film, Generator)
         film.close()
         assert len(visited) <= 8, "more than a row was drawn"
 
     def test_pace(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = iter(k / 60 for k in range(1000))  # each frame takes a 60th of a second
-        monkeypatch.setattr(walks.time, "monotonic", lambda: next(clock))
+        monkeypatch.setattr(walks.time, "monotonic", lambda: next(clock))  # type: ignore[attr-defined]
         assert list(paced(iter(range(35)))) == [0, 10, 20, 30, 34]
         assert list(paced(iter([]))) == []
 

@@ -241,7 +241,8 @@ def test_choosing_a_region_takes_the_marks_away(user: User) -> None:
 
 def test_a_late_answer_does_not_undo_a_choice(user: User) -> None:
     """What the canvas told before a region was chosen is answered only after that."""
-    page, held = user.page, []
+    page = user.page
+    held: list[Any] = []
     config = httpx.get(f"{user.url}/config", timeout=60).json()
     (late,) = [f["id"] for f in config["dependencies"] if f["api_name"] == "notice_paint"]
 
@@ -428,6 +429,7 @@ def test_two_users_at_once(browser: Any, demo: Server) -> None:  # noqa: ANN401
     for user in users:
         user.page.click("#complete-go")
     digit = Digits().split("test")
+    assert digit.labels is not None
     image = digit.images[(digit.labels == 2).nonzero()[0]]
     known = known_region("frame", 8, 8)
     for user, model, seed in zip(users, MODELS, (1, 2), strict=False):
@@ -626,9 +628,14 @@ def test_limits_are_told(user: User) -> None:
         user.page.get_by_text(LIMITS).locator("visible=true").first.wait_for()
 
 
+class ProxyServer(http.server.ThreadingHTTPServer):
+    demo: str  # its address
+
+
 class Proxy(http.server.BaseHTTPRequestHandler):
     """Shows the demo at `server.demo` below a path, as docs/demo.md has a web server do."""
 
+    server: ProxyServer
     below = "/pixelar/"
 
     def do_GET(self) -> None:
@@ -663,7 +670,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 @pytest.mark.full
 def test_below_a_path_of_a_proxy(browser: Any, tmp_path: Path) -> None:  # noqa: ANN401
     arguments = (MODELS[0], "--root-path", "/pixelar")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    server = ProxyServer(("127.0.0.1", 0), Proxy)
     with serving(tmp_path, *arguments) as demo, server:
         server.demo = demo.url
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,6 +1,7 @@
 """What people bring, as a model sees it."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ SIZES = [(8, 8), (64, 64), (50, 90), (91, 50), (3, 5), (1, 1), (8, 200), (17, 16
 
 
 def model_of(*shape: int, levels: int = 17) -> PixelModel:
-    return zoo.tiny("PixelCNN", shape=shape, levels=levels).float()
+    sides = cast("tuple[int, int, int]", shape)
+    return zoo.tiny("PixelCNN", shape=sides, levels=levels).float()
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def test_a_stroke_never_gets_lost(size: tuple[int, int], shape: tuple[int, ...])
             layers.append(Image.fromarray(pixels))
         region = painted({"background": image(size), "layers": layers}, model)
         assert region.shape == (1, *shape[1:])
-        expected = touched(where.any(0), *shape[1:])
+        expected = touched(np.asarray(where.any(0)), *shape[1:])
         assert np.array_equal(region[0].numpy(), expected)
 
 

@@ -81,9 +81,9 @@ def test_thirty_users_at_once(demo: Server) -> None:
         stack.close()  # who kept all others waiting leaves
         answers = [each.result(timeout=120) for each in asked]
     done = {k: drawn(answer) for k, answer in enumerate(answers) if answer.kind == "complete"}
-    told = [answer for answer in answers if answer.kind != "complete"]
-    assert (len(done), len(told)) == (QUEUE, USERS - QUEUE)
-    assert all("ueue is full" in str(answer.data) for answer in told), told
+    refused = [answer for answer in answers if answer.kind != "complete"]
+    assert (len(done), len(refused)) == (QUEUE, USERS - QUEUE)
+    assert all("ueue is full" in str(answer.data) for answer in refused), refused
     assert all(picture == alone[k % SEEDS] for k, picture in done.items()), "users mix"
     print(
         f"memory: {before:.0f} MB before, {demo.peak():.0f} MB at most, {demo.rss():.0f} MB after"

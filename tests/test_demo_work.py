@@ -64,9 +64,10 @@ def test_what_is_in_use_is_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_picture_is_kept_whatever_is_swept_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, swept = Path.mkdir, []
+    made = Path.mkdir
+    swept: list[Path] = []
 
-    def mkdir(path: Path, *args: object, **options: object) -> None:
+    def mkdir(path: Path, *args: Any, **options: Any) -> None:  # noqa: ANN401
         made(path, *args, **options)
         if path != tmp_path and not swept:  # the worst moment: the folder has no file yet
             swept.append(path)
@@ -130,13 +131,14 @@ def test_what_someone_made_stays_when_the_model_changes(models: dict[str, PixelM
     example, own = page.pictures[NAMES[0]][0][0], Image.new("RGB", (CANVAS, CANVAS), "teal")
     marks = np.zeros((CANVAS, CANVAS, 4), np.uint8)
     marks[:9] = np.frombuffer(bytes.fromhex(MARKER[1:] + "ff"), np.uint8)
-    for canvas in (
+    canvases: tuple[dict[str, Any] | None, ...] = (
         {"background": own, "layers": []},
         {"background": example, "layers": [Image.fromarray(marks)]},
         {"background": nudged(example, 40), "layers": []},
         {"background": None, "layers": []},
         None,
-    ):
+    )
+    for canvas in canvases:
         *_, kept = page.switch(NAMES[1], canvas)
         assert kept == gr.skip()
 

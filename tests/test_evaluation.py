@@ -102,7 +102,7 @@ def test_the_batch_size_is_chosen_and_written_down(
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     encode, sizes = model.encode, []
-    monkeypatch.setattr(model, "encode", lambda x: sizes.append(len(x)) or encode(x))
+    monkeypatch.setattr(model, "encode", lambda x: sizes.append(len(x)) or encode(x))  # type: ignore[func-returns-value]
     image = memory_of_image(model)
     found = []
     for megabytes, expected in (
@@ -384,7 +384,9 @@ def measure_share(rank: int, nats: Tensor, port: int, folder: str) -> None:
 def test_the_metric_sums_over_processes(tmp_path: Path) -> None:
     nats = torch.rand(11, dtype=torch.float64) * 50
     arguments = (nats, free_port(), str(tmp_path))
-    mp.start_processes(measure_share, arguments, nprocs=2, start_method="fork")
+    mp.start_processes(  # type: ignore[attr-defined]
+        measure_share, arguments, nprocs=2, start_method="fork"
+    )
     bits = nats / (16 * math.log(2))
     for rank, own in ((0, 6), (1, 5)):
         found = json.loads((tmp_path / f"{rank}.json").read_text())
@@ -430,7 +432,7 @@ def test_two_processes_find_what_one_finds(net: str, orders: str, tmp_path: Path
     one, two = (tmp_path / k / name for k in ("one", "two"))
     assert [row[0] for row in table_of(one)] == [row[0] for row in table_of(two)]
     values = [[float(row[1]) for row in table_of(folder)[1:]] for folder in (one, two)]
-    np.testing.assert_allclose(*values, rtol=1e-12)
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-12)
     cards = [strict_json((folder / "report.json").read_text()) for folder in (one, two)]
     assert [card.pop("processes") for card in cards] == [1, 2]
     figures = [card.pop("figure") for card in cards]

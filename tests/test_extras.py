@@ -100,6 +100,6 @@ def test_modules_of_an_extra(module: str, tmp_path: Path) -> None:
 
 def test_other_modules_are_missed_as_ever() -> None:
     with pytest.raises(ModuleNotFoundError, match="no_such_module"), extras("nothing"):
-        import no_such_module  # type: ignore[import-not-found]  # noqa: F401
+        import no_such_module  # noqa: F401
     with pytest.raises(ConfigError, match="a plot needs matplotlib"), extras("a plot"):
         raise ModuleNotFoundError("", name="matplotlib.figure")

@@ -151,7 +151,8 @@ def test_a_cache_is_read_in_place_of_the_files(
 
     read = []
     monkeypatch.setattr(
-        "pixelar.data.folder.read_image", lambda *a, **k: read.append(a) or read_image(*a, **k)
+        "pixelar.data.folder.read_image",
+        lambda *a, **k: read.append(a) or read_image(*a, **k),  # type: ignore[func-returns-value]
     )
     again = Folder(root=root, size=4, cache=str(cache))
     for split in SPLITS:

@@ -443,7 +443,10 @@ def test_forged_palettes_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "model", "tensor .* where the model has")
 
 
-JUNK = (None, True, -1, 0, 2, 10**30, 1e308, "x", "os.system", [], [[]], {}, {"name": "os.system"})
+JUNK: tuple[Any, ...] = (
+    *(None, True, -1, 0, 2, 10**30, 1e308),
+    *("x", "os.system", [], [[]], {}, {"name": "os.system"}),
+)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401

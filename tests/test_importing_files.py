@@ -61,10 +61,10 @@ def test_the_newer_weight_norm_is_read(tmp_path: Path) -> None:
         newer[named] = tensor
     for name, weights in (("older.pth", checkpoint(3)), ("newer.pth", newer)):
         torch.save(weights, tmp_path / name)
-    older, newer = (
+    old, new = (
         import_pixelcnnpp(tmp_path / f"{form}.pth", size=SIZE) for form in ("older", "newer")
     )
-    assert all(map(torch.equal, older.state_dict().values(), newer.state_dict().values()))
+    assert all(map(torch.equal, old.state_dict().values(), new.state_dict().values()))
 
 
 def exported(path: Path) -> None:

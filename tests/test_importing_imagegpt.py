@@ -507,7 +507,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
         "holds no tensors by name",
     ),
     "a claim": (
-        lambda f: (config(n_positions=10**8)(f), processor(size=10**4)(f), claim(f)),
+        lambda f: (config(n_positions=10**8)(f), processor(size=10**4)(f), claim(f)),  # type: ignore[func-returns-value]
         "pytorch_model.bin holds fewer numbers than its tensors claim",
     ),
     "sparse": (

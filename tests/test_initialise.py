@@ -81,6 +81,7 @@ def assert_suits(net: nn.Module, x: Tensor, labels: Tensor | None = None) -> Non
 @pytest.mark.parametrize("classes", [0, 10])
 def test_statistics_of_the_first_batch(classes: int) -> None:
     split = Digits().split("train")
+    assert split.labels is not None
     x, labels = split.images[:64].long() * 16 // 255, split.labels[:64] if classes else None
     net = zoo.tiny("PixelCNNPP", shape=(1, 8, 8), levels=17, width=8, classes=classes, stages=2).net
     net.train()

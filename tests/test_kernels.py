@@ -32,7 +32,7 @@ def test_function_is_exact(name: str) -> None:
     exact, x = CASES[name]
     function, single = getattr(arithmetic, name), x.astype(np.float32)
 
-    @numba.njit
+    @numba.njit  # type: ignore[untyped-decorator]
     def run(x: np.ndarray, y: np.ndarray) -> None:
         for n in range(len(x)):
             y[n] = function(x[n])
@@ -47,7 +47,7 @@ def test_function_is_exact(name: str) -> None:
 def test_exponentials_stay_numbers() -> None:
     """Beyond float32's range they stop at its ends."""
 
-    @numba.njit
+    @numba.njit  # type: ignore[untyped-decorator]
     def run(x: np.float32) -> np.float32:
         return arithmetic.exp(x)
 

@@ -47,7 +47,7 @@ def test_parts_change_nothing(
     whole, expected = gradients(model, x, weights)
     reads = []
     read = model.net.forward_head
-    monkeypatch.setattr(model.net, "forward_head", lambda h: reads.append(len(h)) or read(h))
+    monkeypatch.setattr(model.net, "forward_head", lambda h: reads.append(len(h)) or read(h))  # type: ignore[func-returns-value]
     small_parts(monkeypatch, model, 3)
     parts, found = gradients(model, x, weights)
     assert sorted(reads) == sorted([3, 3, 1] * 2), "each part is computed twice"

@@ -45,9 +45,9 @@ def test_split_folders_by_their_usual_names(folders: tuple[str, ...], tmp_path: 
         )
     data = Folder(root=str(tmp_path), size=4)
     assert data.classes == ["cat", "dog"]
-    for split, folder in split_folders(tmp_path).items():
-        assert folder.name in folders
-        assert all(Path(name).parts[0] == folder.name for name in data.split(split).names)
+    for split, part in split_folders(tmp_path).items():
+        assert part.name in folders
+        assert all(Path(name).parts[0] == part.name for name in data.split(split).names)
     assert len(split_folders(tmp_path)) == len(folders)
 
 

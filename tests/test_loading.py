@@ -33,7 +33,7 @@ def flat(parts: Iterable[list[int]]) -> list[int]:
 
 
 def steps(start: int = 0, **options: int) -> list[list[int]]:
-    arguments = {"n": 23, "batch_size": 4, "total": 17, "seed": 0, **options}
+    arguments: dict[str, Any] = {"n": 23, "batch_size": 4, "total": 17, "seed": 0, **options}
     return list(StepSampler(**arguments, start=start))
 
 
@@ -96,6 +96,8 @@ class Recorder(L.LightningModule):
 
 
 def trainer(**options: bool | int | list[L.Callback]) -> L.Trainer:
+    defaults: dict[str, Any]
+    defaults = {"max_steps": 12, "accumulate_grad_batches": 2, "enable_checkpointing": False}
     return L.Trainer(
         max_epochs=1,
         accelerator="cpu",
@@ -105,7 +107,7 @@ def trainer(**options: bool | int | list[L.Callback]) -> L.Trainer:
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        **{"max_steps": 12, "accumulate_grad_batches": 2, "enable_checkpointing": False, **options},
+        **(defaults | options),
     )
 
 
@@ -177,8 +179,12 @@ def test_loaders_take_the_share_of_their_process() -> None:
             lightning_module=None,
         )
         expected = StepSampler(47, 10, total=6, seed=0, rank=rank, world=2)
-        assert list(data.train_dataloader().batch_sampler) == list(expected)
-        parts.append(flat(data.val_dataloader().batch_sampler))
+        own, validated = (
+            loader.batch_sampler for loader in (data.train_dataloader(), data.val_dataloader())
+        )
+        assert own is not None and list(own) == list(expected)
+        assert validated is not None
+        parts.append(flat(validated))
     assert parts == [list(range(0, 50, 2)), list(range(1, 50, 2))]
 
 

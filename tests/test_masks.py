@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ CLEAR = {
 @pytest.mark.parametrize("kind", CLEAR)
 def test_a_mask_means_what_it_shows(kind: str, tmp_path: Path) -> None:
     mask = CLEAR[kind]()
-    mask.save(tmp_path / "mask.png", **mask.info)
+    mask.save(tmp_path / "mask.png", **cast("dict[str, Any]", mask.info))
     known = read_mask(open_image(tmp_path / "mask.png"), (12, 12), "mask.png")
     assert known.dtype == torch.bool
     assert np.array_equal(known[0].numpy(), ~HOLE)

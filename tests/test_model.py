@@ -6,7 +6,7 @@ import zoo
 
 from pixelar.errors import PixelarError
 from pixelar.model import build_model, describe_model
-from pixelar.nets import NETS
+from pixelar.nets import NETS, ImageGPT
 from pixelar.scoring.analysis import sequential_log_prob, surprise_map
 from pixelar.testing import assert_normalized
 
@@ -91,7 +91,9 @@ def test_options_that_came_later_are_described_where_they_are_used() -> None:
     plain, biased = (describe_model(zoo.tiny("ImageGPT", bias=bias)) for bias in (False, True))
     assert "bias" not in plain["net"]["args"]
     assert biased["net"]["args"] == {**plain["net"]["args"], "bias": True}
-    assert build_model(plain).net.bias is False and build_model(biased).net.bias is True
+    for description, bias in ((plain, False), (biased, True)):
+        net = build_model(description).net
+        assert isinstance(net, ImageGPT) and net.bias is bias
 
 
 @pytest.mark.faults

@@ -1,7 +1,7 @@
 """Tests of the tests: nets and heads that are wrong in one place, and the check that finds each."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -32,6 +32,8 @@ SHAPE = (1, 2, 3)
 
 class Right(Net):
     """A right net: every site sees the decayed sum over those before it, and the label."""
+
+    cache_class: ClassVar[Any]
 
     def __init__(self, scan: Scan, levels: int, out_features: int, *, classes: int = 2) -> None:
         super().__init__(scan, levels, out_features, classes)

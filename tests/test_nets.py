@@ -1,7 +1,7 @@
 """What every net must be: causal, using its legal context, and the same step by step."""
 
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pixelar.caches import new_cache
 from pixelar.caches.base import Cache, RecomputeCache
+from pixelar.caches.wavenet import WaveNetCache
 from pixelar.errors import PixelarError
 from pixelar.layers.activations import elu
 from pixelar.model import PixelModel
@@ -53,7 +54,8 @@ def test_step_equals_forward(
     assert_cache_equals_forward(model, batch=batch)
 
 
-SHAPES = {  # whose walks keep or read what kernels and blocks reach; and with biases
+# arguments whose walks keep or read what kernels and blocks reach; and with biases
+SHAPES: dict[str, list[dict[str, Any]]] = {
     "PixelCNN": [{}, {"kernel_size": 1}, {"kernel_size": 5}, {"first_kernel_size": 9}],
     "GatedPixelCNN": [{}, {"kernel_size": 1}, {"kernel_size": 5}, {"first_kernel_size": 9}],
     "ImageGPT": [{}, {"bias": True}],
@@ -88,7 +90,10 @@ def test_the_default_select_keeps_the_labels(classes: int) -> None:
     labels = torch.tensor([0, 2]) if classes else None
     cache = RecomputeCache(model.net, torch.zeros(2, 1, 5, 6, dtype=torch.long), labels)
     cache.select(torch.tensor([1, 1, 0]))
-    assert cache.labels is None if labels is None else cache.labels.tolist() == [2, 2, 0]
+    if labels is None:
+        assert cache.labels is None
+    else:
+        assert cache.labels is not None and cache.labels.tolist() == [2, 2, 0]
 
 
 @pytest.mark.exhaustive
@@ -116,6 +121,7 @@ def test_all_of_the_past_is_used(net: str) -> None:
 @pytest.mark.parametrize("net", zoo.BY_COLOUR)
 def test_colours_see_the_colours_before_them(net: str) -> None:
     """Within a pixel, G sees R, and B sees R and G."""
+    wide: dict[str, Any]
     wide = {"readout": [30]} if "readout" in PRESETS[net].tiny else {}  # lest a colour's ReLUs die
     model = zoo.tiny(net, shape=(3, 2, 2), scan="subpixel", levels=16, **wide)
     found = dependencies(model, trials=6)
@@ -189,6 +195,7 @@ def test_a_wavenet_sees_as_far_back_as_its_dilations(dilations: list[int], back:
 def test_rings_are_no_longer_than_the_image() -> None:
     model = zoo.tiny("WaveNet", shape=(1, 4, 4), depth=3, dilations=[2, 16, 100])
     cache = new_cache(model.net, torch.zeros(5, 1, 4, 4, dtype=torch.long))
+    assert isinstance(cache, WaveNetCache)
     assert [len(ring.buffer) for ring in cache.rings] == [2, 16, 16]
 
 
@@ -261,6 +268,9 @@ def test_outputs_of_a_gate_have_one_colour_rule(net: str) -> None:
 class Leaky(Net):
     """A net with a fault of choice, to see that the checks find it."""
 
+    cache_class: ClassVar[Any]
+    calls: int
+
     def __init__(self, good: PixelModel, fault: str) -> None:
         net = good.net
         super().__init__(net.scan, net.levels, net.out_features)
@@ -312,9 +322,11 @@ def test_checks_find_faults(net: str, fault: str, check: object, message: str) -
 def test_bad_arguments_are_explained(net: str) -> None:
     with pytest.raises(PixelarError, match="classes must not be negative"):
         zoo.tiny(net, classes=-1)
+    options: dict[str, Any]
     for name in ("width", *zoo.deep(net, 0)):
+        options = {name: 0}
         with pytest.raises(PixelarError, match=f"net {net}: {name} must be at least 1; got 0"):
-            zoo.tiny(net, **{name: 0})
+            zoo.tiny(net, **options)
 
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
@@ -390,9 +402,11 @@ def test_scans_that_do_not_fit_are_named() -> None:
         zoo.tiny("GatedPixelCNN", first_kernel_size=1)
     with pytest.raises(PixelarError, match=r"width must be even, for values of half .* 7"):
         zoo.tiny("PixelSNAIL", width=7)
+    options: dict[str, Any]
     for name in ("layers", "key_width"):
+        options = {name: 0}
         with pytest.raises(PixelarError, match=f"net PixelSNAIL: {name} must be at least 1; got 0"):
-            zoo.tiny("PixelSNAIL", **{name: 0})
+            zoo.tiny("PixelSNAIL", **options)
     sides = "3 stages halve the image 2 times, so its sides must be multiples of 4, not 4×6; use"
     with pytest.raises(PixelarError, match=f"net PixelCNNPP: {sides}"):
         zoo.tiny("PixelCNNPP", shape=(1, 4, 6), stages=3)
@@ -406,21 +420,24 @@ def test_scans_that_do_not_fit_are_named() -> None:
         ("DiagonalBiLSTM", "first_kernel_size"),
     ):
         for size in (1, 4):
+            options = {name: size}
             with pytest.raises(PixelarError, match=f"net {net}: {name} must be odd and at least 3"):
-                zoo.tiny(net, **{name: size})
+                zoo.tiny(net, **options)
     for name in ("outer_depth", "encoder_depth", "expansion"):
+        options = {name: 0}
         with pytest.raises(PixelarError, match=f"{name} must be at least 1; got 0"):
-            zoo.tiny("AxialTransformer", **{name: 0})
-    for args, message in (
+            zoo.tiny("AxialTransformer", **options)
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"segment": 31}, "segment must be at most the number of sites of an image, 30; got 31"),
         ({"segment": 0}, "segment must be at least 1; got 0"),
         ({"memory": -1}, "memory and compressed must not be negative; got -1 and 2"),
         ({"compressed": -1}, "memory and compressed must not be negative; got 4 and -1"),
         ({"memory": 3}, r"compression \(2\) must divide segment \(4\) and memory \(3\)"),
         ({"compression": 0}, "compression must be at least 1; got 0"),
-    ):
+    ]
+    for options, message in wrong:
         with pytest.raises(PixelarError, match=f"net TransformerXL: {message}"):
-            zoo.tiny("TransformerXL", **args)
+            zoo.tiny("TransformerXL", **options)
 
 
 def test_dropout_is_active_in_training_only() -> None:

@@ -279,7 +279,7 @@ def test_streams_end_with_what_complete_draws(net: str) -> None:
     known, labels = torch.arange(30).view(5, 6) % 4 == 2, torch.tensor([0, 1])
     *_, last = stream(model, images, known, labels, every=5, seed=4, schedule="sequential")
     for walk in ("auto", "fixed_point"):
-        drawn = complete(model, images, known, labels, seed=4, schedule=walk)  # type: ignore[arg-type]
+        drawn = complete(model, images, known, labels, seed=4, schedule=walk)
         assert torch.equal(drawn, last)
     assert torch.equal(last[..., known], images[..., known])
     assert not math.isclose(float((last - images).abs().sum()), 0)

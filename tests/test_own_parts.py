@@ -142,7 +142,7 @@ def test_a_class_with_the_name_of_ours_is_not_taken_for_it(tmp_path: Path) -> No
 
 def test_arguments_that_cannot_be_recorded_are_refused() -> None:
     with pytest.raises(PixelarError, match=r"Stranger: shift must be a number.*got Tensor"):
-        describe_model(model_of(Stranger(SCAN, 4, 4, shift=torch.ones(()))))
+        describe_model(model_of(Stranger(SCAN, 4, 4, shift=torch.ones(()))))  # type: ignore[arg-type]
     with pytest.raises(PixelarError, match="Stranger: sizes must be"):
         describe_model(
             model_of(

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 import pixelar
 from pixelar.cli import main
 from pixelar.cli.fit_build import build
-from pixelar.data import DATASETS, Digits, Folder, ImageSet
+from pixelar.data import DATASETS, Digits, Folder, ImageData, ImageSet
 from pixelar.errors import PixelarError
 from pixelar.hub.cards import fill_in, render_card
 from pixelar.hub.index import find, packaged, read_card
@@ -51,13 +51,15 @@ def size(folder: Path) -> int:
 def test_images(card: dict[str, Any]) -> ImageSet:
     """Returns the test images of a card, or skips where they are not there."""
     name = card["data"]["name"]
+    data: ImageData | None
     if name in OFFLINE:
         return DATASETS[name]().split("test")
     if name == "folder":
         root = SHARED / "noto-emoji-32"
         data = Folder(root=str(root), resize=False) if root.is_dir() else None
     else:
-        data = DATASETS[name](root=str(SHARED)) if (SHARED / "MNIST").is_dir() else None
+        kind: Callable[..., ImageData] = DATASETS[name]
+        data = kind(root=str(SHARED)) if (SHARED / "MNIST").is_dir() else None
     if data is None:
         pytest.skip(f"the images of {card['data']['title']} are not in {SHARED}")
     return data.split("test")

@@ -276,8 +276,8 @@ def test_resampling_copies_in_proportion_to_weight() -> None:
     def canvas() -> Canvas:
         return Canvas.prepare(model, images, known, method="particles", seed=11)
 
-    before = next(iter(follow(canvas(), every=4, resample_below=0, particles=64)))  # type: ignore[arg-type]
-    after = next(iter(follow(canvas(), every=5, resample_below=1, particles=64)))  # type: ignore[arg-type]
+    before = next(iter(follow(canvas(), every=4, resample_below=0, particles=64)))
+    after = next(iter(follow(canvas(), every=5, resample_below=1, particles=64)))
 
     def rows(found: Posterior) -> Tensor:
         return found.images[0, 0, :, 0, 0]  # (K, 4)

@@ -154,7 +154,8 @@ def test_it_computes_no_more_than_its_blocks(attention: SparseAttention, keys: i
         return counter.get_total_flops()
 
     def dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v)))
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v)
 
     each = flops(dense) / sites  # of a key, for all queries
     assert each == 2 * sites * heads * 2 * length

@@ -8,7 +8,7 @@ import torch
 import zoo
 
 from pixelar.caches import new_cache
-from pixelar.caches.pixelcnnpp import Program
+from pixelar.caches.pixelcnnpp import PixelCNNPPCache, Program
 from pixelar.caches.pixelcnnpp_rows import PairRows
 from pixelar.nets import PixelCNNPP
 
@@ -34,6 +34,7 @@ def test_coarse_levels_are_computed_once_per_cell_and_once_per_row(
     assert isinstance(net, PixelCNNPP)
     x = torch.zeros(2, 1, 8, 8, dtype=torch.long)
     cache = new_cache(net, x)
+    assert isinstance(cache, PixelCNNPPCache)
     cells: dict[tuple[str, int], list[int]] = defaultdict(list)
     rows: dict[tuple[str, int], list[int]] = defaultdict(list)
     cache.programs = programs = Counted(cells)

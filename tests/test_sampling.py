@@ -1,7 +1,7 @@
 """Samples follow the model, known pixels stay, and a seed and a number give one image."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -122,6 +122,7 @@ def test_a_stream_can_be_closed_and_leaves_no_trace() -> None:
     frames = stream(model, torch.zeros(1, 1, 5, 6, dtype=torch.uint8), torch.zeros(5, 6), every=1)
     next(frames)
     assert torch.is_grad_enabled()
+    assert isinstance(frames, Generator)
     frames.close()
     assert model.training and torch.is_grad_enabled()
 

@@ -288,7 +288,7 @@ def test_stops_before_a_gradient_that_is_not_finite(capsys: pytest.CaptureFixtur
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Mounts small disks; skips where that is not permitted."""
-    mounted = []
+    mounted: list[Path] = []
 
     def mount(options: str) -> Path:
         folder = tmp_path / f"disk{len(mounted)}"

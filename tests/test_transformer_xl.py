@@ -1,5 +1,7 @@
 """Transformer-XL: what a memory holds, how far it reaches, and where gradients stop."""
 
+from typing import Any
+
 import pytest
 import torch
 import zoo
@@ -17,7 +19,8 @@ X = torch.randint(3, (2, 1, 5, 6), generator=torch.Generator().manual_seed(0))
 
 
 def built(**args: int) -> PixelModel:
-    return zoo.tiny("TransformerXL", **{"compressed": 0, **args})
+    options: dict[str, Any] = {"compressed": 0, **args}
+    return zoo.tiny("TransformerXL", **options)
 
 
 def params(model: PixelModel, weights: PixelModel) -> Tensor:
@@ -82,6 +85,7 @@ def test_a_window_is_as_large_for_any_image() -> None:
     for height in (5, 50):
         net = zoo.tiny("TransformerXL", shape=(1, height, 6)).net
         cache = new_cache(net, torch.zeros(1, 1, height, 6, dtype=torch.long))
+        assert isinstance(cache, TransformerXLCache)
         sizes.append([t.shape for t in cache.windows[0].keys])
     assert sizes[0] == sizes[1]
 
@@ -99,7 +103,7 @@ def test_looking_ahead_keeps_no_more_windows_than_it_looks_into(
             super().__init__(net, x, labels)
             made.append(self)
 
-    monkeypatch.setitem(CACHES, TransformerXL, Kept)
+    monkeypatch.setitem(CACHES, TransformerXL, Kept)  # type: ignore[misc]
     windows = []
     for _ in fixed_point(model, x, lambda log_pmf, t, s: log_pmf.argmax(-1)):
         windows.append([w.number for w in made[0].windows])

@@ -15,6 +15,7 @@ from pixelar.errors import PixelarError
 from pixelar.memory.budget import bytes_of
 from pixelar.model import PixelModel
 from pixelar.names import SCHEDULES as NAMES
+from pixelar.names import ScheduleName
 from pixelar.nets import NETS, Net
 from pixelar.sampling.canvas import Canvas
 from pixelar.sampling.completion import complete
@@ -42,7 +43,7 @@ def test_all_walks_draw_the_same_images(net: str, head: str, scan: str, classes:
         assert drawn.schedule == method
         assert method == "wavefront" or drawn.steps <= model.scan.sites
         few = None if labels is None else labels[:1]
-        alone = sample(model, 1, few, seed=1, schedule=method)  # type: ignore[arg-type]
+        alone = sample(model, 1, few, seed=1, schedule=method)
         assert torch.equal(alone, one_by_one.images[:1]), "the batch matters"
 
 
@@ -55,10 +56,13 @@ def test_all_walks_complete_alike(net: str, rows: str) -> None:
     known = torch.rand(6, 5, generator=generator) < 0.4
     if rows == "first":
         known = torch.arange(6)[:, None].expand(6, 5) < 3
-    for options in ({}, {"temperature": 0.7, "top_p": 0.8}):
+    walks: list[ScheduleName] = ["sequential", "fixed_point"]
+    walks += ["wavefront"] if net in WAVING else []
+    tried: list[dict[str, Any]] = [{}, {"temperature": 0.7, "top_p": 0.8}]
+    for options in tried:
         drawn = [
             complete(model, images, known, seed=3, method="clamp", schedule=walk, **options)
-            for walk in ("sequential", "fixed_point", *(["wavefront"] if net in WAVING else []))
+            for walk in walks
         ]
         assert all(torch.equal(other, drawn[0]) for other in drawn[1:])
 
@@ -73,7 +77,7 @@ def test_the_declared_reach_is_what_the_net_sees(net: str, size: int) -> None:
         assert depends.any() and not _broken(model.net, depends)
         reach = model.net.reach()
         assert reach is not None
-        model.net.reach = lambda reach=reach: reach - 1  # type: ignore[method-assign]
+        model.net.reach = lambda reach=reach: reach - 1  # type: ignore[method-assign, misc]
         assert _broken(model.net, depends), "the reach is declared larger than it is"
 
 
@@ -133,10 +137,10 @@ def test_a_cache_does_not_grow_with_the_steps(net: str, method: str) -> None:
                     if t % 5 == 4:
                         after.append(bytes_of(cache))
             else:
-                cache = new_waves(model.net, x)
+                waving = new_waves(model.net, x)
                 for sites in waves(model.net) or []:
-                    cache.wave(x, sites)
-                    after.append(bytes_of(cache))
+                    waving.wave(x, sites)
+                    after.append(bytes_of(waving))
         assert len(set(after)) == 1
         sizes.append(after[0])
     if method == "sequential" and net in WAVING:

@@ -87,7 +87,7 @@ def quick(values: Iterable[Any], *chosen: Any) -> list[Any]:  # noqa: ANN401
     ]
 
 
-def deep(net: str, depth: int) -> dict[str, int]:
+def deep(net: str, depth: int) -> dict[str, Any]:
     """Returns the argument that gives a net so many blocks."""
     return {PRESETS[net].depth: depth}
 

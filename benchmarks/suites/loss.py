@@ -59,7 +59,7 @@ def loss(settings: Settings) -> Iterator[Row]:
 
 def ours(head: LogisticMixture, params: Tensor, x: Tensor, by_kernel: bool) -> Tensor:
     """The head's likelihood, with or without machine code."""
-    found = by_hand(params.flatten(0, 1), x.flatten(0, 1), head, by_kernel)
+    found = by_hand(params.flatten(0, 1), x.flatten(0, 1), head.layout, by_kernel)
     return found
 
 

@@ -70,18 +70,20 @@ def summary(rows: list[Row]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for net, own in nets.items():
-        times, forwards, faster = [], [], []
+        times: list[str] = []
+        forwards: list[str] = []
+        faster: list[str] = []
         for batch in (1, 16, 64):
-            row = next((r for r in own if r.case.endswith(f", batch {batch}")), None)
-            if row is None:
+            found = next((r for r in own if r.case.endswith(f", batch {batch}")), None)
+            if found is None:
                 for cells in (times, forwards, faster):
                     cells.append("–")
                 continue
-            walk = str(row.numbers["schedule auto"])
+            walk = str(found.numbers["schedule auto"])
             name = "cached" if walk == "sequential" else walk
-            times.append(f"{_middle(row.seconds[name])}, {name}")
-            forwards.append(f"{ratio(row, name):.2g}")
-            again = ratio(Row(row.case, name, row.seconds), "naive (extrapolated)")
+            times.append(f"{_middle(found.seconds[name])}, {name}")
+            forwards.append(f"{ratio(found, name):.2g}")
+            again = ratio(Row(found.case, name, found.seconds), "naive (extrapolated)")
             faster.append(f"{again:,.0f}×")
         line = (net, *times, " / ".join(forwards), " / ".join(faster))
         lines.append(f"| {' | '.join(line)} |")
@@ -95,7 +97,7 @@ def _middle(times: list[float]) -> str:
 
 
 def _exponents(rows: list[Row]) -> list[str]:
-    columns = ("net", "forward", "theory", "its memory", "theory")
+    columns: tuple[str, ...] = ("net", "forward", "theory", "its memory", "theory")
     columns += ("cached sample", "theory", "cache", "theory")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for net, theory in THEORY.items():

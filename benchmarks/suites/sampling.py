@@ -1,6 +1,7 @@
 """Sampling: cached walks against one parallel forward, and against re-running the net."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -28,6 +29,7 @@ def sampling(settings: Settings) -> Iterator[Row]:
         for batch in batches:
             yield _sample(settings, model, f"{name} {side}×{side}, batch {batch}", batch)
     if "PixelCNNPP" in settings.nets:  # as in its paper: on CIFAR-10, with all its parameters
+        size: dict[str, Any]
         side, size = (8, {}) if settings.tiny else (32, {"width": 160, "blocks": 5})
         model = build(settings, "PixelCNNPP", side, channels=3, head="LogisticMixture", **size)
         yield _sample(settings, model, f"PixelCNNPP 3×{side}×{side}, batch 4", 4)
@@ -78,6 +80,7 @@ def _naive(model: PixelModel, x: torch.Tensor, sites: int) -> None:
 
 def parallel(settings: Settings) -> Iterator[Row]:
     """Exact parallel sampling of trained models, whose sites do depend on each other."""
+    names: tuple[str, ...]
     names = ("digits-gated-pixelcnn", "binary-mnist-gated-pixelcnn", "binary-mnist-imagegpt")
     names = names[:1] if settings.tiny else (*names, "mnist-imagegpt")
     for name in names:

@@ -4,6 +4,7 @@ import copy
 import functools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -66,9 +67,8 @@ def depths(settings: Settings) -> Iterator[Row]:
     """Nets of several depths."""
     for name in settings.nets:
         for depth in (1, 2) if settings.tiny else (2, 4, 8, 16):
-            model = build(
-                settings, name, 6 if settings.tiny else 28, **{PRESETS[name].depth: depth}
-            )
+            options: dict[str, Any] = {PRESETS[name].depth: depth}
+            model = build(settings, name, 6 if settings.tiny else 28, **options)
             row = _measure(settings, model, 4, f"{name}, depth {depth}")
             row.numbers["depth"] = depth
             yield row

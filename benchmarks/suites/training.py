@@ -57,6 +57,7 @@ def step(model: PixelModel, x: Tensor) -> None:
     (-model(x).mean()).backward()
     with torch.no_grad():
         for parameter in model.parameters():
+            assert parameter.grad is not None
             parameter.add_(parameter.grad, alpha=0)
 
 

@@ -33,7 +33,8 @@ def transformer(settings: Settings) -> Iterator[Row]:
         embd_pdrop=0.0,
         attn_pdrop=0.0,
     )
-    theirs = ImageGPTForCausalImageModeling(config).to(settings.device).eval()
+    theirs = ImageGPTForCausalImageModeling(config)
+    theirs = theirs.to(settings.device).eval()  # type: ignore[arg-type]
     model = build(
         settings, "ImageGPT", side, levels=min(levels, 256), width=width, depth=depth, heads=heads
     )

@@ -19,7 +19,10 @@ from torch import Tensor
 
 import pixelar
 from pixelar.caches import Cache, new_cache
+from pixelar.caches.gated_pixelcnn import GatedPixelCNNCache
+from pixelar.caches.imagegpt import GPTCache
 from pixelar.caches.incremental import ColumnsLeft, RowsAbove
+from pixelar.caches.pixelcnn import PixelCNNCache
 from pixelar.layers.masked import MaskedConv2d, RowsAboveConv2d
 from pixelar.model import PixelModel, build_model
 from pixelar.nets import Net
@@ -216,6 +219,7 @@ def draw_pixelcnn_cache() -> None:
     net = tiny("PixelCNN", width=4, depth=2, first_kernel_size=3, kernel_size=5, readout=[]).net
 
     def parts(cache: Cache[Any]) -> list[tuple[Tensor, tuple[int, ...]]]:
+        assert isinstance(cache, PixelCNNCache)
         return [by_places(cache.above[1]), (cache.links[1], (1,)), by_columns(cache.left[1])]
 
     two_moments(net, parts, ("2 rows above", "what they add", "the row"), "cache-pixelcnn", 2)
@@ -225,6 +229,7 @@ def draw_gated_cache() -> None:
     net = tiny("GatedPixelCNN", width=4, depth=2, first_kernel_size=3, kernel_size=5).net
 
     def parts(cache: Cache[Any]) -> list[tuple[Tensor, tuple[int, ...]]]:
+        assert isinstance(cache, GatedPixelCNNCache)
         return [by_places(cache.above[1]), (cache.links[0], (1,)), by_columns(cache.left[1])]
 
     names = ("3 rows of v", "links v → h", "row of h")
@@ -233,6 +238,7 @@ def draw_gated_cache() -> None:
 
 def imagegpt_parts(cache: Cache[Any]) -> list[tuple[Tensor, tuple[int, ...]]]:
     """Returns keys and values of every block in turn."""
+    assert isinstance(cache, GPTCache)
     pairs = zip(cache.keys, cache.values, strict=True)
     return [(part, (axis,)) for pair in pairs for part, axis in zip(pair, (3, 2), strict=True)]
 

@@ -36,7 +36,7 @@ def draw_particles(model: PixelModel, image: Tensor) -> None:
     walk = [*follow(canvas, every=1, particles=count)]
     taken = [walk[moment - 1] for moment in moments]
     fig = figure(10, 7.4)
-    upper, lower = fig.subfigures(2, 1, height_ratios=(3, 1))
+    upper, lower = fig.subfigures(2, 1, height_ratios=(3, 1))  # type: ignore[misc]
     grid = upper.subplots(len(taken), count, squeeze=False)
     for row, found, moment in zip(grid, taken, moments, strict=True):
         drawn = torch.arange(64).view(8, 8) < moment
@@ -73,7 +73,7 @@ def draw_methods(model: PixelModel, images: Tensor) -> None:
     fig = figure(10, 0.4 + 0.95 * len(images))
     grid = fig.subplots(len(images), 12, squeeze=False)
     results = {
-        name: pixelar.complete(model, many, known, method=name, particles=256, seed=1)  # type: ignore[arg-type]
+        name: pixelar.complete(model, many, known, method=name, particles=256, seed=1)
         for name in ("clamp", "particles")
     }
     columns = [images[:, None], show_unknown(images, known)[:, None]]
