@@ -1,4 +1,4 @@
-"""What makes nets fast to sample: a cache for each that has one. Nets without are recomputed.
+"""The caches that make nets fast to sample. Nets without one are recomputed for every site.
 
 To add one: its file, a line here; see `pixelar.caches.base`.
 """
@@ -60,14 +60,14 @@ CACHES: dict[type[Net], type[Cache[Any]]] = {
 
 WAVES: dict[type[Net], type[WaveCache[Any]]] = {PixelCNN: PixelCNNWaves}
 
-FORWARD = {"forward", "forward_features", "forward_head"}  # methods that say what a net computes
+FORWARD = {"forward", "forward_features", "forward_head"}  # methods that define what a net computes
 
 
 def cache_class(net: Net) -> type[Cache[Any]]:
     """Returns the class of a net's cache: its own `cache_class`, or that of the table.
 
-    A subclass has the cache of its base, unless it computes something else than its base does: then
-    it is recomputed, for its base's cache would draw other images than it stands for.
+    A subclass uses the cache of its base class, unless it overrides what the base class computes:
+        then it is recomputed, since the inherited cache would draw images of another distribution.
     """
     for kind in type(net).__mro__:
         if found := vars(kind).get("cache_class") or CACHES.get(kind):
@@ -89,7 +89,7 @@ def new_cache(net: Net, x: Tensor, labels: Tensor | None = None) -> Cache[Any]:
 
 
 def wave_class(net: Net) -> type[WaveCache[Any]]:
-    """Returns the class that computes waves of pixels of a net, as `cache_class` does."""
+    """Returns the class that computes waves of pixels of a net, looked up as in `cache_class`."""
     for kind in type(net).__mro__:
         if found := vars(kind).get("wave_class") or WAVES.get(kind):
             return found
@@ -104,5 +104,5 @@ def has_waves(net: Net) -> bool:
 
 
 def new_waves(net: Net, x: Tensor, labels: Tensor | None = None) -> WaveCache[Any]:
-    """Returns what waves over a canvas like x (B, C, H, W) remember, before the first."""
+    """Returns the wave cache of a pass over a canvas like x (B, C, H, W), before its first wave."""
     return wave_class(net)(net, x, labels)

@@ -1,4 +1,4 @@
-"""A masked axial block one place at a time, with the keys and values of the places so far."""
+"""A masked axial block one position at a time, with keys and values of the positions so far."""
 
 import math
 from typing import ClassVar
@@ -14,16 +14,18 @@ __all__ = ["BlockStep", "folded"]
 
 
 def folded(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Returns matrix (in, out) and bias of a linear layer, the norm's scale and shift inside."""
+    """Returns the matrix (in, out) and bias of a linear layer, with the norm's scale and shift
+    folded in.
+    """
     assert linear.bias is not None
     return linear.weight.T * norm.weight[:, None], linear.bias + linear.weight @ norm.bias
 
 
 class BlockStep(Batched):
-    """A masked block, one place at a time, with the keys and values of the places so far.
+    """A masked block, one position at a time, with keys and values of the positions so far.
 
-    The scales of norms and of attention are inside its matrices, and so is the factor of the quick
-    GELU: x σ(1.702 x) = SiLU(1.702 x) / 1.702.
+    The scales of norms and of attention are folded into its matrices, and so is the factor of the
+        quick GELU: x σ(1.702 x) = SiLU(1.702 x) / 1.702.
 
     Arguments:
         block: The block.
@@ -48,7 +50,7 @@ class BlockStep(Batched):
         self.values = expand.new_empty(batch, block.heads, length, each)
 
     def __call__(self, h: Tensor, j: int) -> Tensor:
-        """Returns the block's output (B, D) for place j, from its input (B, D)."""
+        """Returns the block's output (B, D) for position j, from its input (B, D)."""
         qkv = torch.addmm(self.qkv_bias, F.layer_norm(h, self.size), self.qkv).view(self.shape)
         q, self.keys[..., j], self.values[:, :, j] = qkv.unbind(1)
         q = q.reshape(-1, 1, q.shape[-1])  # (B · heads, 1, D / heads)
@@ -60,7 +62,7 @@ class BlockStep(Batched):
         return torch.addmm(h, inner, self.contract).add_(self.contract_bias)
 
     def fill(self, block: AxialBlock, h: Tensor) -> Tensor:
-        """Takes in the first places (B, L, D), and returns the block's output for them."""
+        """Takes in the first positions (B, L, D), and returns the block's output for them."""
         q, k, v = block.queries_keys_values(h)
         self.keys[..., : h.shape[1]], self.values[:, :, : h.shape[1]] = k.mT, v
         return block.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True))

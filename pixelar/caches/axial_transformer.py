@@ -21,7 +21,7 @@ class AxialTransformerCache(Cache[AxialTransformer]):
     places: Tensor  # (H, W, D)
     context: Tensor  # of the plane, (B, H, W, D)
     above: list[Tensor]  # keys and values of each column attention, (2, B, W, heads, H, D / heads)
-    told: Tensor  # what the inner decoder gets in each column, besides the pixel before: (B, W, D)
+    told: Tensor  # inner decoder's input in each column, but for the previous pixel: (B, W, D)
     inner: list[BlockStep]
     out: tuple[Tensor, Tensor]
 
@@ -71,7 +71,7 @@ class AxialTransformerCache(Cache[AxialTransformer]):
             h = step.fill(block, h)
 
     def _begin_plane(self, x: Tensor, plane: int) -> None:
-        """Lets the encoder read the planes before."""
+        """Runs the encoder over the earlier planes."""
         net = self.net
         if net.planes == 1:
             return
@@ -83,17 +83,18 @@ class AxialTransformerCache(Cache[AxialTransformer]):
         self.context = net.encode(before, plane)[:, 0] + label
 
     def _begin_row(self, x: Tensor, row: int) -> None:
-        """Takes the row above into the outer decoder; rows are counted through all planes."""
+        """Takes the row above into the outer decoder; rows are numbered through all planes."""
         net = self.net
         i = row % net.grid[0]
         above = self._extend(net._rows(x, row - 1, 1), i - 1) if i else None
         self._tell(i, above)
 
     def _extend(self, rows: Tensor, first: int) -> Tensor:
-        """Returns the outer decoder's result for a row of a plane, or for all from the first.
+        """Returns the outer decoder's output for one row of a plane, or for its first R rows at
+        once.
 
         Arguments:
-            rows: Their symbols' vectors, with shape (B, R, W, D).
+            rows: The vectors of their symbols, with shape (B, R, W, D).
         """
         now = slice(first, first + rows.shape[1])
         u = rows + self.places[now] + self.context[:, now]
@@ -102,7 +103,9 @@ class AxialTransformerCache(Cache[AxialTransformer]):
         return u
 
     def _tell(self, i: int, above: Tensor | None) -> None:
-        """Writes down what the inner decoder gets in row i of a plane, given the rows above."""
+        """Writes the inner decoder's inputs in row i of a plane, given the output for the rows
+        above.
+        """
         self.told.copy_(self.places[i] + self.context[:, i])
         if above is not None:
             self.told += above[:, -1]

@@ -1,8 +1,8 @@
-"""What makes sampling fast: what a pass over a canvas remembers of the sites before.
+"""Caches, which make sampling fast: what a pass over a canvas keeps of earlier sites.
 
 `forward` of a net computes all sites in one parallel pass; a cache computes the same vectors one
-after another, each from what the earlier ones left. `RecomputeCache` runs `forward` for every site:
-right for every net, and what all others are tested against.
+after another, each from what the earlier steps left. `RecomputeCache` runs `forward` for every
+site: correct for every net, and the reference that all others are tested against.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ class Rows(NamedTuple):
 
     Attributes:
         axis: The axis of the batch.
-        filled: The axis of positions, of which only the first `filled` of the object are written
-            and worth copying; None where all are.
+        filled: The axis of positions, if only the first `filled` of them (an attribute of the
+            object) are written and have to be copied; None if all are.
     """
 
     axis: int
@@ -32,12 +32,12 @@ class Rows(NamedTuple):
 
 
 class Batched:
-    """Something with fields that have a row for each canvas of a batch.
+    """A base class of objects whose fields have a row for each canvas of a batch.
 
     Attributes:
-        batch_axis: These fields by name, each with its axis of the batch. A field may hold a
+        batch_axis: The names of these fields, each with the axis of the batch. A field may hold a
             tensor, something `Batched`, None, or a list, tuple or dictionary of these.
-        lazy_views: Dictionaries of views of other fields, which are filled when they are needed.
+        lazy_views: Dictionaries of views of other fields, which are filled on demand.
         filled: How many positions are written; see `Rows`.
     """
 
@@ -46,12 +46,12 @@ class Batched:
     filled: int = 0
 
     def select(self, rows: Tensor) -> None:
-        """Becomes that of a canvas whose row k is row `rows[k]` of the one so far.
+        """Replaces the fields by those of a batch whose row k is row `rows[k]` of the present one.
 
-        One tensor after another, so that a large cache and its successor never exist at once.
+        Tensors are replaced one by one, so that two copies of a large cache never exist at once.
 
         Arguments:
-            rows: Numbers of rows of the batch with shape (B',); any may occur often, or never.
+            rows: Indices of rows of the batch with shape (B',), which may be repeated or left out.
         """
         for name, axis in self.batch_axis.items():
             axis = axis if isinstance(axis, Rows) else Rows(axis)
@@ -61,7 +61,7 @@ class Batched:
         self.make_views()
 
     def make_views(self) -> None:
-        """Makes what is derived from the fields: views, and scratch buffers of their size."""
+        """Creates what is derived from the fields: views, and scratch buffers of their size."""
 
     def _selected(self, value: Any, rows: Tensor, axis: Rows) -> Any:  # noqa: ANN401
         if isinstance(value, Batched):
@@ -86,19 +86,20 @@ class Batched:
 
 
 class Cache(Batched, Generic[N]):
-    """What a pass over a canvas remembers, for nets of one kind.
+    """What a pass over a canvas keeps, for nets of one class.
 
     The contract, which `pixelar.testing` checks:
-        1. `step` is called with t = 0, 1, 2 … (from `stop` after a `prefill`), once each, on the
-           same canvas; sites before t are final, the rest is arbitrary. It returns what
-           `net(x, labels)[:, t]` does.
-        2. All state is here and none in the net, so that two passes can take turns.
-        3. `select` makes it the cache of other rows of the batch, between two steps: every field
-           with a row for each canvas is in `batch_axis`.
+        1. `step` is called with t = 0, 1, 2 … (from `stop` after a `prefill`), once for each t,
+           on the same canvas; sites before t are final, the rest is arbitrary. It returns the same
+           as `net(x, labels)[:, t]`.
+        2. All state is in the cache and none in the net, so that two passes can be interleaved.
+        3. `select`, called between two steps, turns it into the cache of other rows of the batch:
+           every field with a row for each canvas is in `batch_axis`.
 
     Arguments:
-        net: The net; its weights may be copied in another form, so they must stay as they are.
-        x: A canvas with shape (B, C, H, W), or one of its size.
+        net: The net; its weights may be copied in another form, so they must not change during the
+            pass.
+        x: A canvas with shape (B, C, H, W), or another tensor of this shape.
         labels: Classes with shape (B,), if the net is conditioned on them.
     """
 
@@ -110,7 +111,9 @@ class Cache(Batched, Generic[N]):
         raise NotImplementedError
 
     def prefill(self, x: Tensor, stop: int) -> None:
-        """Brings a fresh cache, in one pass, to where the steps before `stop` would have."""
+        """Brings a fresh cache, in one parallel pass, to the state that the steps before `stop`
+        leave.
+        """
 
     def select(self, rows: Tensor) -> None:
         if self.labels is not None:
@@ -119,7 +122,9 @@ class Cache(Batched, Generic[N]):
 
 
 class StepsCache(Cache[N]):
-    """A cache that computes some successive sites for little more than one, as attention does."""
+    """A cache that computes several successive sites at little more than the cost of one, as
+    attention can.
+    """
 
     def step(self, x: Tensor, t: int) -> Tensor:
         return self.steps(x, t, t + 1)[:, 0]
@@ -127,19 +132,19 @@ class StepsCache(Cache[N]):
     def steps(self, x: Tensor, first: int, stop: int) -> Tensor:
         """Returns the parameters of the sites from `first` to `stop` - 1, with shape (B, n, P).
 
-        As `step` would be called for them in turn, if the canvas x were final there; afterwards
-        the next call may be for any site from `first` + 1 to `stop`, as if the steps before it had
-        been the last.
+        The result is that of calling `step` for each of these sites in turn, with the canvas x
+        taken as final. The next call may begin at any site from `first` + 1 to `stop`; the steps of
+        the sites from there on are then discarded.
         """
         raise NotImplementedError
 
 
 class WaveCache(Batched, Generic[N]):
-    """What is remembered of a canvas whose pixels are computed in waves; see `Net.reach`.
+    """What is kept of a canvas whose pixels are computed in waves; see `Net.reach`.
 
     Arguments:
         net: The net.
-        x: A canvas with shape (B, C, H, W), or one of its size.
+        x: A canvas with shape (B, C, H, W), or another tensor of this shape.
         labels: Classes with shape (B,), if the net is conditioned on them.
     """
 
@@ -149,13 +154,13 @@ class WaveCache(Batched, Generic[N]):
     def wave(self, x: Tensor, sites: Tensor) -> Tensor:
         """Returns the parameters of the sites (n,) of a wave of the canvas x: (B, n, P).
 
-        It is called with all waves in turn, once each; the sites of earlier waves are final.
+        It is called once for each wave, in order; the sites of earlier waves are final.
         """
         raise NotImplementedError
 
 
 class RecomputeCache(Cache[Net]):
-    """Runs `forward` for every site: slow, and right for every net."""
+    """Runs `forward` for every site: slow, and correct for every net."""
 
     def step(self, x: Tensor, t: int) -> Tensor:
         return self.net(x, self.labels)[:, t]

@@ -19,7 +19,9 @@ __all__ = ["DiagonalBiLSTMCache"]
 
 @dataclass(frozen=True)
 class Matrices:
-    """The weights of a walk, those of L layers in one tensor; all rows of the batch share them."""
+    """The weights of a sampling pass, those of L layers in one tensor; all rows of the batch share
+    them.
+    """
 
     stem_above: tuple[Tensor, Tensor]  # kernel, bias
     stem_left: Tensor  # matrix
@@ -27,7 +29,7 @@ class Matrices:
     from_right: Tensor  # (L, 2D, 4D)
     above: tuple[Tensor, Tensor]  # state-to-state, of both directions: (L, D, 4D)
     beside: tuple[Tensor, Tensor]
-    up: list[Tensor]  # for the states from both sides and a one: (2D + 1, 2D)
+    up: list[Tensor]  # for the states from both directions and a one: (2D + 1, 2D)
     readout: PixelReadout
 
 
@@ -35,10 +37,10 @@ class Matrices:
 class Column:
     """Views of a column that a step reads and writes."""
 
-    seen: Tensor  # by the first convolution, (B, ·)
+    seen: Tensor  # input of the first convolution, (B, ·)
     stem: Tensor
     link: Tensor  # (L, B, 4D)
-    beside: Tensor  # the hidden states of the column before, from the left: (L, B, D)
+    beside: Tensor  # the hidden states of the previous column, from the left: (L, B, D)
     layers: list[tuple[Tensor, Gates, Tensor, Tensor, Tensor, Tensor, Tensor]]
     output: list[Tensor]
 
@@ -46,7 +48,7 @@ class Column:
 class DiagonalBiLSTMCache(Cache[DiagonalBiLSTM]):
     """The row of the next pixel, and the column beside the image: inputs and states of all layers.
 
-    The state of column j is at place j + 1 of a row; what stands before the first is zero.
+    The state of column j is at index j + 1 of a row; index 0 holds zeros.
     """
 
     batch_axis: ClassVar = {
@@ -72,9 +74,9 @@ class DiagonalBiLSTMCache(Cache[DiagonalBiLSTM]):
     inputs: Tensor  # (L, W, B, 2D)
     hidden: Tensor  # from the left, of the row above from the right, a one: (L, 1 + W, B, 2D + 1)
     cells: Tensor  # from the left, (L, 1 + W, B, D)
-    gates: Tensor  # room for the gates of a column, (L, B, 4D)
-    last: Tensor  # and for what the last layer puts out, (B, 2D)
-    finished: int  # the number of rows of which all columns are there
+    gates: Tensor  # scratch buffer for the gates of a column, (L, B, 4D)
+    last: Tensor  # scratch buffer for the last layer's output, (B, 2D)
+    finished: int  # the number of rows whose columns are all computed
     columns: dict[int, "Column"]  # views of all these, by column
 
     def __init__(self, net: DiagonalBiLSTM, x: Tensor, labels: Tensor | None = None) -> None:
@@ -130,13 +132,13 @@ class DiagonalBiLSTMCache(Cache[DiagonalBiLSTM]):
         i, j = divmod(pixel, x.shape[3])
         if j == 0 and colour == 0:
             self._begin_row(x, i)
-        else:  # the pixel of the site before is the only one that has changed
+        else:  # only the pixel of the previous site has changed
             last = j if colour else j - 1
             self.left.at(last).copy_(net.embed(x[:, :, i, last]))
         self._pass_from_left(j)
 
     def _begin_row(self, x: Tensor, i: int) -> None:
-        """Computes what is known of all of row i: the row before it is final."""
+        """Computes what the rows above, which are final, add to all of row i."""
         net = self.net
         weights = self.matrices
         if i:
@@ -190,7 +192,7 @@ class DiagonalBiLSTMCache(Cache[DiagonalBiLSTM]):
             h = torch.addmm(h, joined, up, out=output)
 
     def _pass_from_right(self) -> None:
-        """Replaces the states from the right by those of the next row, of all layers at once."""
+        """Replaces the states from the right by those of the next row, in all layers at once."""
         weights, width = self.matrices, self.net.width
         states = self.hidden[..., width:-1]  # (L, 1 + W, B, D)
         maps = torch.baddbmm(

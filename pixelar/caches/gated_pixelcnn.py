@@ -18,12 +18,12 @@ __all__ = ["GatedPixelCNNCache"]
 
 @dataclass
 class Matrices:
-    """The weights of a walk: kernels, and matrices from inputs to outputs. All rows of the batch
-    share them.
+    """The weights of a sampling pass: kernels, and matrices from inputs to outputs. All rows of the
+    batch share them.
 
-    A gate is tanh(a) σ(b) = 2 σ(2a) σ(b) - σ(b): with the factor 2 inside the matrices that make a,
-    it costs one sigmoid and one fused multiplication. That gives minus the gate, and the sign is
-    inside the matrices that read it.
+    A gate is tanh(a) σ(b) = 2 σ(2a) σ(b) - σ(b): with the factor 2 folded into the matrices that
+    compute a, it costs one sigmoid and one fused multiplication. The result is the negated gate,
+    whose sign is folded into the matrices that read it.
     """
 
     vertical_stem: tuple[Tensor, Tensor]  # kernel, bias
@@ -40,7 +40,7 @@ Column: TypeAlias = list[tuple[Tensor, ...]]
 
 
 class GatedPixelCNNCache(Cache[GatedPixelCNN]):
-    """The rows and columns that the next pixel looks at."""
+    """The rows and columns that the next pixel depends on."""
 
     batch_axis: ClassVar = {"above": 0, "left": 0, "links": 0, "maps": 0, "gate": 0, "last": 0}
     lazy_views: ClassVar = ("columns",)
@@ -48,10 +48,10 @@ class GatedPixelCNNCache(Cache[GatedPixelCNN]):
     matrices: Matrices
     above: list[RowsAbove]  # of the vertical convolutions: values of pixels, then maps
     left: list[ColumnsLeft]  # of the horizontal convolutions: symbols, then maps
-    links: list[Tensor]  # what v tells h in this row, bias included: (B, W, 2D) of each layer
-    maps: Tensor  # room for the maps of a pixel, (B, 2D)
-    gate: Tensor  # and for minus their gate, beside a one: (B, D + 1)
-    last: Tensor  # and for what the last layer puts out, (B, D)
+    links: list[Tensor]  # what v passes to h in this row, bias included: (B, W, 2D) of each layer
+    maps: Tensor  # scratch buffer for the maps of a pixel, (B, 2D)
+    gate: Tensor  # scratch buffer for the negated gate, followed by a one: (B, D + 1)
+    last: Tensor  # scratch buffer for the last layer's output, (B, D)
     columns: dict[int, Column]  # views of all these, by column
 
     def __init__(self, net: GatedPixelCNN, x: Tensor, labels: Tensor | None = None) -> None:
@@ -89,7 +89,8 @@ class GatedPixelCNNCache(Cache[GatedPixelCNN]):
         per_row = net.colours * x.shape[3]
         i = stop // per_row
         if i:
-            # a layer's next row looks up to `margin` rows, whose own inputs reach further up
+            # the next row of a layer reads up to `margin` rows above, whose own inputs reach
+            # further up
             reaches = [layer.vertical.margin[2] for layer in net.layers]
             first = max(0, i - sum(reaches) - net.first_kernel_size // 2 - 1)
             pixels = net.embed(x[:, :, first:i])
@@ -111,7 +112,7 @@ class GatedPixelCNNCache(Cache[GatedPixelCNN]):
         i, j = divmod(pixel, x.shape[3])
         if j == 0 and colour == 0:
             self.begin_row(x, i)
-        else:  # the pixel of the site before is the only one that has changed
+        else:  # only the pixel of the previous site has changed
             last = j if colour else j - 1
             self._column(last)[0][0].copy_(x[:, :, i, last])
         (_, pixels, h), *layers = self._column(j)
@@ -130,7 +131,7 @@ class GatedPixelCNNCache(Cache[GatedPixelCNN]):
 
     @torch.no_grad()
     def begin_row(self, x: Tensor, i: int) -> None:
-        """Runs the vertical stack for all of row i, which tells the horizontal one what it saw."""
+        """Runs the vertical stack for all of row i, and keeps what it passes to the horizontal one."""
         net = self.net
         weights, width, double = self.matrices, net.width, self.matrices.double
         if i:

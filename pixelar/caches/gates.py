@@ -12,13 +12,13 @@ __all__ = ["Gates"]
 
 
 class Gates(Batched):
-    """Room for the maps of `cell`, for steps that write in place.
+    """A scratch buffer for the maps of `cell`, for steps that write in place.
 
     Attributes:
-        maps: The room, with shape (*, 4D); it is free again after `close`.
+        maps: The buffer, with shape (*, 4D); it can be used again after `close`.
 
     Arguments:
-        maps: A tensor to use.
+        maps: The tensor to use as the buffer.
     """
 
     batch_axis: ClassVar = {"maps": 0}

@@ -1,4 +1,4 @@
-"""How an Image Transformer is sampled: keys and values, of which a step reads a neighbourhood."""
+"""How an Image Transformer is sampled: from keys and values, of which a step reads some near by."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,9 @@ __all__ = ["ImageTransformerCache"]
 
 @dataclass(frozen=True)
 class BlockMatrices:
-    """The weights of a block as matrices from inputs to outputs; attention's scale is inside."""
+    """The weights of a block as matrices from inputs to outputs, with the scale of attention folded
+    in.
+    """
 
     qkv: Tensor
     project: Tensor
@@ -69,11 +71,13 @@ class ImageTransformerCache(StepsCache[ImageTransformer]):
             q, k, v = block.queries_keys_values(h)
             memory.fill(k, v)
             if block is net.blocks[-1]:
-                break  # what it puts out is of sites that are known
+                break  # its output would be for known sites only
             h = block.finish(h, net.attention(q, k, v))
 
     def _inputs(self, x: Tensor, first: int, stop: int) -> Tensor:
-        """Returns the vectors of positions of a canvas, from the sites before: (B, n, D)."""
+        """Returns the input vectors of positions of a canvas, each from the previous site: (B, n,
+        D).
+        """
         net = self.net
         before = net.embed.sites(x, max(first - 1, 0), stop - 1)
         if first == 0:

@@ -15,17 +15,17 @@ __all__ = ["GPTCache"]
 
 
 def normalize(h: Tensor, floor: Tensor) -> Tensor:
-    """Returns vectors (*, D) as `Block`'s norms before scaling, divided by √D."""
+    """Returns vectors (*, D) normalized as in `Block`, before scaling, and divided by √D."""
     return h / torch.hypot(torch.linalg.vector_norm(h, dim=-1, keepdim=True), floor)
 
 
 def linear(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
-    """Returns x (N, in) through a layer with shape (in, out), with the bias if there is one."""
+    """Applies a layer with a matrix (in, out), and a bias if there is one, to x (N, in)."""
     return x @ matrix if bias is None else torch.addmm(bias, x, matrix)
 
 
 def add_linear(h: Tensor, x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
-    """Returns h (N, out) with what such a layer makes of x added."""
+    """Returns h (N, out) plus the output of such a layer for x."""
     return torch.addmm(h if bias is None else h + bias, x, matrix)
 
 
@@ -53,7 +53,7 @@ class GPTCache(StepsCache[GPT]):
     batch_axis: ClassVar = {"start": 0, "keys": Rows(0, filled=3), "values": Rows(0, filled=2)}
 
     start: Tensor  # the first position's vector, (B, D)
-    places: Tensor  # what is added at every place, (T, D)
+    places: Tensor  # what is added at every position, (T, D)
     matrices: list[BlockMatrices]
     out: Tensor  # (D, P)
     floor: Tensor  # √(D ε), of `normalize`
@@ -120,7 +120,7 @@ class GPTCache(StepsCache[GPT]):
             q, k, v = block.queries_keys_values(h)
             keys[..., :stop], values[:, :, :stop] = k.mT, v
             if block is net.blocks[-1]:
-                break  # what it puts out is of sites that are known
+                break  # its output would be for known sites only
             h = block.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
 

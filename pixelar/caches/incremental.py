@@ -1,17 +1,17 @@
-"""Convolutions one place at a time: what each keeps of its input, laid out so that the next place
-is one product of a view with a matrix.
+"""Convolutions one position at a time: the part of its input that each keeps, laid out so that the
+next position is one product of a view with a matrix.
 
-A causal k×k kernel falls into the rows above, which are final when a row begins, and the row of
-the pixel, which grows from the left:
+A causal k×k kernel reads the rows above, which are final when a row begins, and the row of the
+pixel, which grows from the left:
 
     1 1 1     RowsAbove      all columns of a row in one product, when the row begins
     1 1       ColumnsLeft    one column
 
 Where the row above is needed only a few columns further right, pixels of several rows can be
-computed at once, each so many columns behind the one above it (Diagonals).
+computed at once, each a fixed number of columns behind the one above it (Diagonals).
 
-All keep channels last, and as many rows, columns or diagonals as the kernel looks at, however large
-the image is.
+All keep channels last, and only as many rows, columns or diagonals as the kernel reads, however
+large the image is.
 """
 
 from typing import ClassVar
@@ -34,11 +34,11 @@ class RowsAbove(Batched):
     """The newest rows of a convolution's input, with zeros beside and above the image.
 
     Arguments:
-        rows: How many rows the kernel looks at: its taps in height.
+        rows: How many rows the kernel reads: its taps in height.
         taps: Its taps in width.
         dilation: The distance between taps.
         size: The batch, the width of a row and the channels (B, W, D).
-        like: A tensor with the type and device to keep them in.
+        like: A tensor with the data type and device of the buffer.
     """
 
     batch_axis: ClassVar = {"buffer": 0}
@@ -53,7 +53,7 @@ class RowsAbove(Batched):
         self.buffer = like.new_zeros(batch, kept, self.width + 2 * self.margin, self.channels)
 
     def push(self, row: Tensor) -> None:
-        """Takes in a row (B, W, D); the others move up, and the oldest goes."""
+        """Takes in a row (B, W, D); the others move up, and the oldest is dropped."""
         if self.rows == 0:
             return
         if self.buffer.shape[1] > 1:
@@ -82,13 +82,14 @@ class RowsAbove(Batched):
 class ColumnsLeft(Batched):
     """A row of a convolution's input, with zeros to the left of the image.
 
-    Columns at a dilation's distance lie beside each other, so that what the kernel sees is a view.
+    Columns that are one dilation apart are adjacent in memory, so that what the kernel reads is a
+    view.
 
     Arguments:
-        taps: How many columns the kernel looks at, the pixel's own included.
+        taps: How many columns the kernel reads, the pixel's own included.
         dilation: The distance between taps.
         size: The batch, the width of a row and the channels (B, W, D).
-        like: A tensor with the type and device to keep them in.
+        like: A tensor with the data type and device of the buffer.
     """
 
     batch_axis: ClassVar = {"buffer": 0}
@@ -105,7 +106,7 @@ class ColumnsLeft(Batched):
         return self.buffer[:, phase, place + self.taps - 1]
 
     def seen(self, j: int) -> Tensor:
-        """Returns what the kernel sees at column j as a view (B, taps · D)."""
+        """Returns what the kernel reads at column j as a view (B, taps · D)."""
         place, phase = divmod(j, self.dilation)
         return self.buffer[:, phase, place : place + self.taps].flatten(1)
 
@@ -122,17 +123,17 @@ class ColumnsLeft(Batched):
 
 
 class Diagonals(Batched):
-    """A convolution's input along a wavefront: pixel (i, j) comes in wave j + skew · i.
+    """A convolution's input along a wavefront: pixel (i, j) is in wave j + skew · i.
 
-    Within a wave, pixels are held by row. A tap that lies di rows up and dj columns to the right
-    belongs to the wave skew · di - dj ago, in the row di above.
+    Within a wave, pixels are held by row. A tap di rows up and dj columns to the right is in the
+    row di above of an earlier wave, by skew · di - dj waves.
 
     Arguments:
-        kernel_size: The kernel's height and width, odd; its rows above and its columns to the left
-            are alive, and the centre.
-        skew: How many columns the wave is behind in each row, against the row above it.
+        kernel_size: The kernel's height and width, odd; its live taps are the rows above, the
+            columns to the left and the centre.
+        skew: How many columns the wave lags in each row, relative to the row above it.
         size: The batch, the height of the image and the channels (B, H, D).
-        like: A tensor with the type and device to keep them in.
+        like: A tensor with the data type and device of the buffer.
     """
 
     batch_axis: ClassVar = {"buffer": 1}
@@ -149,7 +150,7 @@ class Diagonals(Batched):
         self.buffer = like.new_zeros(self.kept, batch, side + height, channels)
 
     def begin(self, wave: int) -> None:
-        """Forgets the oldest wave; what is not written of the new one is zero."""
+        """Replaces the oldest wave by a new one, which is zero until it is written."""
         self.buffer[wave % self.kept].zero_()
 
     def at(self, wave: int, rows: slice) -> Tensor:
@@ -157,7 +158,7 @@ class Diagonals(Batched):
         return self.buffer[wave % self.kept, :, self._shifted(rows, 0)]
 
     def seen(self, wave: int, rows: slice) -> Tensor:
-        """Returns what the kernel sees at the pixels of a wave, with shape (B, n, taps · D)."""
+        """Returns what the kernel reads at the pixels of a wave, with shape (B, n, taps · D)."""
         return torch.cat(
             [
                 self.buffer[(wave - lag) % self.kept, :, self._shifted(rows, di)]

@@ -1,4 +1,6 @@
-"""What a walk keeps of attention: keys and values by position. A step reads those that it sees."""
+"""What a sampling pass keeps for attention: keys and values by position, of which a step reads
+some.
+"""
 
 import math
 from collections.abc import Callable
@@ -16,14 +18,15 @@ __all__ = ["KeysAndValues", "Look", "look_of"]
 
 @dataclass(frozen=True)
 class Look:
-    """How positions from `first` to `stop` - 1 look at keys and values.
+    """Which keys and values the positions from `first` to `stop` - 1 attend to.
 
     Attributes:
-        first: The first position that looks.
-        stop: The first one after them.
-        read: Takes keys or values (N, T, ·) of all positions and returns those that are seen by any
-            of them, with shape (N, m, ·).
-        hidden: Which of these each does not see, (stop - first, m); None where there are none.
+        first: The first of these query positions.
+        stop: The position after the last of them.
+        read: Takes keys or values (N, T, ·) of all positions and returns those that any query
+            attends to, with shape (N, m, ·).
+        hidden: Which of these each query does not attend to, (stop - first, m); None where there
+            are none.
     """
 
     first: int
@@ -33,7 +36,7 @@ class Look:
 
 
 def look_of(attention: SparseAttention, first: int, stop: int, device: torch.device) -> Look:
-    """Returns how the positions from `first` to `stop` - 1 look at what is kept, in a pattern."""
+    """Returns what the positions from `first` to `stop` - 1 attend to, under a pattern."""
     if stop - first == 1:
         return Look(first, stop, lambda x: attention.read(x, first))
     sees = attention.sees(torch.arange(first, stop)[:, None], torch.arange(stop))
@@ -43,7 +46,7 @@ def look_of(attention: SparseAttention, first: int, stop: int, device: torch.dev
 
 
 class KeysAndValues(Batched):
-    """The keys and values of one layer's positions, with room for all of them.
+    """The keys and values of one layer, in buffers for all positions.
 
     Arguments:
         size: The batch, the heads and the positions (B, heads, T).
@@ -64,13 +67,14 @@ class KeysAndValues(Batched):
         self._keys, self._values = self.keys.flatten(0, 1), self.values.flatten(0, 1)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, look: Look) -> Tensor:
-        """Takes in n positions and returns what they attend to, with shape (B · n, heads · d).
+        """Takes in n positions and returns the result of their attention, with shape (B · n, heads
+        · d).
 
         Arguments:
             q: Their queries, divided by the root of their length, with shape (B, n, heads, ·).
             k: Their keys.
             v: Their values.
-            look: What they see.
+            look: What they attend to.
         """
         batch, n = q.shape[:2]
         q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (q, k, v))  # (B · heads, n, ·)

@@ -1,4 +1,4 @@
-"""How an LMConv is sampled: each convolution keeps the places that were visited."""
+"""How an LMConv is sampled: each convolution keeps the positions that were visited."""
 
 from typing import ClassVar
 
@@ -12,16 +12,16 @@ from pixelar.nets.lmconv import LMConv
 
 __all__ = ["LMConvCache"]
 
-SITES_AT_ONCE = 1024  # that a prefill looks at on a CPU, more if an image has more
+SITES_AT_ONCE = 1024  # that a prefill computes on a CPU, or those of one image if it has more
 
 
 class LMConvCache(Cache[LMConv]):
-    """What the convolutions look at, of the places so far."""
+    """The inputs of all convolutions at the positions visited so far."""
 
     batch_axis: ClassVar = {"label": 0, "visited": 0}
 
     label: Tensor  # (B, D)
-    places: list[int]  # of every site in the image, row by row
+    places: list[int]  # position of every site in the image, row by row
     visited: dict[LocallyMaskedConv2d, Visited]
 
     def __init__(self, net: LMConv, x: Tensor, labels: Tensor | None = None) -> None:
@@ -42,7 +42,7 @@ class LMConvCache(Cache[LMConv]):
     def step(self, x: Tensor, t: int) -> Tensor:
         net = self.net
         place, pixels = self.places[t], self.visited[net.stem]
-        if t:  # the pixel of the site before is the only one that is new
+        if t:  # only the pixel of the previous site is new
             last = self.places[t - 1]
             pixels.write(last, net.pixels(x.flatten(2)[..., last]))
 
@@ -60,7 +60,7 @@ class LMConvCache(Cache[LMConv]):
             return
         visited = torch.zeros_like(net.place).view(x.shape[2:])
         visited.view(-1)[net.place[:stop]] = 1
-        visited = visited[: visited.any(1).nonzero().max() + 1]  # below, there is nothing yet
+        visited = visited[: visited.any(1).nonzero().max() + 1]  # nothing is known below
         pixels = net.pixels(x[:, :, : len(visited)])
         # on a CPU few images at a time, whose maps stay in the processor's cache
         few = max(1, SITES_AT_ONCE // visited.numel())

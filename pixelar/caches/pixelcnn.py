@@ -1,4 +1,4 @@
-"""How a PixelCNN is sampled: what its kernels have seen, by column or along a wavefront."""
+"""How a PixelCNN is sampled: the inputs of its kernels, by column or along a wavefront."""
 
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
@@ -27,7 +27,7 @@ class BlockMatrices:
 
 @dataclass(frozen=True)
 class Matrices:
-    """The weights of a walk; all rows of the batch share them."""
+    """The weights of a sampling pass; all rows of the batch share them."""
 
     stem_above: tuple[Tensor, Tensor]  # kernel, bias
     stem_left: Tensor  # matrix
@@ -40,7 +40,7 @@ Column: TypeAlias = list[tuple[Tensor, ...]]
 
 class PixelCNNCache(Cache[PixelCNN]):
     """The inputs of all k×k convolutions: some rows, the columns of the pixel's own row, and what
-    the rows tell it.
+    the rows above add to it.
     """
 
     batch_axis: ClassVar = {"above": 0, "left": 0, "links": 0, "inner": 0}
@@ -50,7 +50,7 @@ class PixelCNNCache(Cache[PixelCNN]):
     above: list[RowsAbove]  # of the first convolution and of each block's
     left: list[ColumnsLeft]
     links: list[Tensor]  # what the rows above add to every column, bias included: (B, W, ·)
-    inner: Tensor  # room for a block's inner features, beside a one: (B, D + 1)
+    inner: Tensor  # scratch buffer for a block's inner features, then a one: (B, D + 1)
     columns: dict[int, Column]  # views of all these, by column
 
     def __init__(self, net: PixelCNN, x: Tensor, labels: Tensor | None = None) -> None:
@@ -80,7 +80,7 @@ class PixelCNNCache(Cache[PixelCNN]):
         per_row = net.colours * x.shape[3]
         i = stop // per_row
         if i:
-            # a block's next row looks up so many rows, whose own inputs reach further up
+            # the next row of a block reads `up` rows above, whose own inputs reach further up
             up = net.kernel_size // 2
             needed = [max(1, up) + up * k for k in range(net.depth)][::-1]  # rows of each block
             first = max(0, i - needed[0] - net.first_kernel_size // 2)
@@ -99,13 +99,13 @@ class PixelCNNCache(Cache[PixelCNN]):
             self._advance(x, t)
 
     def _advance(self, x: Tensor, t: int) -> Tensor:
-        """Returns the features (B, 2D) of the pixel of site t, and leaves them to later ones."""
+        """Returns the features (B, 2D) of the pixel of site t, and keeps what later pixels read."""
         net = self.net
         pixel, colour = divmod(t, net.colours)
         i, j = divmod(pixel, x.shape[3])
         if j == 0 and colour == 0:
             self._begin_row(x, i)
-        else:  # the pixel of the site before is the only one that has changed
+        else:  # only the pixel of the previous site has changed
             last = j if colour else j - 1
             self._column(last)[0][0].copy_(net.embed(x[:, :, i, last]))
         weights, inner = self.matrices, self.inner
@@ -120,7 +120,7 @@ class PixelCNNCache(Cache[PixelCNN]):
         return h
 
     def _begin_row(self, x: Tensor, i: int) -> None:
-        """Runs all kernels' rows above for all of row i: the row before it is final."""
+        """Computes what the rows above, which are final, add to all of row i."""
         net = self.net
         weights = self.matrices
         kernels = [weights.stem_above, *(block.above for block in weights.blocks)]
@@ -151,8 +151,8 @@ class PixelCNNWaves(WaveCache[PixelCNN]):
 
     matrices: Matrices
     diagonals: list[Diagonals]
-    kernels: list[Tensor]  # each as a matrix, for patches of all alive taps
-    count: int  # of the waves so far
+    kernels: list[Tensor]  # each as a matrix, for patches of all live taps
+    count: int  # number of waves so far
 
     def __init__(self, net: PixelCNN, x: Tensor, labels: Tensor | None = None) -> None:
         super().__init__(net, x, labels)
@@ -185,7 +185,7 @@ class PixelCNNWaves(WaveCache[PixelCNN]):
             self._show_wave(x, number, pixels)
         rows, weights = self._rows_of(number), self.matrices
         stem, *kernels = self.kernels
-        shape = x.shape[0], rows.stop - rows.start  # of no row, for some waves of narrow images
+        shape = x.shape[0], rows.stop - rows.start  # no rows, in some waves of narrow images
         h = torch.addmm(net.stem.bias, pixels.seen(number, rows).flatten(0, 1), stem)  # (B·n, 2D)
         layers = zip(net.blocks, weights.blocks, inner, kernels, strict=True)
         for block, matrices, diagonal, kernel in layers:
@@ -209,7 +209,7 @@ class PixelCNNWaves(WaveCache[PixelCNN]):
         return slice(max(0, -((width - 1 - wave) // skew)), min(height, wave // skew + 1))
 
     def _show_wave(self, x: Tensor, wave: int, pixels: Diagonals) -> None:
-        """Shows the first layer the pixels of a wave, as they are now."""
+        """Writes the present pixels of a wave into the first layer's input."""
         net = self.net
         if wave < 0:
             return

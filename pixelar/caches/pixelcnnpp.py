@@ -1,15 +1,15 @@
-"""How PixelCNN++ is walked: u a row at a time, ul a pixel at a time, coarse grids when entered.
+"""How PixelCNN++ is sampled: u by row, ul by pixel, cells of coarse grids when they are entered.
 
-A cell of level s is entered at the pixel in its corner, whose row and column are multiples of 2^s:
+A cell of level s is entered at its upper left pixel, whose row and column are multiples of 2^s:
 
     level 0  ■ ■ ■ ■ ■ ■      level 1  ■ · ■ · ■ ·      level 2  ■ · · · ■ ·
              ■ ■ ■ ■ ■ ■               · · · · · ·               · · · · · ·
              ■ ■ ■ ■ ■ ■               ■ · ■ · ■ ·               · · · · · ·
 
-When a row begins, u is computed for all of it, on the levels whose row begins too, and with it all
-that ul takes from u and from the row above. A pixel then runs ul alone: for each convolution one
-product, of two columns that lie beside each other in memory. What a coarse cell tells its four
-pixels is computed when it is entered.
+When a row begins, u is computed for all of it, on every level where a row begins too, and so is
+everything that ul takes from u and from the row above. For a pixel, only ul remains: one product
+for each convolution, of two columns that are adjacent in memory. What a coarse cell passes to its
+four pixels is computed when it is entered.
 """
 
 from collections.abc import Callable
@@ -51,8 +51,8 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
     rows: list[LevelRows]
     stem_u: Tensor  # what the row above adds to u's stem, bias included: (B, W, D)
     pixel: Tensor  # the symbols to the left, (B, C)
-    x: Tensor  # room for ul and minus ul at a pixel, (B, 2D)
-    maps: Tensor  # and for the maps of its gate
+    x: Tensor  # scratch buffer for ul and minus ul at a pixel, (B, 2D)
+    maps: Tensor  # scratch buffer for the maps of its gate, (B, 2D)
     programs: dict[tuple[int, ...], Program]
 
     @torch.no_grad()
@@ -138,7 +138,9 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
         return torch.addmm(bias, elu(self.x.chunk(2, 1)[0]), weight)
 
     def fill(self, x: Tensor, i: int) -> None:
-        """Leaves things as the walk through the rows before i would have, in one pass."""
+        """Brings the state, in one parallel pass, to where sampling the rows before i would leave
+        it.
+        """
         net, side = self.net, 1 << (len(self.levels) - 1)
         u, ul = net.stem(x[:, :, : -(-i // side) * side])
         if i > 1:
@@ -174,7 +176,7 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
         return F.pad(self.stem.embed(x[:, :, i]).mT, (0, 1), value=1)
 
     def _begin_stem(self, x: Tensor, i: int) -> Tensor:
-        """Returns where u begins in row i (B, W, D), and adds up what ul takes from above there."""
+        """Returns the input of u in row i (B, W, D), and adds up what ul takes from the rows above."""
         entry, stem = self.rows[0].entry, self.stem
         if i == 0:
             u = torch.zeros_like(entry)
@@ -191,8 +193,8 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
         add_product(into, weights[1], torch.cat((u, following), -1), weights[0])
 
     def _program(self, s: int, c: int, *odd: int) -> Program:
-        """Returns the operations of ul in column c of level s: of the up pass, or of the down pass
-        in an odd row or an even one. They are made once for all rows.
+        """Returns the operations of ul in column c of level s: of the up pass, or, given `odd`, of
+        the down pass in an odd or an even row. They are made once for all rows.
         """
         key = (s, c, *odd)
         if key not in self.programs:
@@ -221,7 +223,7 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
         level, rows = self.levels[s], self.rows[s]
         x = self.x.chunk(2, 1)[0]
         program: Program = []
-        last = len(level.up) - 1  # of what the up pass told, beside what the down pass begins with
+        last = len(level.up) - 1  # on the coarsest level, the down pass begins with the very last
         if s + 1 < len(self.levels):
             quarter = 2 * odd + c % 2
             coarse = self.rows[s + 1].doubled_ul[:, c // 2].chunk(4, 1)[quarter]
@@ -237,8 +239,8 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
         return program
 
     def _told(self, s: int, k: int, c: int) -> Tensor:
-        """Returns the place for the concatenated ELU of ul after k blocks of the up pass: where the
-        next convolution reads it, if there is one.
+        """Returns the buffer for the concatenated ELU of ul after k blocks of the up pass: where
+        the next convolution reads it, if there is one.
         """
         rows = self.rows[s]
         if k < len(rows.up):
@@ -246,7 +248,7 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
         return rows.told if s + 1 < len(self.levels) else rows.down[0].seen[:, c + 1]
 
     def _tell(self, place: Tensor) -> Program:
-        """Returns the operations that write the concatenated ELU of ul somewhere."""
+        """Returns the operations that write the concatenated ELU of ul to a buffer."""
         x, minus = self.x.chunk(2, 1)
         return [partial(torch.neg, x, out=minus), partial(elu_into, self.x, out=place)]
 
@@ -273,6 +275,6 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
 
 
 def entered(levels: int, at: int) -> int:
-    """Returns the coarsest level of which a row or cell begins at a row or pixel."""
+    """Returns the coarsest level with a row that begins at this row, or a cell at this pixel."""
     bits = at | 1 << (levels - 1)
     return (bits & -bits).bit_length() - 1

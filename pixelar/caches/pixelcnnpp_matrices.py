@@ -30,7 +30,7 @@ class Kernel:
 
     @classmethod
     def of(cls, conv: nn.Module, short: nn.Module | None = None) -> "Kernel":
-        """Returns the matrices of a convolution; its bias with that of a short-cut beside it."""
+        """Returns the matrices of a convolution; the bias includes that of a parallel short-cut."""
         weight, bias = weight_and_bias(conv)
         above, here = weight.permute(2, 3, 1, 0).flatten(1, 2)
         if short is not None:
@@ -52,7 +52,7 @@ class PairMatrices:
     u_outer: Kernel
     u_short: Tensor | None  # of the mirrored u, (2D, D)
     u_label: Tensor | None
-    ul_inner: Kernel  # below its matrix `above` is that of the short-cut from u
+    ul_inner: Kernel  # its matrix `above` ends with that of the short-cut from u
     ul_outer: Kernel
     ul_short: Tensor | None  # of the mirrored ul, (2D, D)
     ul_label: Tensor | None
@@ -84,7 +84,7 @@ def matrix(conv: nn.Module | None) -> Tensor:
 
 @dataclass(frozen=True)
 class LevelMatrices:
-    """The weights of a level, and those of the ways from the finer level and back to it."""
+    """The weights of a level, and those between it and the finer level in both directions."""
 
     up: list[PairMatrices]
     down: list[PairMatrices]
@@ -107,10 +107,10 @@ class LevelMatrices:
 
 
 def both_rows(deconv: nn.Module) -> tuple[Tensor, Tensor]:
-    """Returns the weights that make four pixels of a cell, and of the next one where they share."""
+    """Returns the weights from a cell, and from the next one where it contributes, to four pixels."""
     weight, bias = weight_and_bias(deconv)
     taps = weight.permute(0, 2, 3, 1)  # (D, 2, 2 or 3, D)
-    if taps.shape[2] == 3:  # the first is for the second pixel of the cell before
+    if taps.shape[2] == 3:  # the first is for the second pixel of the previous cell
         own, following = taps[:, :, 1:], F.pad(taps[:, :, :1], (0, 0, 1, 0))
         taps = torch.cat((own, following))
     return taps.flatten(1), bias.repeat(4)

@@ -1,7 +1,7 @@
 """What is kept of the rows of a PixelCNN++ while images are drawn.
 
-All maps have channels last. What the upper row of u's kernels makes of a row is added up for the
-row below as soon as the row is there, so that no rows of u are kept.
+All maps have channels last. What a row of u adds to the row below, through the upper row of its
+kernels, is computed as soon as the row is, so that no rows of u are kept.
 """
 
 from dataclasses import dataclass
@@ -84,7 +84,9 @@ class PairRows(Batched):
         labels: Tensor | None,
         last: int,
     ) -> tuple[Tensor, Tensor]:
-        """Runs the pair for several rows, and leaves things as if `last` had been walked last."""
+        """Runs the pair for several rows, and leaves the state as if row `last` were the last one
+        sampled.
+        """
         u, ul = streams
         h = pair.u.between(u, mirrored[0])
         take_row(self.u_inner, weights.u_inner, concat_elu(row_of(u, last), -1))
@@ -108,11 +110,11 @@ class LevelRows(Batched):
     up: list[PairRows]
     down: list[PairRows]
     entry: Tensor  # what the row above adds to where ul enters the level, bias included: (B, W, D)
-    halved_u: Tensor  # and what the finer row above adds to where u does
+    halved_u: Tensor  # and what the finer row above adds to where u enters it
     top: Tensor  # ul at the end of the up pass, after a column of zeros: (B, W + 1, D)
     told: Tensor  # its concatenated ELU at this pixel, (B, 2D)
-    doubled_u: Tensor  # what u's row tells two rows of the finer level: (B, W, 4D)
-    doubled_ul: Tensor  # what ul's cells tell four pixels each
+    doubled_u: Tensor  # what u's row passes to two rows of the finer level: (B, W, 4D)
+    doubled_ul: Tensor  # what each of ul's cells passes to its four pixels
 
     @classmethod
     def new(
@@ -143,7 +145,7 @@ def row_of(maps: Tensor, i: int) -> Tensor:
 
 
 def windows(row: Tensor, stride: int = 1) -> Tensor:
-    """Returns a row's columns with those on both sides: (B, W, D) → (B, W / stride, 3D)."""
+    """Returns a row's columns with their neighbours on both sides: (B, W, D) → (B, W / stride, 3D)."""
     batch, width, channels = row.shape
     padded = F.pad(row, (0, 0, 1, 1))
     size = (batch, width // stride, 3 * channels)
@@ -156,7 +158,9 @@ def add_product(into: Tensor, added: Tensor, rows: Tensor, weight: Tensor) -> No
 
 
 def take_row(above: Tensor, kernel: Kernel, row: Tensor, stride: int = 1) -> Tensor:
-    """Returns a row's result (B, W, out), with what the row above left, and leaves its own."""
+    """Returns a row's output (B, W, out) and replaces `above`, what the row above adds to this one,
+    by what this row adds to the next.
+    """
     seen = windows(row, stride).flatten(0, 1)
     found = torch.addmm(above.flatten(0, 1), seen, kernel.here).view_as(above)
     add_product(above, kernel.bias, seen[None], kernel.above)

@@ -1,4 +1,4 @@
-"""What a walk of PixelSNAIL keeps: the row so far, what the row above adds to it, keys and values.
+"""What a pass of PixelSNAIL keeps: the row so far, what the row above adds to it, keys and values.
 
     first pixel of row i                        every pixel (i, j)
 
@@ -7,9 +7,9 @@
         ▼                                           ▼
     what it adds to row i:  □ □ □ □ □           ul ── window (j - 1, j) + □ ── … ── attention ── …
 
-A convolution's row above is final when a row begins, in all layers, though attention lies between
-them: so what it adds is made then, for all columns. The pixel itself enters keys and values only,
-which are therefore made one step later, when it is known, for all blocks in one product.
+When a row begins, the row above is final in all layers, in spite of the attention between them: so
+what it adds is computed then, for all columns. The pixel itself enters keys and values only, which
+are therefore computed one step later, when it is known, for all blocks in one product.
 """
 
 from typing import ClassVar, TypeAlias
@@ -38,21 +38,21 @@ Column: TypeAlias = list[list[tuple[Tensor, ...]]]
 
 
 class Maps:
-    """Room for the maps (*, 2D) of a gate."""
+    """A scratch buffer for the maps (*, 2D) of a gate."""
 
     def __init__(self, both: Tensor) -> None:
         self.both = both
         self.a, self.b = both.chunk(2, -1)
 
     def add_to(self, h: Tensor) -> Tensor:
-        """Returns h + a ⊙ σ(b), once."""
+        """Returns h + a ⊙ σ(b), and overwrites b."""
         return torch.addcmul(h, self.a, self.b.sigmoid_())
 
 
 class PixelSNAILCache(Cache[PixelSNAIL]):
     """The state of a pass over some canvases.
 
-    The biases of gates have the label in them: one row for each canvas.
+    The biases of gates include the label: one row for each canvas.
     """
 
     batch_axis: ClassVar = {
@@ -96,13 +96,13 @@ class PixelSNAILCache(Cache[PixelSNAIL]):
         # and what they add from the row above, bias included: (B, W, D or 2D)
         self.above = [like.new_zeros(batch, columns, size) for size in sizes]
         self.stem = like.new_zeros(batch, columns, self.width)  # the same of the stem
-        # [x, ul, place] of the newest place, (depth, B, E); its x is known at the next step
+        # [x, ul, place] of the newest position, (depth, B, E); its x is known at the next step
         self.content = like.new_zeros(net.depth, batch, channels + self.width + 2)
         self.rows, self.along = net.places[0, 0, :, 0].tolist(), net.places[0, 1, 0].tolist()
         sites = height * columns
         self.keys = like.new_empty(net.depth, batch, self.key_width, sites)  # as q reads them
         self.values = like.new_empty(net.depth, batch, sites, self.width // 2)
-        self.filled = 0  # places that have keys and values
+        self.filled = 0  # positions that have keys and values
         self.zero, self.one = like.new_zeros(()), like.new_ones(())
         self.make_views()
 
@@ -117,7 +117,7 @@ class PixelSNAILCache(Cache[PixelSNAIL]):
             self.remember(pixel, t - 1)
         if j == 0:
             pixels = net.embed(x[:, :, max(i - 1, 0) : i + 1])
-            pixels[:, :, -1] = 0  # not known yet: `advance` adds what they bring
+            pixels[:, :, -1] = 0  # not known yet: `advance` adds their contribution
             self.begin_row(net.stem(pixels)[:, :, -1].mT, i)
         return self.advance(pixel if j else None, j)
 
@@ -146,7 +146,7 @@ class PixelSNAILCache(Cache[PixelSNAIL]):
             self.step(x, t)
 
     def make_views(self) -> None:
-        """Makes room for what a step computes, and the views that it writes to."""
+        """Allocates the scratch buffers of a step, and makes the views that it writes to."""
         width, (depth, batch, size) = self.width, self.content.shape
         here, room = width + 2, self.out.new_empty
         self.maps = Maps(room(batch, 2 * width))
@@ -159,12 +159,12 @@ class PixelSNAILCache(Cache[PixelSNAIL]):
         attention = (self.attention, self.question_biases, self.mix_biases)
         self.blocks = list(zip(contents, ul.unbind(), *attention, strict=True))
         self.columns: dict[int, Column] = {}  # what a step reads and writes in the row, by column
-        # of so few numbers, or on a GPU, `F.elu` takes less time than the calls of its parts
+        # for few numbers, or on a GPU, `F.elu` takes less time than calling its parts one by one
         few = batch * width <= 192 or self.out.device.type != "cpu"
         self.elu = elu_of_few if few else self._elu_of_many
 
     def remember(self, pixel: Tensor, t: int) -> None:
-        """Makes the keys and values of all blocks at site t, whose pixel (B, C) is known now."""
+        """Computes the keys and values of all blocks at site t, whose pixel (B, C) is known now."""
         weights, maps = self.memory, self.memory_maps
         self.pixel.copy_(pixel)
         inner = torch.baddbmm(weights.into_bias, self.elu(self.content), weights.into)
@@ -229,14 +229,14 @@ class PixelSNAILCache(Cache[PixelSNAIL]):
         question_bias: Tensor,
         mix_bias: Tensor,
     ) -> Tensor:
-        """Returns the stream (B, D) after a block's attention, and writes down the one before it.
+        """Returns the stream (B, D) after a block's attention, and keeps the one before it.
 
         Arguments:
             ul: The stream, with shape (B, D).
             keys: With shape (B, key_width, t).
             values: With shape (B, t, D / 2).
             content: [ul, place], with shape (B, D + 2).
-            newest: Its part that is to become ul.
+            newest: The part of `content` that ul is written to.
             weights: The block's matrices.
             question_bias: What the query's gate adds.
             mix_bias: What the last gate adds.
@@ -277,5 +277,5 @@ def elu_of_few(x: Tensor, out: Tensor | None = None) -> Tensor:
 
 
 def seen_below(row: ColumnsLeft, kernel: Tensor) -> Tensor:
-    """Returns what the row below sees of a row through the upper half of a kernel: (B, W, out)."""
+    """Returns what a row adds to the row below through the upper half of a kernel: (B, W, out)."""
     return F.conv2d(row.buffer.permute(0, 3, 1, 2), kernel)[:, :, 0].mT

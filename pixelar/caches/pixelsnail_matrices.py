@@ -26,8 +26,8 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LayerMatrices:
-    """A gated 2×2 block. Of each convolution: what it sees of the row above, as a kernel, and of
-    its own row, as a matrix.
+    """A gated 2×2 block. Each convolution is divided into a kernel, which reads the row above, and
+    a matrix, which reads its own row.
     """
 
     into_above: Tensor  # (D, D, 1, 2)
@@ -40,7 +40,7 @@ class LayerMatrices:
 @dataclass(frozen=True)
 class AttentionMatrices:
     """A block's attention. The gated blocks of the query and of the mixing begin with one product,
-    since both read ELU of ul. The scale of attention is inside the query's.
+    since both read ELU of ul. The scale of attention is folded into the query's matrix.
     """
 
     first: Tensor  # (D + 2, (D + 2) + D)
@@ -54,7 +54,9 @@ class AttentionMatrices:
 
 @dataclass(frozen=True)
 class MemoryMatrices:
-    """Keys and values of all blocks, from [x, ul, place] with E = C + D + 2 channels."""
+    """The weights of keys and values of all blocks, from [x, ul, place] with E = C + D + 2
+    channels.
+    """
 
     into: Tensor  # (depth, E, E)
     into_bias: Tensor
@@ -75,7 +77,7 @@ def attention_matrices(block: Block) -> AttentionMatrices:
     question, mix = block.question, block.mix
     assert mix.extra is not None
     scale = 1 / math.sqrt(block.query.out_channels)
-    from_ul = F.pad(matrix(mix.into), (0, 0, 0, 2))  # and nothing from the place
+    from_ul = F.pad(matrix(mix.into), (0, 0, 0, 2))  # zeros: the position does not enter
     mix_bias = bias_of(mix.into) + bias_of(mix.extra)
     return AttentionMatrices(
         first=torch.cat((matrix(question.into), from_ul), 1),
@@ -100,7 +102,7 @@ def memory_matrices(blocks: Sequence[Block]) -> MemoryMatrices:
 
 
 def gate_bias(block: GatedBlock, labels: Tensor | None) -> Tensor:
-    """Returns what a gated block adds to its maps (B, 2D), label included."""
+    """Returns the bias of a gated block's maps (B, 2D), label included."""
     told: Tensor = block.label(labels)
     return bias_of(block.gates) + told
 

@@ -15,10 +15,10 @@ __all__ = ["RasterRNNCache"]
 
 @dataclass(frozen=True)
 class Matrices:
-    """The weights of a walk as matrices from inputs to outputs.
+    """The weights of a sampling pass as matrices from inputs to outputs.
 
-    The first layer's W is inside what stands for its inputs: what a symbol and a position add to
-    its gates is looked up. In the layers above, W and U are one matrix.
+    The first layer's W is folded into its inputs: what a symbol and a position add to its gates is
+    looked up in tables. In the layers above, W and U are one matrix.
     """
 
     first: Tensor  # W of the first layer, for the start vector: (D, 4D)
@@ -30,8 +30,8 @@ class Matrices:
 
 
 class RasterRNNCache(Cache[RasterRNN]):
-    """The states of all layers, beside each other: a layer reads two neighbours in one view, the
-    new state below and its own old one.
+    """The states of all layers, side by side: in one view, a layer reads the new state of the layer
+    below and its own old state.
     """
 
     batch_axis: ClassVar = {"start": 0, "states": 0}
@@ -40,9 +40,9 @@ class RasterRNNCache(Cache[RasterRNN]):
     matrices: Matrices
     cells: type[LSTM] | type[GRU]
     states: list[Tensor]  # h, and c where there is one: (B, L · D)
-    gates: Tensor  # room for those of a layer, (B, 4D)
+    gates: Tensor  # scratch buffer for the gates of a layer, (B, 4D)
     split: Tensors  # views of them
-    layers: list[tuple[Tensor, list[Tensor]]]  # of each, what it reads and has
+    layers: list[tuple[Tensor, list[Tensor]]]  # of each, what it reads, and its states
 
     def __init__(self, net: RasterRNN, x: Tensor, labels: Tensor | None = None) -> None:
         super().__init__(net, x, labels)

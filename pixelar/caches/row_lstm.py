@@ -18,7 +18,7 @@ __all__ = ["RowLSTMCache"]
 
 @dataclass(frozen=True)
 class Matrices:
-    """The weights of a walk; all rows of the batch share them."""
+    """The weights of a sampling pass; all rows of the batch share them."""
 
     stem_above: tuple[Tensor, Tensor]  # kernel, bias
     stem_left: Tensor  # matrix
@@ -55,12 +55,12 @@ class RowLSTMCache(Cache[RowLSTM]):
     stem: Tensor  # what the rows above add to the first convolution, (B, W, 2D)
     bias: Tensor  # of the gates, label included: (L, B, 1, 4D)
     links: Tensor  # what the row above adds to the gates, bias included: (L, B, W, 4D)
-    inputs: Tensor  # behind zeros that stand left of the image, (L, B, k // 2 + W, 2D)
-    hidden: Tensor  # each beside a one, (L, B, W, D + 1)
+    inputs: Tensor  # after zeros for the columns left of the image, (L, B, k // 2 + W, 2D)
+    hidden: Tensor  # each followed by a one, (L, B, W, D + 1)
     cells: Tensor  # (L, B, W, D)
     cells_above: Tensor  # of the row above
-    gates: Gates  # room for the gates of a pixel, (B, 4D)
-    last: Tensor  # and for what the last layer puts out, (B, 2D)
+    gates: Gates  # scratch buffer for the gates of a pixel, (B, 4D)
+    last: Tensor  # scratch buffer for the last layer's output, (B, 2D)
     columns: dict[int, list[tuple[Tensor, ...]]]  # views, by column
 
     def __init__(self, net: RowLSTM, x: Tensor, labels: Tensor | None = None) -> None:
@@ -116,7 +116,7 @@ class RowLSTMCache(Cache[RowLSTM]):
         i, j = divmod(pixel, x.shape[3])
         if j == 0 and colour == 0:
             self._begin_row(x, i)
-        else:  # the pixel of the site before is the only one that has changed
+        else:  # only the pixel of the previous site has changed
             last = j if colour else j - 1
             self.left.at(last).copy_(net.embed(x[:, :, i, last]))
         (h, pixels, link), *layers = self._column(j)
@@ -128,7 +128,7 @@ class RowLSTMCache(Cache[RowLSTM]):
             torch.addmm(h, joined, up, out=output)
 
     def _begin_row(self, x: Tensor, i: int) -> None:
-        """Computes what is known of all of row i: the row before it is final."""
+        """Computes what the rows above, which are final, add to all of row i."""
         net = self.net
         if i:
             self.left.fill(net.embed(x[:, :, i - 1]).mT)

@@ -1,4 +1,4 @@
-"""How a Sparse Transformer is sampled: keys and values, some of which a step reads."""
+"""How a Sparse Transformer is sampled: from keys and values, some of which a step reads."""
 
 import math
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ __all__ = ["SparseTransformerCache"]
 
 
 def normalize(h: Tensor) -> Tensor:
-    """Returns vectors (*, D) as a LayerNorm does before it scales and shifts them."""
+    """Returns vectors (*, D) normalized as by a LayerNorm, before scale and shift."""
     return F.layer_norm(h, h.shape[-1:])
 
 
 def folded(norm: nn.LayerNorm, layer: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Returns the bias and the matrix, inputs to outputs, of a layer behind a norm."""
+    """Returns the bias and the matrix, from inputs to outputs, of a layer with its norm folded in."""
     bias = layer.weight @ norm.bias
     if layer.bias is not None:
         bias = bias + layer.bias
@@ -32,8 +32,8 @@ def folded(norm: nn.LayerNorm, layer: nn.Linear) -> tuple[Tensor, Tensor]:
 class BlockMatrices:
     """The weights of a block, each as a bias and a matrix from inputs to outputs.
 
-    The scales and shifts of norms are inside them, the scale of attention, and the factor of the
-    quick GELU: x σ(1.702 x) = SiLU(1.702 x) / 1.702.
+    The scales and shifts of norms are folded into them, the scale of attention, and the factor of
+        the quick GELU: x σ(1.702 x) = SiLU(1.702 x) / 1.702.
     """
 
     qkv: tuple[Tensor, Tensor]
@@ -90,11 +90,13 @@ class SparseTransformerCache(StepsCache[SparseTransformer]):
             q, k, v = block.queries_keys_values(h)
             memory.fill(k, v)
             if block is net.blocks[-1]:
-                break  # what it puts out is of sites that are known
+                break  # its output would be for known sites only
             h = block.finish(h, block.attention(q, k, v))
 
     def _inputs(self, x: Tensor, first: int, stop: int) -> Tensor:
-        """Returns the vectors of positions of a canvas, from the sites before: (B, n, D)."""
+        """Returns the input vectors of positions of a canvas, each from the previous site: (B, n,
+        D).
+        """
         net = self.net
         before = net.embed.sites(x.flatten(1)[:, net.scan.index[max(first - 1, 0) : stop - 1]])
         if first == 0:

@@ -1,4 +1,4 @@
-"""How a Transformer-XL is sampled: by the window of its segment, and of later ones ahead."""
+"""How a Transformer-XL is sampled: by a window for its segment, and for later ones if drawn ahead."""
 
 import math
 from dataclasses import dataclass
@@ -19,10 +19,12 @@ __all__ = ["TransformerXLCache"]
 
 @dataclass(frozen=True)
 class BlockMatrices:
-    """The weights of a block as matrices from inputs to outputs, the scale of attention inside.
+    """The weights of a block as matrices from inputs to outputs, with the scale of attention folded
+    in.
 
-    The query is made with u, and what v adds to it does not depend on the query: for each distance
-    it is a number, in `offset`. The bias of the MLP's second layer is in that of the norm before.
+    The query includes u. What v changes does not depend on the query: for each distance it is one
+        number, in `offset`. The bias of the MLP's second layer is folded into that of the norm
+        before it.
     """
 
     qkv: tuple[Tensor, Tensor]
@@ -36,11 +38,11 @@ class BlockMatrices:
 
 
 class TransformerXLCache(StepsCache[TransformerXL]):
-    """What the segment sees, and later ones, while sites are looked at ahead."""
+    """The windows of the present segment and, while sites are drawn ahead, of later ones."""
 
     batch_axis: ClassVar = {"start": 0, "label": 0, "windows": 0}
 
-    start: Tensor  # the first place's vector, (B, D)
+    start: Tensor  # the first position's vector, (B, D)
     label: Tensor  # (B, D)
     matrices: list[BlockMatrices]
     out: tuple[Tensor, Tensor]
@@ -72,7 +74,7 @@ class TransformerXLCache(StepsCache[TransformerXL]):
         net = self.net
         windows, number = self.windows, first // net.segment
         while windows[-1].number > number:
-            windows.pop()  # of sites ahead whose symbols were rejected
+            windows.pop()  # of sites that were drawn ahead and discarded
         del windows[:-1]
         if windows[0].number < number:
             windows[0].turn(net.blocks)

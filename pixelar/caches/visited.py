@@ -1,4 +1,4 @@
-"""The inputs of locally masked convolutions at the places that were visited."""
+"""The inputs of locally masked convolutions at the positions that were visited."""
 
 from typing import ClassVar
 
@@ -12,19 +12,19 @@ from pixelar.scan import Scan
 __all__ = ["MOST_SETS", "LiveTaps", "Visited"]
 
 
-MOST_SETS = 4  # of taps that a walk has a matrix for each
+MOST_SETS = 4  # of taps, each of which has its own matrix
 
 
 class LiveTaps:
-    """Where a walk finds the inputs of a masked kernel, site by site.
+    """Where a sampling pass reads the inputs of a masked kernel, site by site.
 
-    Few sets of taps are told apart, those that are part of no other: in raster order one, along a
-    snake two. A site uses one that holds all its live taps; its dead ones find zeros.
+    Only sets of taps that are part of no other set are distinguished: one in raster order, two
+        along a snake. A site uses a set that contains all its live taps; its dead taps read zeros.
 
     Arguments:
-        scan: The order of the walk.
+        scan: The order of the sites.
         conv: A convolution.
-        centre: Whether a place sees itself.
+        centre: Whether a position reads itself.
     """
 
     def __init__(self, scan: Scan, conv: LocallyMaskedConv2d, *, centre: bool) -> None:
@@ -48,7 +48,7 @@ class LiveTaps:
 
 
 class Visited(Batched):
-    """The input of a locally masked convolution at the places that a walk has visited.
+    """The input of a locally masked convolution at the positions that a pass has visited.
 
     Arguments:
         conv: The convolution.
@@ -61,23 +61,23 @@ class Visited(Batched):
     def __init__(self, conv: LocallyMaskedConv2d, live: LiveTaps, batch: int) -> None:
         weight = conv.weight.detach()
         self.live = live
-        # the last place is never written: what dead taps find
+        # the last position is never written: dead taps read it
         self.buffer = weight.new_zeros(batch, len(live.which) + 1, conv.in_channels)
         by_tap = weight.permute(2, 3, 1, 0).flatten(0, 1)  # (k², in, out)
         self.matrices = [by_tap[taps].flatten(0, 1) for taps in live.sets]
         self.bias = conv.bias.detach()
 
     def write(self, place: int, h: Tensor) -> None:
-        """Takes in the vectors (B, in) of a place."""
+        """Takes in the vectors (B, in) of a position."""
         self.buffer.select(1, place).copy_(h)
 
     def look(self, t: int) -> Tensor:
-        """Returns the result at site t, with shape (B, out)."""
+        """Returns the output at site t, with shape (B, out)."""
         patch = self.buffer.index_select(1, self.live.places[t])  # (B, taps, in)
         return torch.addmm(self.bias, patch.flatten(1), self.matrices[self.live.which[t]])
 
     def fill(self, maps: Tensor, visited: Tensor, rows: slice) -> None:
-        """Takes in maps (b, h, W, in) of rows of the batch, at the places (h, W) that have been
+        """Takes in maps (b, h, W, in) of rows of the batch, at the positions (h, W) that have been
         visited in the first h rows of the image.
         """
         self.buffer[rows, : visited.numel()] = (maps * visited[..., None]).flatten(1, 2)

@@ -20,19 +20,19 @@ __all__ = ["WaveNetCache"]
 
 @dataclass(frozen=True)
 class Matrices:
-    """The weights of a walk as matrices from inputs to outputs. A one beside their inputs, (D + 1),
-    stands for the biases.
+    """The weights of a sampling pass as matrices from inputs to outputs. A one at the end of their
+    inputs, (D + 1), stands for the biases.
 
-    A gate is tanh(a) σ(b) = 2 σ(2a) σ(b) - σ(b): with the factor 2 inside the matrices that make a,
-    it costs one sigmoid and one fused multiplication. That gives minus the gate, and the sign is
-    inside the matrices that read it.
+    A gate is tanh(a) σ(b) = 2 σ(2a) σ(b) - σ(b): with the factor 2 folded into the matrices that
+    compute a, it costs one sigmoid and one fused multiplication. The result is the negated gate,
+    whose sign is folded into the matrices that read it.
     """
 
     symbols: (
         Tensor  # what they add to the first convolution at t - 2, then at t - 1: (2 · S · V, D)
     )
-    offsets: Tensor  # where those of each begin, (2 · S,)
-    convs: list[tuple[Tensor, Tensor]]  # (2D, 2D), the new position before or behind the old one
+    offsets: Tensor  # where the rows of each tap and symbol begin, (2 · S,)
+    convs: list[tuple[Tensor, Tensor]]  # (2D, 2D), the new position before or after the old one
     residuals: list[Tensor]  # (D + 1, D)
     skips: Tensor  # of all layers, (L · (D + 1), skips)
     out: list[tuple[Tensor, Tensor]]  # matrix, bias
@@ -41,8 +41,9 @@ class Matrices:
 class Ring(Batched):
     """The newest inputs of a layer, as many as its dilation d.
 
-    Position t has its slot, t mod d, beside position t - d: both taps are one view. A round later
-    it is the older of the two, and the new one takes the other side, so nothing ever moves.
+    Position t shares its slot, t mod d, with position t - d: both taps are one view. One round
+    later it is the older of the two, and the new position takes the other side, so nothing ever
+    moves.
 
     Arguments:
         buffer: Zeros with shape (d, B, 2D); with fewer slots where the image has fewer positions.
@@ -73,20 +74,20 @@ class Ring(Batched):
 
 
 def _reads_gate(linear: nn.Linear) -> Tensor:
-    """Returns the matrix of a layer for minus its input, and a one for the bias: (D + 1, out)."""
+    """Returns the matrix of a layer for its negated input, then a one for the bias: (D + 1, out)."""
     return torch.cat((-linear.weight.T, linear.bias[None]))
 
 
 class WaveNetCache(Cache[WaveNet]):
-    """The rings of all layers, and what their gates always add."""
+    """The rings of all layers, and the constant part of their gates."""
 
     batch_axis: ClassVar = {"told": 0, "rings": 0}
 
     matrices: Matrices
-    told: list[Tensor]  # by the bias and the label of each gate, (B, 2D)
+    told: list[Tensor]  # the bias and the label of each gate, (B, 2D)
     rings: list[Ring]
-    maps: Tensor  # room for those of a gate, (B, 2D)
-    gates: Tensor  # minus the gates of all layers, with ones: (B, L, D + 1)
+    maps: Tensor  # scratch buffer for the maps of a gate, (B, 2D)
+    gates: Tensor  # the negated gates of all layers, with ones: (B, L, D + 1)
     views: list[tuple[Tensor, Tensor]]  # of each layer, without and with ones
 
     def __init__(self, net: WaveNet, x: Tensor, labels: Tensor | None = None) -> None:
@@ -129,7 +130,7 @@ class WaveNetCache(Cache[WaveNet]):
 
     @torch.no_grad()
     def prefill(self, x: Tensor, stop: int) -> None:
-        # so many positions before `stop` are needed of each layer's input, for its ring and those
+        # how many positions before `stop` are needed of each layer's input, for its ring and those
         # of all layers above
         net = self.net
         needed = [*accumulate(layer.dilation for layer in reversed(net.layers))][::-1]
@@ -141,7 +142,7 @@ class WaveNetCache(Cache[WaveNet]):
             ring.fill(h, stop)
 
     def _first_of(self, x: Tensor, t: int, weights: Matrices) -> Tensor:
-        """Returns the same for position t alone, with shape (B, D) or (D,)."""
+        """Returns `first_layer` at position t alone, with shape (B, D) or (D,)."""
         net = self.net
         place = net.places[t if net.position else 0]
         if t == 0:

@@ -1,4 +1,4 @@
-"""What a segment of a Transformer-XL sees while images are drawn: keys and values, side by side."""
+"""The keys and values that a segment of a Transformer-XL attends to, side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +15,9 @@ __all__ = ["Window"]
 
 @dataclass
 class Window(Batched):
-    """What a segment sees in a walk, side by side: compressed memory, memory, the segment.
+    """What a segment attends to in a sampling pass: compressed memory, memory, the segment itself.
 
-    Memory stands to the right of its room, so that all that is filled is one piece.
+    Memory is filled from the right end of its buffer, so that all that is filled is contiguous.
     """
 
     batch_axis: ClassVar = {"keys": 1, "values": 1, "inputs": 0}
@@ -30,7 +30,7 @@ class Window(Batched):
 
     @property
     def first(self) -> int:
-        """The first place that is filled."""
+        """The first position that is filled."""
         return self.sizes.slots + self.sizes.memory - sum(self.sizes.filled(self.number))
 
     def copy(self) -> "Window":
@@ -41,7 +41,7 @@ class Window(Batched):
         return replace(self, keys=keys, values=values, inputs=inputs)
 
     def turn(self, blocks: Sequence[Remembering]) -> None:
-        """Makes the segment memory, in place, and begins the next."""
+        """Turns the segment into memory, in place, and begins the next segment."""
         length, memory, slots = self.sizes.segment, self.sizes.memory, self.sizes.slots
         _, filled = self.sizes.filled(self.number)
         leaving = max(0, filled + length - memory)
@@ -57,7 +57,7 @@ class Window(Batched):
         self.number += 1
 
     def _push(self, k: int, block: Remembering, leaving: Tensor) -> None:
-        """Compresses the places that leave the memory of block k; the oldest slots go."""
+        """Compresses the positions that leave the memory of block k; the oldest slots are dropped."""
         slots = self.sizes.slots
         new = block.compress(leaving.mT).mT[:, -slots:]
         kept = slots - new.shape[1]
@@ -67,7 +67,7 @@ class Window(Batched):
             area[:, :, kept:slots] = part.transpose(0, 1)
 
     def fill(self, k: int, block: Remembering, memory: Memory, seen: Tensor) -> None:
-        """Writes down what block k sees in the last segment of its memory, and that segment."""
+        """Fills in what block k remembers before the last segment of its memory, and that segment."""
         keys, values = block.keys_values(torch.cat((seen, memory.last), 1))
         filled = slice(self.first, self.first + keys.shape[2])
         self.keys[k][..., filled] = keys.transpose(0, 1).mT
