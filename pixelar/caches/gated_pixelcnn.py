@@ -131,7 +131,7 @@ class GatedPixelCNNCache(Cache[GatedPixelCNN]):
 
     @torch.no_grad()
     def begin_row(self, x: Tensor, i: int) -> None:
-        """Runs the vertical stack for all of row i, and keeps what it passes to the horizontal one."""
+        """Runs the vertical stack for row i, and keeps what it passes to the horizontal stack."""
         net = self.net
         weights, width, double = self.matrices, net.width, self.matrices.double
         if i:

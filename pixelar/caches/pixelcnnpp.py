@@ -176,7 +176,7 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
         return F.pad(self.stem.embed(x[:, :, i]).mT, (0, 1), value=1)
 
     def _begin_stem(self, x: Tensor, i: int) -> Tensor:
-        """Returns the input of u in row i (B, W, D), and adds up what ul takes from the rows above."""
+        """Returns the input of u in row i (B, W, D), and adds up what ul takes from above."""
         entry, stem = self.rows[0].entry, self.stem
         if i == 0:
             u = torch.zeros_like(entry)

@@ -107,7 +107,7 @@ class LevelMatrices:
 
 
 def both_rows(deconv: nn.Module) -> tuple[Tensor, Tensor]:
-    """Returns the weights from a cell, and from the next one where it contributes, to four pixels."""
+    """Returns the weights from a cell, and from the next if it contributes, to four pixels."""
     weight, bias = weight_and_bias(deconv)
     taps = weight.permute(0, 2, 3, 1)  # (D, 2, 2 or 3, D)
     if taps.shape[2] == 3:  # the first is for the second pixel of the previous cell

@@ -145,7 +145,7 @@ def row_of(maps: Tensor, i: int) -> Tensor:
 
 
 def windows(row: Tensor, stride: int = 1) -> Tensor:
-    """Returns a row's columns with their neighbours on both sides: (B, W, D) → (B, W / stride, 3D)."""
+    """Returns a row's columns with both neighbours: (B, W, D) → (B, W / stride, 3D)."""
     batch, width, channels = row.shape
     padded = F.pad(row, (0, 0, 1, 1))
     size = (batch, width // stride, 3 * channels)

@@ -21,7 +21,7 @@ def normalize(h: Tensor) -> Tensor:
 
 
 def folded(norm: nn.LayerNorm, layer: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Returns the bias and the matrix, from inputs to outputs, of a layer with its norm folded in."""
+    """Returns the bias and the matrix (in, out) of a layer with its norm folded in."""
     bias = layer.weight @ norm.bias
     if layer.bias is not None:
         bias = bias + layer.bias

@@ -1,4 +1,4 @@
-"""How a Transformer-XL is sampled: by a window for its segment, and for later ones if drawn ahead."""
+"""How a Transformer-XL is sampled: by a window for each segment at hand."""
 
 import math
 from dataclasses import dataclass

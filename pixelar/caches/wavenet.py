@@ -74,7 +74,7 @@ class Ring(Batched):
 
 
 def _reads_gate(linear: nn.Linear) -> Tensor:
-    """Returns the matrix of a layer for its negated input, then a one for the bias: (D + 1, out)."""
+    """Returns the matrix (D + 1, out) of a layer for its negated input and a one."""
     return torch.cat((-linear.weight.T, linear.bias[None]))
 
 

@@ -57,7 +57,7 @@ class Window(Batched):
         self.number += 1
 
     def _push(self, k: int, block: Remembering, leaving: Tensor) -> None:
-        """Compresses the positions that leave the memory of block k; the oldest slots are dropped."""
+        """Compresses the positions that leave the memory of block k; the oldest slots go."""
         slots = self.sizes.slots
         new = block.compress(leaving.mT).mT[:, -slots:]
         kept = slots - new.shape[1]
@@ -67,7 +67,7 @@ class Window(Batched):
             area[:, :, kept:slots] = part.transpose(0, 1)
 
     def fill(self, k: int, block: Remembering, memory: Memory, seen: Tensor) -> None:
-        """Fills in what block k remembers before the last segment of its memory, and that segment."""
+        """Fills in what block k remembers, and the last segment of its memory."""
         keys, values = block.keys_values(torch.cat((seen, memory.last), 1))
         filled = slice(self.first, self.first + keys.shape[2])
         self.keys[k][..., filled] = keys.transpose(0, 1).mT
