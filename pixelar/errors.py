@@ -1,4 +1,4 @@
-"""Errors that mean: the input was wrong, and this sentence says how to fix it."""
+"""Errors about wrong input, whose messages say how to fix it."""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ class PixelarError(Exception):
 
 
 class ConfigError(PixelarError):
-    """An option, an argument of a constructor or a choice that cannot be."""
+    """An option, an argument of a constructor or a choice that is not valid."""
 
 
 class DataError(PixelarError, ValueError):
@@ -38,7 +38,7 @@ class Advice(UserWarning):
     """Something that could be better, and how; the command line prints its message alone."""
 
 
-# what a package that is not there is installed with
+# the extra that installs each optional package
 EXTRAS = {
     "lightning": "train",
     "jsonargparse": "train",
@@ -52,7 +52,7 @@ EXTRAS = {
 
 @contextmanager
 def extras(what: str) -> Iterator[None]:
-    """Lets imports say what to install where a package of an extra is missing.
+    """Makes imports report what to install where a package of an extra is missing.
 
     Raises:
         ConfigError: As `fit needs lightning: pip install 'pixelar[train]'`.

@@ -1,8 +1,8 @@
 """The order in which an image is generated.
 
 A scan lists the sites of an image of symbols in the order in which a model visits them, and the
-symbols that each site holds. Every scan is a table of positions, so that the same walk serves them
-all:
+symbols that each site holds. Every scan is a table of positions, so that the same sampling pass
+serves all scans:
 
     raster    snake     hilbert        subpixel, RGB, 1×2
     0 1 2     0 1 2      0  3  4  5    R0 G1 B2  R3 G4 B5
@@ -66,7 +66,7 @@ class Scan(nn.Module):
 
     @property
     def dims(self) -> int:
-        """The number of symbols in an image, C·H·W: what bits/dim divide by."""
+        """The number of symbols in an image, C·H·W: the divisor in bits/dim."""
         return self.sites * self.symbols
 
     def gather(self, x: Tensor) -> Tensor:
@@ -83,8 +83,8 @@ class Scan(nn.Module):
         """Returns how many sites at the start of the scan are known in full.
 
         Arguments:
-            known: Which symbols are known, with shape (B, C, H, W); one image's gap ends all
-                prefixes.
+            known: Which symbols are known, with shape (B, C, H, W); a gap in one image ends the
+                prefix of all images.
         """
         complete = self.gather(known).all(-1).all(0)
         return int(complete.long().cumprod(0).sum())
@@ -94,7 +94,7 @@ class Scan(nn.Module):
 
 
 def _by_pixel(name: str, shape: Shape, pixels: Tensor) -> Scan:
-    """A scan whose sites are whole pixels, visited in the order `pixels` with shape (HW,)."""
+    """Returns a scan whose sites are whole pixels, in the order `pixels` with shape (HW,)."""
     c, h, w = shape
     return Scan(name, shape, pixels[:, None] + torch.arange(c) * h * w)
 
@@ -163,12 +163,12 @@ def build_scan(name: str, shape: Shape) -> Scan:
 
 
 def known_first(scan: Scan, known: Tensor) -> Scan:
-    """The sites that are known in full, then the others, both in the order of a scan.
+    """Returns a scan of the sites that are known in full, then the others, each in a scan's order.
 
     In this order the rest of an image is drawn given all that is known.
 
     Arguments:
-        scan: The order within both.
+        scan: The order within each of the two.
         known: Which symbols are known, with a shape that broadcasts to (C, H, W).
     """
     try:
@@ -184,7 +184,7 @@ def known_first(scan: Scan, known: Tensor) -> Scan:
 
 
 def shuffled(scan: Scan, seed: int) -> Scan:
-    """The sites of a scan in a random order, which the seed decides."""
+    """Returns the sites of a scan in a random order, which the seed determines."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(scan.sites, generator=generator).to(scan.index.device)
     return Scan(f"{scan.name}, shuffled", scan.shape, scan.index[order])
@@ -193,7 +193,7 @@ def shuffled(scan: Scan, seed: int) -> Scan:
 def symmetries(name: str, shape: Shape) -> list[Scan]:
     """Returns the eight mirror images of the scan of that name, itself first.
 
-    It begins in each of the four corners, along the rows or along the columns; of snake:
+    They begin in each of the four corners, along the rows or along the columns; for snake:
 
         0 1    1 0    3 2    2 3    0 3    3 0    1 2    2 1
         3 2    2 3    0 1    1 0    1 2    2 1    0 3    3 0

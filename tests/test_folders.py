@@ -223,8 +223,8 @@ ACCIDENTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "deep config": (replace_by("config.json", b"[" * 200_000), "config.json is not JSON"),
     "endless number": (replace_by("config.json", b"9" * 10_000), "config.json is not JSON"),
     "huge config": (replace_by("config.json", b" " * 2_000_000), "more than 1,048,576 bytes"),
-    "list": (replace_by("config.json", b"[1, 2]"), "it is no JSON object"),
-    "number": (replace_by("config.json", b"3"), "it is no JSON object"),
+    "list": (replace_by("config.json", b"[1, 2]"), "it is not a JSON object"),
+    "number": (replace_by("config.json", b"3"), "it is not a JSON object"),
     "other JSON": (replace_by("config.json", b'{"a": 1}'), "it has no format, model, weights"),
     "other format": (
         change_text('"format": 1', '"format": 7'),

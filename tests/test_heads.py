@@ -201,7 +201,7 @@ def test_a_parameter_that_is_no_number_makes_no_likelihood() -> None:
 
 
 def test_bad_arguments_are_explained() -> None:
-    with pytest.raises(PixelarError, match=r"head Bernoulli: codes 2 levels but .* gives 17"):
+    with pytest.raises(PixelarError, match=r"head Bernoulli: codes 2 levels but .* has 17"):
         HEADS["Bernoulli"](17, 1)
     with pytest.raises(PixelarError, match="components must be at least 1; got 0"):
         LogisticMixture(256, 3, components=0)

@@ -402,7 +402,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "not there": (shutil.rmtree, "no folder at .*theirs: name one with config.json, weights and"),
     "no config": (remove("config.json"), "config.json cannot be read: No such file"),
     "no JSON": (write("config.json", b"{"), "config.json is not JSON"),
-    "a list": (write("config.json", b"[]"), "config.json is not a config: it is no JSON object"),
+    "a list": (write("config.json", b"[]"), "config.json is not a config: it is not a JSON object"),
     "a huge config": (write("config.json", b" " * 2_000_000), "has more than 1,048,576 bytes"),
     "no model_type": (config("model_type"), "is not a config of transformers: it names no model_"),
     "another model": (config(model_type="gpt2"), "model_type is 'gpt2'; pixelar has only 'imagegp"),

@@ -116,7 +116,7 @@ def test_models_from_before_a_new_version_keep_the_old_one() -> None:
         (torch.zeros(2, 1, 6, 5, dtype=torch.uint8), r"shape \(B, 1, 5, 6\).*got \(2, 1, 6, 5\)"),
         (torch.zeros(1, 5, 6, dtype=torch.uint8), r"got \(1, 5, 6\)"),
         (torch.zeros(2, 1, 5, 6), "uint8 images with values 0 … 255; got torch.float32"),
-        (torch.full((2, 1, 5, 6), 7, dtype=torch.uint8), "value 7, which is none of 3 evenly"),
+        (torch.full((2, 1, 5, 6), 7, dtype=torch.uint8), "value 7, which is not one of 3 evenly"),
     ],
 )
 def test_images_of_another_size_or_range_are_refused(images: torch.Tensor, message: str) -> None:
@@ -140,7 +140,7 @@ def test_labels_are_checked() -> None:
 def test_parts_that_do_not_fit_are_explained() -> None:
     description = describe_model(zoo.tiny("PixelCNN"))
     bernoulli = {**description, "head": {"name": "Bernoulli", "args": {}}}
-    with pytest.raises(PixelarError, match="codes 2 levels but the quantizer gives 3"):
+    with pytest.raises(PixelarError, match="codes 2 levels but the quantizer has 3"):
         build_model(bernoulli)
     with pytest.raises(PixelarError, match="scan: unknown 'rastr'; did you mean 'raster'"):
         build_model({**description, "scan": "rastr"})

@@ -378,7 +378,7 @@ def test_scans_that_do_not_fit_are_named() -> None:
             with pytest.raises(PixelarError, match=use):
                 zoo.tiny(net, scan=scan, shape=(3, 2, 2))
     for size in (1, 4):
-        with pytest.raises(PixelarError, match="odd and at least 3, to see neighbours; got"):
+        with pytest.raises(PixelarError, match="odd and at least 3, to read neighbours; got"):
             zoo.tiny("LMConv", kernel_size=size)
     with pytest.raises(PixelarError, match="LMConv: dilation must be at least 1; got 0"):
         zoo.tiny("LMConv", dilation=0)
@@ -398,7 +398,7 @@ def test_scans_that_do_not_fit_are_named() -> None:
         PixelarError, match="net RasterRNN: cell: unknown 'ltsm'; did you mean 'lstm'"
     ):
         zoo.tiny("RasterRNN", cell="ltsm")
-    with pytest.raises(PixelarError, match="at least 3, to see a row above"):
+    with pytest.raises(PixelarError, match="at least 3, to read a row above"):
         zoo.tiny("GatedPixelCNN", first_kernel_size=1)
     with pytest.raises(PixelarError, match=r"width must be even, for values of half .* 7"):
         zoo.tiny("PixelSNAIL", width=7)

@@ -127,11 +127,11 @@ def test_palette_keeps_its_colours_when_fitted_again() -> None:
         (lambda: Threshold(threshold=0), "threshold must be from 1 to 255; got 0"),
         (lambda: Palette(levels=1), "levels must be at least 2; got 1"),
         (lambda: Palette(levels=4).check(photos()), "has no colours yet; call fit"),
-        (lambda: Palette(levels=512).fit(photos()), "512 colours asked for.*have only 120"),
+        (lambda: Palette(levels=512).fit(photos()), "512 colours requested.*have only 120"),
         (lambda: Palette().symbol_shape((1, 4, 4)), "made for RGB images; these have 1"),
         (
             lambda: Identity(levels=17).check(torch.tensor([3], dtype=torch.uint8)),
-            "value 3, which is none of 17 evenly spaced levels",
+            "value 3, which is not one of 17 evenly spaced levels",
         ),
     ],
 )

@@ -33,8 +33,8 @@ def add_linear(h: Tensor, x: Tensor, matrix: Tensor, bias: Tensor | None) -> Ten
 class BlockMatrices:
     """The weights of a block as matrices from inputs to outputs.
 
-    The scales of norms and of attention are inside them, √D for `normalize` as well, and so is the
-    factor of the quick GELU: x σ(1.702 x) = SiLU(1.702 x) / 1.702.
+    The scales of norms and of attention are folded into them, √D for `normalize` as well, and so is
+    the factor of the quick GELU: x σ(1.702 x) = SiLU(1.702 x) / 1.702.
     """
 
     qkv: Tensor

@@ -12,7 +12,7 @@ from pixelar.scan import Scan
 __all__ = ["MOST_SETS", "LiveTaps", "Visited"]
 
 
-MOST_SETS = 4  # of taps, each of which has its own matrix
+MOST_SETS = 4  # sets of taps, each of which has its own matrix
 
 
 class LiveTaps:

@@ -1,1 +1,1 @@
-"""What everything above rests on: plain values in and out, and torch's corners."""
+"""What all other parts build on: plain values in and out, and torch's special cases."""

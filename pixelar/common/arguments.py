@@ -14,7 +14,7 @@ __all__ = ["Recorded"]
 class Recorded:
     """A base class whose instances remember the arguments that their constructor was given.
 
-    What is remembered is the outermost call, so that a subclass may pass `**kwargs` on.
+    The outermost call is remembered, so that a subclass may pass `**kwargs` on.
 
     Attributes:
         supplied: The names of the leading arguments, which depend on the rest of a model and are
@@ -62,7 +62,7 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
             given |= {"*": nameless} if nameless else {}
             elsewhere = {*self.supplied, *names[:supplied]}
             given |= {key: value for key, value in kwargs.items() if key not in elsewhere}
-            vars(self)["recorded"] = given  # before a module can take attributes
+            vars(self)["recorded"] = given  # works before nn.Module's own constructor
         init(self, *args, **kwargs)
 
     return wrapped

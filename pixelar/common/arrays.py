@@ -1,8 +1,8 @@
-"""What callers pass as images, labels, masks and symbols, as plain tensors of one kind.
+"""Converts what callers pass as images, labels, masks and symbols to plain tensors of one kind.
 
-Tensors of any class, NumPy arrays, nested sequences of numbers and whatever turns into an array are
-taken, with integers of any type. Everything else is refused here, so that nothing further inside
-has to ask.
+Tensors of any class, NumPy arrays, nested sequences of numbers and whatever converts to an array
+are taken, with integers of any type. Everything else is refused here, so that inner functions need
+no checks.
 """
 
 import operator
@@ -63,7 +63,7 @@ def as_mask(values: Array) -> Tensor:
     if mask.dtype == torch.bool:
         return mask
     if not mask.is_floating_point():
-        mask = mask.long()  # narrow integers are compared with 255 as if it were narrow, too
+        mask = mask.long()  # else 255 would be converted to a narrow type to compare with
     fits = (mask == 0) | (mask == 1) | (mask == 255)
     if not fits.all():
         at = (~fits).nonzero()[0].tolist()
@@ -99,7 +99,7 @@ def whole_number(value: object, name: str, least: int | None = None) -> int:
         least: The smallest that is allowed; None for any.
 
     Raises:
-        PixelarError: If it is another kind of thing, or too small.
+        PixelarError: If it is not a whole number, or too small.
     """
     try:
         if isinstance(value, bool):
@@ -115,7 +115,7 @@ def whole_number(value: object, name: str, least: int | None = None) -> int:
 
 
 def _as_tensor(values: object, wanted: str) -> Tensor:
-    """Returns numbers in any container as a tensor that is of no subclass."""
+    """Returns numbers in any container as a tensor of no subclass."""
     if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
         values = [v.numpy(force=True) if isinstance(v, Tensor) else v for v in values]
     if isinstance(values, Tensor):
@@ -129,11 +129,11 @@ def _as_tensor(values: object, wanted: str) -> Tensor:
         raise DataError(f"{wanted}; got {_kind(values, array)}")
     if not array.size and not isinstance(values, np.ndarray):
         array = array.astype(np.int64)  # an empty list has no type of its own
-    # of this machine's byte order, and in memory that may be written: else torch takes none of it
+    # torch takes only arrays in this machine's byte order and in memory that may be written
     native = np.require(array, array.dtype.newbyteorder("="), ["C", "W", "E"])
     try:
         return torch.from_numpy(native)
-    except TypeError:  # numbers longer than torch's
+    except TypeError:  # wider numbers than torch has
         raise DataError(f"{wanted}; got {_kind(values, array)}") from None
 
 
@@ -150,7 +150,7 @@ def _as_array(values: object) -> np.ndarray | None:
 
 
 def _kind(values: object, array: np.ndarray | None) -> str:
-    """Returns in words what was given."""
+    """Describes in words what was passed."""
     name = type(values).__name__
     if isinstance(values, Tensor):
         return str(values.dtype)
@@ -172,8 +172,8 @@ def _require_integers(tensor: Tensor, values: object, wanted: str) -> None:
 
 def _require_range(x: Tensor, levels: int, what: str, name: str) -> None:
     """Raises PixelarError unless all values are from 0 to `levels` - 1."""
-    # narrow integers are compared with numbers as if these were narrow, too; the largest of 64 bits
-    # without a sign become negative
+    # else `levels` would be converted to a narrow type to compare with; the largest unsigned
+    # integers of 64 bits become negative
     wide = x.long()
     outside = (wide < 0) | (wide >= levels)
     if outside.any():

@@ -15,14 +15,15 @@ from pixelar.errors import PixelarError, StorageError
 __all__ = ["read_bytes", "read_object", "read_torch", "replacing"]
 
 LARGEST_OBJECT = 1 << 20  # bytes of JSON
-# in what torch says when it cannot write
+# parts of what torch reports when it cannot write
 TORCH_WRITER = ("PytorchStreamWriter", "inline_container", "unexpected pos", "Parent directory")
-ALMOST_FULL = 1 << 16  # free bytes of a disk on which torch could not write, and does not say why
+ALMOST_FULL = 1 << 16  # free bytes up to which a failed write of torch is taken for a full disk
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, and moves it there, on disk, if the body succeeds.
+    """Yields a temporary path next to `path`, and moves it to `path`, synced to disk, if the body
+    succeeds.
 
     Raises:
         PixelarError: If the disk is full or the folder cannot be written; what `path` held before
@@ -54,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _is_of_writing(error: OSError | RuntimeError, temporary: Path) -> bool:
-    """Whether an error came from writing that file, not from what else the body did."""
+    """Returns whether an error came from writing that file, not from anything else in the body."""
     if isinstance(error, PixelarError):
         return False
     if isinstance(error, RuntimeError):  # as torch reports a disk that is full
@@ -80,13 +81,13 @@ def read_torch(path: Path) -> Any:  # noqa: ANN401
         return torch.load(path, map_location="cpu", weights_only=True)
     except PixelarError:
         raise
-    except Exception as error:  # of any type, where someone wrote the file on purpose
+    except Exception as error:  # of any type, if the file was made to cause it
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise StorageError(f"{path} is not a readable checkpoint: {reason}") from error
 
 
 def read_bytes(path: Path) -> bytes:
-    """Returns what a file holds; that it cannot be read is a PixelarError."""
+    """Returns the contents of a file; raises PixelarError if it cannot be read."""
     try:
         return path.read_bytes()
     except (OSError, MemoryError) as error:
@@ -95,9 +96,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Returns the JSON object in a file; that there is none, or a huge one, is a PixelarError."""
+    """Returns the JSON object in a file; raises PixelarError if there is none, or a huge one."""
     if path.is_file() and path.stat().st_size > LARGEST_OBJECT:
-        raise StorageError(f"{path} has more than {LARGEST_OBJECT:,} bytes: it is no config")
+        raise StorageError(f"{path} has more than {LARGEST_OBJECT:,} bytes: it is not a config")
     try:
         found = json.loads(read_bytes(path))
     except PixelarError:
@@ -105,5 +106,5 @@ def read_object(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise StorageError(f"{path} is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise StorageError(f"{path} is not a config: it is no JSON object")
+        raise StorageError(f"{path} is not a config: it is not a JSON object")
     return found

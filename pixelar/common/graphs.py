@@ -1,8 +1,8 @@
-"""Where tensors have values, and where a program is only being written down.
+"""Whether tensors have values, or a program is only being recorded.
 
 While a model is exported, compiled or traced, and while its memory is forecast, its tensors have no
 values, or values that the next call will not have. Machine code reads and writes the memory of
-tensors, so it is for the other cases only; see `holds_values`.
+tensors, so it can run in all other cases only; see `holds_values`.
 """
 
 import functools
@@ -22,21 +22,21 @@ WITHOUT_DISPATCH = Tensor.__torch_dispatch__
 
 
 def writes_program() -> bool:
-    """Returns whether what runs is being written down as a program of torch's operations: by
+    """Returns whether what runs is being recorded as a program of torch's operations: by
     torch.export, torch.compile, torch.jit.trace or make_fx.
     """
     if torch.compiler.is_compiling() or torch._C._is_tracing():
         return True
-    fx = sys.modules.get("torch.fx.experimental.proxy_tensor")  # which make_fx is in
+    fx = sys.modules.get("torch.fx.experimental.proxy_tensor")  # the module of make_fx
     return fx is not None and fx.get_proxy_mode() is not None
 
 
 def holds_values(*tensors: Tensor) -> bool:
     """Returns whether tensors are plain memory that machine code may read in place of torch.
 
-    It is false where torch only watches, as `writes_program` says, where a mode sees each operation
-    (counts of operations or bytes), within torch.func, and for subclasses with operations of their
-    own, among them fake tensors. Subclasses that only add to a tensor are plain.
+    It is false where torch only records (`writes_program`), where a mode intercepts each operation
+    (to count operations or bytes), within torch.func, and for subclasses with operations of their
+    own, among them fake tensors. Subclasses that only add attributes are plain.
     """
     if writes_program() or torch._C._len_torch_dispatch_stack():
         return False

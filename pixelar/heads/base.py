@@ -1,5 +1,5 @@
-"""What a head is: a distribution over the symbols of one site, given the parameters that a net
-computed for it.
+"""The base class of heads: a distribution over the symbols of one site, given the parameters that a
+net computed for it.
 """
 
 import abc
@@ -67,7 +67,7 @@ class Head(Recorded, nn.Module, abc.ABC):
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Returns x in float32, or in float64 where it is: likelihoods are not computed in half
+    """Returns x in float32, or unchanged if it is float64: likelihoods are not computed in half
     precision.
     """
     return x if x.dtype.itemsize >= 4 else x.float()

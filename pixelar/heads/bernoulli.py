@@ -24,7 +24,7 @@ class Bernoulli(Head):
         super().__init__(levels, symbols)
         if levels != 2:
             raise ConfigError(
-                f"head Bernoulli: codes 2 levels but the quantizer gives {levels}; "
+                f"head Bernoulli: codes 2 levels but the quantizer has {levels}; "
                 "use head: Categorical, or quantizer: Threshold"
             )
         self.num_params = symbols

@@ -1,7 +1,7 @@
 """A discretised mixture of logistics with coupled colour channels.
 
 A site's symbols, scaled to [-1, 1], come from one of K components; within a component, channel s is
-a logistic distribution whose mean moves linearly with the channels before it, and a level has the
+a logistic distribution whose mean depends linearly on the channels before it, and a level has the
 mass of its bin:
 
     p(x) = Σ_k π_k Π_s [ σ((x_s + ½δ - μ_ks) / τ_ks) - σ((x_s - ½δ - μ_ks) / τ_ks) ],   μ_ks = m_ks
@@ -72,7 +72,7 @@ class LogisticMixture(Head):
 
 
 def pmf_by_kernel(params: Tensor, symbols: Tensor, layout: Layout) -> Tensor:
-    """Returns what `pmf_by_torch` does, by machine code."""
+    """Computes the same as `pmf_by_torch`, in machine code."""
     from pixelar.kernels.logistic_mixture import log_pmf
 
     found = params.new_empty(len(params), layout.levels)
@@ -91,7 +91,7 @@ def pmf_by_torch(params: Tensor, symbols: Tensor, layout: Layout) -> Tensor:
     weights, means, log_scales, couplings = layout.split(params.T.contiguous())
     log_scales, couplings = log_scales.clamp(*LOG_SCALE_RANGE), couplings.tanh()
     values = layout.scaled(symbols.T, means)  # (s, N)
-    # the symbols already seen tell which component the site came from
+    # the symbols so far turn the weights into the posterior over components
     for r, symbol in enumerate(symbols.T):
         centred = values[r] - means[:, r] - pull(couplings, values, r)
         edges = symbol == 0, symbol == layout.levels - 1

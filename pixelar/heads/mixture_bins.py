@@ -25,7 +25,7 @@ __all__ = [
 LOG_SCALE_RANGE = (-7.0, 7.0)
 
 
-BEYOND = 1e30  # of an edge where there is none, on the scale [-1, 1]
+BEYOND = 1e30  # in place of an edge at infinity, on the scale [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Layout:
 
     def split(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Returns views of parameters (P, N): logits (K, N), means and log-scales (K, S, N), and
-        what becomes couplings (K, S(S-1)/2, N).
+        couplings before tanh (K, S(S-1)/2, N).
         """
         k, s = self.components, self.symbols
         pairs = s * (s - 1) // 2
@@ -78,12 +78,12 @@ def has_kernel(params: Tensor, symbols: Tensor, layout: Layout) -> bool:
 
 
 def arrays(*tensors: Tensor) -> list[np.ndarray]:
-    """Returns tensors as the machine code takes them; it writes into what is contiguous."""
+    """Returns tensors as arrays for machine code; contiguous ones share their memory."""
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
 def pull(couplings: Tensor, values: Tensor, s: int) -> Tensor:
-    """Returns how far the channels before s move its means, with shape (K, N).
+    """Returns how far the channels before s shift its means, with shape (K, N).
 
     Arguments:
         couplings: With shape (K, S(S-1)/2, N): first that of channel 1, then those of channel 2 …
@@ -108,7 +108,7 @@ class Bins:
         sharpness: s = 1/τ.
         upper, lower: The edges p and -q in units of the scale, huge where there is none.
         t: tanh(½δs), by which 1 - e^{-δs} = 2t / (1 + t) and 1 / (e^{δs} - 1) = (1 - t) / 2t: to
-            full precision, and quicker in vectors than expm1. One where an edge is missing.
+            full precision, and faster in vectors than expm1. One where an edge is missing.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Bins:
         return mass.log_().add_(self.upper.clamp(max=0)).add_(self.lower.clamp(max=0))
 
     def gradients(self) -> tuple[Tensor, Tensor]:
-        """Returns how the log-mass changes with the mean, and with the logarithm of the scale:
+        """Returns the derivatives of the log-mass by the mean and by the logarithm of the scale:
 
             ∂/∂mean  = -s (σ(-p) - σ(q))
             ∂/∂log τ = -s ((centred + ½δ) σ(-p) - (centred - ½δ) σ(q) + δ / (e^{δs} - 1))
@@ -142,7 +142,7 @@ class Bins:
 
 
 def beyond(edge: Tensor, half: float, like: Tensor) -> Tensor:
-    """Returns a number beyond all others where `edge` is true and `half` elsewhere. It is finite,
-    as infinity times a gradient of zero would be none.
+    """Returns a huge number where `edge` is true and `half` elsewhere. It is finite, since infinity
+    times a gradient of zero would be nan.
     """
     return torch.full_like(edge, half, dtype=like.dtype).masked_fill_(edge, BEYOND)

@@ -1,4 +1,4 @@
-"""The log-probability of a mixture of logistics, its gradient by hand."""
+"""The log-probability of a mixture of logistics, with a gradient written by hand."""
 
 from typing import Any
 
@@ -30,14 +30,15 @@ __all__ = [
 ]
 
 
-AT_ONCE = 2**15  # numbers of all components and channels, for a few such tensors to fit the cache
+AT_ONCE = 2**15  # numbers in a tensor of components and channels, of which a few fit the cache
 
 
 class SiteLogProb(torch.autograd.Function):
-    """`LogisticMixture.log_prob` of parameters (N, P) and symbols (N, S), its gradient by hand.
+    """`LogisticMixture.log_prob` of parameters (N, P) and symbols (N, S), with a gradient written
+    by hand.
 
-    The gradient is made along with the value, some sites at a time: everything that the two share
-    is computed once, stays in the processor's cache and is gone with the next sites.
+    The gradient is computed along with the value, some sites at a time: everything that the two
+    share is computed once, stays in the processor's cache and is dropped before the next sites.
     """
 
     @staticmethod
@@ -82,7 +83,7 @@ class SiteLogProb(torch.autograd.Function):
         with_gradient: bool,
         by_kernel: bool,
     ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-        """Takes what is mapped over as more sites, as sites know nothing of each other."""
+        """Takes the mapped dimension as more sites, since sites are independent of each other."""
         size = info.batch_size
         params, symbols = (
             tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
@@ -97,8 +98,8 @@ class SiteLogProb(torch.autograd.Function):
 
 def by_hand(params: Tensor, symbols: Tensor, layout: Layout, by_kernel: bool = True) -> Tensor:
     """Returns log-probabilities (N,) of symbols (N, S) given parameters (N, P), by machine code
-    where there is some. The gradient is made by hand, or by whoever reads the program that is being
-    written.
+    where there is some. The gradient is written by hand or, while a program is being written,
+    derived by what runs the program.
     """
     if writes_program():
         return as_program(params.T, symbols.T, layout)
@@ -108,7 +109,7 @@ def by_hand(params: Tensor, symbols: Tensor, layout: Layout, by_kernel: bool = T
     return found
 
 
-# parts that fit the cache are quicker than what a compiler makes of the whole on a CPU
+# on a CPU, parts that fit the cache are faster than what a compiler makes of the whole
 by_parts = outside_graphs(by_hand)
 
 
@@ -126,7 +127,7 @@ def log_prob_by_kernel(
 
 
 def as_program(params: Tensor, x: Tensor, layout: Layout) -> Tensor:
-    """Returns what `one_part` does, by operations that have gradients and change no tensor."""
+    """Computes the same as `one_part`, by operations that have gradients and change no tensor."""
     logits, means, log_scales, couplings = layout.split(params)
     values, pulls = layout.scaled(x, means), couplings.tanh()
     drawn = torch.stack([pull(pulls, values, s) for s in range(layout.symbols)], 1)
@@ -144,10 +145,10 @@ def one_part(
     params: Tensor, x: Tensor, layout: Layout, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
     """Returns log-probabilities (N,) for parameters (P, N) and symbols (S, N), and their gradient
-    (P, N), which is empty where it is not asked for.
+    (P, N), which is empty where it is not requested.
     """
     logits, means, log_scales, couplings = layout.split(params)
-    couplings = (2 * couplings).sigmoid_().mul_(2).sub_(1)  # tanh, ten times as quick
+    couplings = (2 * couplings).sigmoid_().mul_(2).sub_(1)  # tanh, ten times as fast
     values = layout.scaled(x, means)
     centred = values - means
     for s in range(1, layout.symbols):
@@ -160,7 +161,7 @@ def one_part(
     found = joint.logsumexp(0)
     if not with_gradient:
         return found, params.new_empty(0)
-    share = joint.sub_(found).exp_()  # of each component in what was found
+    share = joint.sub_(found).exp_()  # the posterior of each component
     by_mean, by_log_scale = (each.mul_(share[:, None]) for each in bins.gradients())
     by_log_scale.masked_fill_((log_scales < smallest) | (log_scales > largest), 0)
     slopes = couplings.mul_(couplings).neg_().add_(1)

@@ -1,7 +1,7 @@
-"""Machine code for what goes by in too many small operations; each part needs numba to be imported.
+"""Machine code for what would take too many small operations; each module needs numba.
 
-Numba compiles at the first use, for some seconds, which is said in a line, and keeps the result on
-disk.
+Numba compiles at the first use, which takes some seconds and is reported in a line, and keeps the
+result on disk.
 """
 
 import functools
@@ -24,20 +24,20 @@ def numba_is_there() -> bool:
     """Returns whether numba can be used (`pip install 'pixelar[fast]'`)."""
     try:
         import numba  # noqa: F401
-    except ImportError:  # also if it does not get on with the numpy that is there
+    except ImportError:  # also if it does not support the installed numpy
         return False
     return True
 
 
 def compiled(fastmath: set[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Returns a decorator that compiles a function; numba keeps the result on disk where there is a
-    place for it.
+    directory for it.
     """
     import numba
     from numba.core.event import Event, Listener, install_listener
 
     class Notice(Listener):
-        """Says once that something is being compiled."""
+        """Reports once that something is being compiled."""
 
         def __init__(self, after: str) -> None:
             self.after = after
@@ -49,7 +49,7 @@ def compiled(fastmath: set[str]) -> Callable[[Callable[..., None]], Callable[...
             self.after = ""
 
         def on_end(self, event: Event) -> None:
-            """A second kernel may follow, of which no more is said."""
+            """Does nothing: a second kernel may follow, which is not reported again."""
 
     compile = functools.partial(numba.njit, fastmath=fastmath, error_model="numpy", nogil=True)
 

@@ -1,4 +1,4 @@
-"""A row of a Gated PixelCNN's walk in machine code, for `pixelar.sampling.schedules.numba_rows`."""
+"""Draws a row of a Gated PixelCNN in machine code, for `pixelar.sampling.schedules.numba_rows`."""
 
 import math
 from typing import Any
@@ -20,8 +20,8 @@ ARITHMETIC = "d093ad48eeb3"  # of arithmetic.py: the code on disk is compiled ag
 def _multiply(x: Any, matrix: Any, start: Any, y: Any) -> Any:
     """Writes start + x @ matrix.T into y (B, m), given x (B, n), matrix (m, n) and start (B, m).
 
-    For four images and four outputs at once, whose sixteen sums stay in registers; what is left
-    over goes one by one.
+    Computes four images and four outputs at once, whose sixteen sums stay in registers; what is
+    left over is computed one by one.
     """
     batch, outputs = y.shape
     fours = outputs - outputs % 4
@@ -77,7 +77,7 @@ def _exp_in_double(x: Any, y: Any) -> Any:
 @numba.njit(fastmath=FAST, error_model="numpy")
 def _draw(params: Any, uniform: Any, masses: Any) -> Any:
     """Returns the level at which the cumulative mass passes a uniform number; a single parameter is
-    the logit of two levels. `masses` is room for a number for each level.
+    the logit of two levels. `masses` is a scratch buffer with a number for each level.
     """
     if params.shape[0] == 1:
         _exp(-params, masses[:1])
@@ -121,13 +121,13 @@ def gated_row(
         row: The symbols of the row, with shape (B, W), written in place.
         begin: The first column to draw.
         noise: A uniform number for each symbol, with shape (W, B).
-        keep: Which are known, with shape (W, B).
-        given: What they are, with shape (W, B).
-        zero: The symbol that stands for zero, beside the image.
-        maps: What each layer reads and the last puts out, with shape (L + 1, W, B, D).
+        keep: Which symbols are known, with shape (W, B).
+        given: The known symbols, with shape (W, B).
+        zero: The symbol that stands for zero, outside of the image.
+        maps: The input of each layer and the output of the last, with shape (L + 1, W, B, D).
         links: What the vertical stack adds, with shape (L, W, B, 2D).
         dilations: The distance between the taps of each layer, with shape (L,).
-        stem, stem_bias: Of the layer that looks at pixels, with shapes (D, taps) and (D,).
+        stem, stem_bias: Of the layer that reads pixels, with shapes (D, taps) and (D,).
         horizontal: Of the layers, with shape (L, 2D, taps·D).
         out, out_bias: Of the layers, with shapes (L, D, D) and (L, D).
         hidden, hidden_bias: Of the readout's hidden layers, flattened in turn.
@@ -146,7 +146,7 @@ def gated_row(
     masses = np.empty(last.shape[0], np.float64)
     for j in range(begin, row.shape[1]):
         for tap in range(stem_taps):
-            # the centre's weights are zero: the pixel itself is not seen
+            # the centre's weights are zero: the pixel itself is not read
             column = j - (stem_taps - 1) + tap
             for b in range(batch):
                 pixels[b, tap] = row[b, column] if column >= 0 else zero

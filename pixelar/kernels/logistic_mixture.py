@@ -1,7 +1,7 @@
 """The mixture of logistics in machine code, in float32, for `pixelar.heads.logistic_mixture`.
 
 Some sites at a time are turned into rows of numbers, one row per parameter, so that every loop runs
-along them in vectors, and all that is between stays in the processor's cache.
+along them in vectors, and all intermediate results stay in the processor's cache.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from pixelar.kernels.arithmetic import FAST, exp, log, one_minus_exp, tanh
 __all__ = ["MOST_SYMBOLS", "log_pmf", "log_prob"]
 
 SITES = 64  # at a time
-MOST_SYMBOLS = 6  # the product of the masses of so many bins is a normal number
+MOST_SYMBOLS = 6  # the product of the masses of this many bins is a normal number
 ARITHMETIC = "d093ad48eeb3"  # of arithmetic.py: the code on disk is compiled again when it changes
 F = np.float32
 ONE, TWO, ZERO = F(1), F(2), F(0)
@@ -27,7 +27,7 @@ def _bin(centred: Any, sharpness: Any, lowest: Any, highest: Any, half: Any) -> 
     """Returns a bin's mass without the part of its logarithm that is linear, that part, and the
     derivatives of its log-mass by the mean and by the scale's logarithm.
 
-    `Bins` has the formulas; `lowest` and `highest` tell which edge is missing.
+    `Bins` has the formulas; `lowest` and `highest` indicate which edge is missing.
     """
     p = INFINITE if highest else (centred + half) * sharpness
     q = -INFINITE if lowest else (centred - half) * sharpness
@@ -46,7 +46,7 @@ def _bin(centred: Any, sharpness: Any, lowest: Any, highest: Any, half: Any) -> 
 
 @numba.njit(fastmath=FAST, error_model="numpy")
 def _log_softmax(logits: Any, largest: Any, total: Any) -> Any:
-    """Makes logits (K, n) log-probabilities; the others are room for n numbers."""
+    """Turns logits (K, n) into log-probabilities; the others are scratch buffers of n numbers."""
     largest[:] = -np.inf
     total[:] = 0
     for k in range(logits.shape[0]):
@@ -111,7 +111,7 @@ def log_prob(
                 whole[s, n] = symbols[start + n, s]
         for p in range(many):
             for n in range(SITES):
-                wrong[n] = rows[p, n] if rows[p, n] != rows[p, n] else wrong[n]  # nan stays seen
+                wrong[n] = rows[p, n] if rows[p, n] != rows[p, n] else wrong[n]  # keeps nan
         for s in range(channels):
             for n in range(SITES):
                 values[s, n] = whole[s, n] * step - ONE
@@ -210,11 +210,11 @@ def log_pmf(
     for n in range(sites):
         wrong = ZERO
         for p in range(many):
-            wrong = params[n, p] if params[n, p] != params[n, p] else wrong  # nan stays seen
+            wrong = params[n, p] if params[n, p] != params[n, p] else wrong  # keeps nan
         for k in range(components):
             logits[k, 0] = params[n, k]
         for k in range(components):
-            # the symbols already seen tell which component the site came from
+            # the symbols so far turn the weights into the posterior over components
             for c in range(s + 1):
                 at = k * channels + c
                 mean = params[n, components + at]

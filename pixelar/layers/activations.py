@@ -1,4 +1,4 @@
-"""ELU, which PyTorch computes on a CPU with an exponential that no vector instruction serves."""
+"""ELU with a vectorized exponential on CPUs, where that of PyTorch is not vectorized."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class VectorELU(torch.autograd.Function):
 def elu(x: Tensor) -> Tensor:
     """Returns x where it is positive, and exp(x) - 1 elsewhere.
 
-    On a CPU many times as quick as `F.elu`, and exact to a rounding error of numbers near one.
+    On a CPU, it is many times as fast as `F.elu`, with the rounding error of numbers near one.
     """
     if x.device.type != "cpu":
         return F.elu(x)

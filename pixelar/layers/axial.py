@@ -1,4 +1,4 @@
-"""Attention along one axis of a grid at a time, with what a walk keeps of it.
+"""Attention along one axis of a grid at a time, with what a sampling pass keeps of it.
 
 References:
     Axial Attention in Multidimensional Transformers (Ho et al., 2019),
@@ -18,11 +18,11 @@ class AxialBlock(nn.Module):
     """One pre-norm Transformer block over sequences (N, L, D): rows of grids, or columns.
 
     Arguments:
-        width: D, the length of a place's vector.
+        width: D, the length of a position's vector.
         heads: The number of attention heads.
-        expansion: How many times wider the MLP is inside.
+        expansion: The width of the MLP's hidden layer, divided by D.
         dropout: The rate of dropout on what the block adds.
-        masked: Whether a place sees only itself and those before it.
+        masked: Whether a position attends only to itself and those before it.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class AxialBlock(nn.Module):
         nn.init.zeros_(self.contract.weight)
 
     def queries_keys_values(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns q, k and v of places (N, L, D), each with shape (N, heads, L, D / heads)."""
+        """Returns q, k and v of positions (N, L, D), each with shape (N, heads, L, D / heads)."""
         qkv = self.qkv(self.attention_norm(h)).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         return q, k, v
@@ -62,7 +62,7 @@ class RowsThenColumns(nn.Module):
 
     Arguments:
         width, heads, expansion, dropout: As for a block.
-        masked: Whether the columns are masked: a row is then told of itself and the rows above.
+        masked: Whether the columns are masked: a row then depends on itself and the rows above.
     """
 
     def __init__(
@@ -79,12 +79,13 @@ class RowsThenColumns(nn.Module):
         return h.transpose(1, 2)
 
     def extend(self, h: Tensor, first: int, above: Tensor) -> Tensor:
-        """Returns the output for a row of the grid, or for all rows from the first.
+        """Returns the output for one row of the grid, or for its first R rows at once.
 
         Arguments:
             h: The rows, with shape (B, R, W, D).
             first: The number of the first of them.
-            above: Keys and values along the columns, which are added to: (2, B, W, heads, H, ·).
+            above: Keys and values along the columns, to which the rows' are added: (2, B, W, heads,
+                H, ·).
         """
         batch, rows, columns, _ = h.shape
         h = self.row(h.flatten(0, 1)).unflatten(0, (batch, rows)).transpose(1, 2).flatten(0, 1)

@@ -2,7 +2,7 @@
 
     o, f, i = σ(·)    g = tanh(·)        c' = f ⊙ c + i ⊙ g        h' = o ⊙ tanh(c')
 
-The four maps lie beside each other, in this order, in the last dimension.
+The four maps are concatenated, in this order, in the last dimension.
 
 References:
     Pixel Recurrent Neural Networks (van den Oord et al., 2016), https://arxiv.org/abs/1601.06759
@@ -19,7 +19,7 @@ def cell(maps: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the new hidden state h' and the new cell state c', each with shape (*, D).
 
     Arguments:
-        maps: What the input and the last state add up to, with shape (*, 4D).
+        maps: The sum of what the input and the last state contribute, with shape (*, 4D).
         c: The last cell state with shape (*, D).
     """
     width = c.shape[-1]

@@ -18,7 +18,7 @@ class PixelValues(nn.Module):
     def __init__(self, levels: int) -> None:
         super().__init__()
         self.levels = levels
-        # follows .to(device), .double() and .half(), and tells forward what to compute in
+        # follows .to(device), .double() and .half(), and sets the type that forward computes in
         self.register_buffer("unit", torch.ones(()), persistent=False)
         self.unit: Tensor
 
@@ -30,11 +30,11 @@ class PixelValues(nn.Module):
 
     @property
     def zero(self) -> float:
-        """The symbol, between two levels perhaps, whose value is zero: what padding stands for."""
+        """The symbol, possibly between two levels, whose value is zero, as that of padding is."""
         return (self.levels - 1) / 2
 
     def folded(self, matrix: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the matrix and bias that do to symbols what these do to their values.
+        """Returns the matrix and bias that map symbols to what these map their values to.
 
         Arguments:
             matrix: Takes values, with shape (in, out).
@@ -44,7 +44,7 @@ class PixelValues(nn.Module):
 
 
 class TokenEmbedding(nn.Module):
-    """One learned vector per level and place in the site; a site's vector is the sum over its
+    """One learned vector per level and position in the site; a site's vector is the sum over its
     symbols.
 
     Arguments:

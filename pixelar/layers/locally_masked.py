@@ -1,14 +1,14 @@
-"""Locally masked convolutions: every place of the image has a mask of its own.
+"""Locally masked convolutions: every position of the image has a mask of its own.
 
-The mask of a place follows from the order of generation: a tap is alive where the neighbour it
-looks at comes earlier. One set of weights therefore serves any order:
+The mask of a position follows from the order of generation: a tap is alive where the neighbour it
+reads comes earlier. One set of weights therefore serves any order:
 
-    order      masks of 3×3 kernels at the places of 5 and 6
+    order      masks of 3×3 kernels at the positions of 5 and 6
     0 1 2         · · 1      1 1 1
     7 6 3         · 1 1      · 1 1      · dead: it comes later, or is outside
     8 5 4         · · ·      · 1 1
 
-A place itself is alive (the centre), but not in a first layer, which looks at the pixels.
+The centre, the position itself, is alive, but not in a first layer, which reads the pixels.
 
 References:
     Locally Masked Convolution for Autoregressive Models (Jain et al., 2020),
@@ -28,13 +28,13 @@ __all__ = ["LocallyMaskedConv2d", "order_masks", "windows"]
 
 
 def order_masks(scan: Scan, kernel_size: int, dilation: int, *, centre: bool) -> Tensor:
-    """Returns which taps are alive at every place, 1 or 0, with shape (H, W, k²).
+    """Returns which taps are alive at every position, 1 or 0, with shape (H, W, k²).
 
     Arguments:
         scan: The order, of whole pixels.
         kernel_size: k, the kernel's height and width.
         dilation: The distance between taps.
-        centre: Whether a place sees itself.
+        centre: Whether a position reads itself.
     """
     h, w = scan.shape[1:]
     rank = scan.index[:, 0].argsort().view(h, w)
@@ -44,7 +44,7 @@ def order_masks(scan: Scan, kernel_size: int, dilation: int, *, centre: bool) ->
 
 
 def windows(grid: Tensor, kernel_size: int, dilation: int, *, outside: int) -> Tensor:
-    """Returns what each place of a grid (H, W) sees through a kernel, with shape (H, W, k²)."""
+    """Returns what a kernel reads at each position of a grid (H, W), with shape (H, W, k²)."""
     h, w = grid.shape
     padded = F.pad(grid, (dilation * (kernel_size // 2),) * 4, value=outside)
     steps = range(0, dilation * kernel_size, dilation)
@@ -52,7 +52,7 @@ def windows(grid: Tensor, kernel_size: int, dilation: int, *, outside: int) -> T
 
 
 class LocallyMaskedConv2d(nn.Conv2d):
-    """A convolution of maps with channels last, whose mask is given for every place.
+    """A convolution of maps with channels last, with a mask for every position.
 
     Arguments:
         in_channels: Channels of the input.
@@ -68,7 +68,7 @@ class LocallyMaskedConv2d(nn.Conv2d):
     ) -> None:
         if kernel_size < 3 or kernel_size % 2 == 0:
             raise ConfigError(
-                f"kernel_size must be odd and at least 3, to see neighbours; got {kernel_size}"
+                f"kernel_size must be odd and at least 3, to read neighbours; got {kernel_size}"
             )
         super().__init__(in_channels, out_channels, kernel_size, dilation=dilation)
         self.side = dilation * (kernel_size // 2)

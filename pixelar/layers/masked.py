@@ -1,4 +1,4 @@
-"""Convolutions that see only what comes before: masked by colour and column, cropped by row.
+"""Convolutions that read only what comes before: masked by colour and column, cropped by row.
 
 A k×k kernel of a causal convolution has dead rows below its centre. They are kept in the parameter,
 so that parameter counts and checkpoints are the published ones, but they are cropped before the
@@ -8,10 +8,9 @@ convolution runs:
     1 1 1        row of the centre: taps on the left, and the centre itself by the colour rule
     · · ·        dead: cropped
 
-Colours: the channels of every map are divided into one block per colour, in the order R, G, B. At
-    the centre, an
-output of colour o sees inputs of colour i < o (type A, for the first layer, whose inputs are
-pixels) or i ≤ o (type B).
+The channels of every map are divided into one block per colour, in the order R, G, B. At the
+centre, an output of colour o reads inputs of colour i < o (type A, for the first layer, whose
+inputs are pixels) or i ≤ o (type B).
 
 References:
     Pixel Recurrent Neural Networks (van den Oord et al., 2016), https://arxiv.org/abs/1601.06759
@@ -36,7 +35,7 @@ def colour_of(channels: int, colours: int, halves: int = 1) -> Tensor:
     Arguments:
         channels: The number of channels.
         colours: The number of colours; 1 where a pixel is coded as a whole.
-        halves: How many parts the map has that are divided alike: 2 for those of a gate.
+        halves: How many parts of the map are each divided by colour: 2 for those of a gate.
     """
     return (torch.arange(channels // halves) * colours // (channels // halves)).repeat(halves)
 
@@ -52,8 +51,8 @@ class MaskedConv2d(nn.Conv2d):
     Arguments:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        kernel_size: Height and width of the kernel, both odd; height 1 looks along the row only.
-        mask: "A" where the input holds the pixel itself, "B" after that.
+        kernel_size: Height and width of the kernel, both odd; height 1 reads along the row only.
+        mask: "A" where the input contains the pixel itself, "B" in later layers.
         colours: The number of colours the channels are divided into.
         halves: How many parts of the output are masked alike: 2 where it feeds a gate.
         dilation: The distance between taps.
@@ -102,7 +101,7 @@ class MaskedConv2d(nn.Conv2d):
         return self.masked_weight()[:, :, :-1].contiguous(memory_format=torch.channels_last)
 
     def left_matrix(self) -> Tensor:
-        """Returns its centre row, up to the centre, as a matrix (taps·in, out)."""
+        """Returns the kernel's centre row, up to the centre, as a matrix (taps·in, out)."""
         row = self.masked_weight()[:, :, -1, : self.kernel_size[1] // 2 + 1]
         return row.permute(2, 1, 0).flatten(0, 1)
 
@@ -120,9 +119,9 @@ class RowsAboveConv2d(nn.Conv2d):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Height and width of the kernel, odd.
-        own_row: Whether the kernel's centre row is used. Without it, row i of the output sees k //
-            2 rows up to i, which is how a stack begins whose input has been shifted down by one
-            row.
+        own_row: Whether the kernel's centre row is used. Without it, row i of the output reads k //
+            2 rows up to i, as in the first layer of a stack whose input has been shifted down by
+            one row.
         dilation: The distance between taps.
     """
 

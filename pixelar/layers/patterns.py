@@ -1,7 +1,7 @@
-"""Which positions a position sees, where attention is sparse.
+"""Patterns of sparse attention: which positions a position attends to.
 
-A pattern is a rule on the numbers of two positions, of a query i and of a key j, that tells whether
-i sees j. None sees a later one, and all see themselves. With l = 3, and rows for i:
+A pattern is a rule on two positions, a query i and a key j, that says whether i attends to j. No
+position attends to a later one, and all attend to themselves. With l = 3, and rows for i:
 
     last l        every l-th    own block     summaries     two blocks
                                               c = 1
@@ -28,35 +28,35 @@ __all__ = ["every", "last", "own_block", "rectangle", "summaries", "two_blocks"]
 
 
 def last(i: Tensor, j: Tensor, stride: int) -> Tensor:
-    """The last `stride` positions: the strided pattern's first half."""
+    """Returns whether j is one of the last `stride` positions: the strided pattern's first half."""
     return (j <= i) & (i - j < stride)
 
 
 def every(i: Tensor, j: Tensor, stride: int) -> Tensor:
-    """Every `stride`-th position, counted back from i: the strided pattern's second half."""
+    """Returns whether j is a multiple of `stride` before i: the strided pattern's second half."""
     return (j <= i) & ((i - j) % stride == 0)
 
 
 def own_block(i: Tensor, j: Tensor, stride: int) -> Tensor:
-    """The positions of the block so far: the fixed pattern's first half."""
+    """Returns whether j is in the block so far: the fixed pattern's first half."""
     return (j <= i) & (j // stride == i // stride)
 
 
 def summaries(i: Tensor, j: Tensor, stride: int, count: int) -> Tensor:
-    """The last `count` positions of each block, and i itself: the fixed pattern's second half."""
+    """Returns whether j is i or in the last `count` of a block: the fixed pattern's second half."""
     return (j <= i) & ((j % stride >= stride - count) | (j == i))
 
 
 def two_blocks(i: Tensor, j: Tensor, block: int) -> Tensor:
-    """The positions of the block so far and all of the block before it: 1-D local attention."""
+    """Returns whether j is in the block so far or the block before it: 1-D local attention."""
     return (j <= i) & (j // block >= i // block - 1)
 
 
 def rectangle(i: Tensor, j: Tensor, row: int, rows: int, columns: int) -> Tensor:
-    """What is generated of a rectangle around a query block: 2-D local attention.
+    """Returns whether j is generated and in a rectangle around i's block: 2-D local attention.
 
-    Positions lie in rows of a grid. A query block of `rows` × `columns` positions sees itself, as
-    many rows above it, and as many columns on both sides:
+    Positions lie in rows of a grid. A query block of `rows` × `columns` positions attends to
+    itself, as many rows above it, and as many columns on both sides:
 
         · · · · · · · · ·        rows = 2, columns = 3; query blocks begin at every second row
         ■ ■ ■ ■ ■ ■ ■ ■ ■        and at every third column
@@ -64,8 +64,8 @@ def rectangle(i: Tensor, j: Tensor, row: int, rows: int, columns: int) -> Tensor
         ■ ■ ■ ■ i · · · ·
 
     Arguments:
-        i: Numbers of queries.
-        j: Numbers of keys.
+        i: Positions of queries.
+        j: Positions of keys.
         row: The length of a row of the grid.
         rows: The height of a query block.
         columns: The width of a query block.

@@ -1,6 +1,6 @@
-"""Positional normalization: the vector of each place is normalized over its channels.
+"""Positional normalization: the vector of each position is normalized over its channels.
 
-No place learns of another by it, so it may stand anywhere in a causal net.
+It carries nothing from one position to another, so it may be used anywhere in a causal net.
 
 References:
     Positional Normalization (Li et al., 2019), https://arxiv.org/abs/1907.04312
@@ -15,7 +15,7 @@ EPSILON = 1e-5  # added to variances
 
 
 def pono(h: Tensor) -> Tensor:
-    """Returns vectors (*, D) with mean 0 and variance 1 over their channels, counted by D - 1."""
+    """Returns vectors (*, D) with mean 0 and variance 1 over their channels, with divisor D - 1."""
     share = (h.shape[-1] - 1) / h.shape[-1]
     return share**0.5 * F.layer_norm(h, h.shape[-1:], eps=share * EPSILON)
 
@@ -27,7 +27,7 @@ def pono_gate(h: Tensor) -> Tensor:
 
 
 def layer_norm(h: Tensor) -> Tensor:
-    """Returns vectors (*, D) with mean 0 and variance 1 over their channels, counted by D."""
+    """Returns vectors (*, D) with mean 0 and variance 1 over their channels, with divisor D."""
     return F.layer_norm(h, h.shape[-1:], eps=EPSILON)
 
 

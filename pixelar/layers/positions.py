@@ -21,7 +21,7 @@ def places(scan: Scan) -> Tensor:
 def sinusoids(coordinates: Tensor, width: int) -> Tensor:
     """Returns sines and cosines of coordinates (T, n), with shape (T, D).
 
-    The D dimensions are shared out among the coordinates; within a share, wave lengths grow from 2π
+    The D dimensions are divided among the coordinates; within each part, wavelengths grow from 2π
     to 10,000 times as much.
     """
     waves = []
@@ -45,7 +45,7 @@ class PlaceEmbedding(nn.Module):
     def __init__(self, scan: Scan, width: int) -> None:
         super().__init__()
         channels, height, columns = scan.shape
-        kinds = channels if scan.symbols == 1 else 1  # of channels that a site can begin with
+        kinds = channels if scan.symbols == 1 else 1  # channels that a site can begin with
         self.tables: Sequence[nn.Embedding] = nn.ModuleList(  # type: ignore[assignment]
             nn.Embedding(n, width) for n in (height, columns, kinds)
         )

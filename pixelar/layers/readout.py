@@ -14,7 +14,7 @@ __all__ = ["PixelReadout", "Readout", "colours_of"]
 
 
 def colours_of(scan: Scan) -> int:
-    """Returns how many colours a net tells apart: C where each colour value is a site, else 1."""
+    """Returns how many colours a net separates: C where each colour value is a site, else 1."""
     return scan.shape[0] if scan.name == "subpixel" else 1
 
 
@@ -24,7 +24,7 @@ class Readout(nn.Module):
     Arguments:
         scan: The scan of the image.
         width: D, the channels of the input.
-        hidden: The channels of the layers between.
+        hidden: The channels of the hidden layers.
         out_features: P, the number of parameters per site.
     """
 
@@ -45,7 +45,7 @@ class Readout(nn.Module):
         return by_site.reshape(h.shape[0], self.sites, -1)
 
     def by_pixel(self) -> "PixelReadout":
-        """Returns the same for the features of one pixel."""
+        """Returns the same readout for the features of one pixel."""
         *hidden, (matrix, bias) = [(layer.left_matrix(), layer.bias) for layer in self.layers]
         by_colour = zip(matrix.chunk(self.colours, 1), bias.chunk(self.colours), strict=True)
         return PixelReadout(hidden, list(by_colour))
@@ -53,7 +53,7 @@ class Readout(nn.Module):
 
 @dataclass(frozen=True)
 class PixelReadout:
-    """A readout as matrices with their biases: the layers between, and the last for each colour."""
+    """A readout as matrices with their biases: the hidden layers, and the last for each colour."""
 
     hidden: list[tuple[Tensor, Tensor]]
     last: list[tuple[Tensor, Tensor]]

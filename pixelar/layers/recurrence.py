@@ -1,11 +1,11 @@
-"""Segment-level recurrence: what the places of a segment see of those before.
+"""Segment-level recurrence: what the positions of a segment attend to before it.
 
     compressed memory       memory              segment
     ▪ ▪ ▪ ▪               ■ ■ ■ ■ ■ ■          □ □ □ ? · ·
 
 Memory holds the inputs of a block in earlier segments. In training (`Memory`) they are kept as they
-are; in a walk (`Window`) it is their keys and values that are kept, since these do not depend on
-who looks at them. Whatever leaves the memory is compressed, some places to one slot.
+are; in a sampling pass (`Window`) their keys and values are kept instead, since these do not depend
+on the query. Whatever leaves the memory is compressed, several positions to one slot.
 
 References:
     Transformer-XL: Attentive Language Models Beyond a Fixed-Length Context (Dai et al., 2019),
@@ -34,31 +34,31 @@ def sinusoids(places: int, width: int) -> Tensor:
 def by_key(scores: Tensor) -> Tensor:
     """Returns scores (…, L, K) of L queries by key, from scores by distance, K - 1 down to 0.
 
-    The last query is at the place of the last key; keys later than a query get anything.
+    The last query is at the position of the last key; scores of keys after a query are arbitrary.
     """
     *_, length, keys = scores.shape
     return F.pad(scores, (1, 0)).flatten(-2)[..., length:].unflatten(-1, (length, keys))
 
 
 class Remembering(Protocol):
-    """A block that looks into a memory."""
+    """A block that attends to a memory."""
 
     compress: nn.Module  # from (B, D, c · n) to (B, D, n)
 
     def keys_values(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns k and v of places (B, K, D), each with shape (B, heads, K, D / heads)."""
+        """Returns k and v of positions (B, K, D), each with shape (B, heads, K, D / heads)."""
         ...
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How far back a segment sees.
+    """How far back a segment attends.
 
     Arguments:
-        segment: L, the places of a segment.
-        memory: M, the places that are remembered as they were.
+        segment: L, the positions of a segment.
+        memory: M, the positions that are remembered uncompressed.
         slots: The slots of compressed memory.
-        compression: How many places become one slot; divides the other two.
+        compression: How many positions become one slot; divides `segment` and `memory`.
     """
 
     segment: int
@@ -68,11 +68,11 @@ class Sizes:
 
     @property
     def places(self) -> int:
-        """N, the most places that are seen at once."""
+        """N, the largest number of positions that are attended to at once."""
         return self.slots + self.memory + self.segment
 
     def filled(self, number: int) -> tuple[int, int]:
-        """Returns how many slots, and places of memory, are in use in a segment."""
+        """Returns how many slots, and positions of memory, are in use in a segment."""
         past = number * self.segment
         slots = max(0, past - self.memory) // self.compression
         return min(slots, self.slots), min(past, self.memory)

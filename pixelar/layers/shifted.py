@@ -1,12 +1,13 @@
-"""Convolutions without masks, whose kernels have no taps where they must not look.
+"""Convolutions without masks, whose kernels have no taps where they must not read.
 
-A kernel of h×w stands above its pixel, or above and to the left of it; the image is padded there:
+A kernel of h×w lies above its pixel, or above and to the left of it; the image is padded there:
 
     down-shifted 2×3      1 1 1        down-right-shifted 2×2      1 1
                           1 x 1                                    1 x
 
-Both see the pixel x itself, and a down-shifted one the pixels to its right: a stream of such layers
-begins with its input moved down by a row, or right by a column (`shift_down`, `shift_right`).
+Both read the pixel x itself, and a down-shifted one the pixels to its right: so a stream of such
+layers begins with its input moved down by a row, or right by a column (`shift_down`,
+`shift_right`).
 
 References:
     PixelCNN++ (Salimans et al., 2017), https://arxiv.org/abs/1701.05517
@@ -92,7 +93,7 @@ class DownRightShiftedConv2d(nn.Conv2d):
 
 
 class DownShiftedDeconv2d(nn.ConvTranspose2d):
-    """The way back of a down-shifted 2×3 convolution with stride 2: a cell fills two rows of three
+    """The transpose of a down-shifted 2×3 convolution with stride 2: a cell fills two rows of three
     pixels, of which it shares the outer columns with its neighbours.
 
     Arguments:
@@ -112,7 +113,7 @@ class DownShiftedDeconv2d(nn.ConvTranspose2d):
 
 
 class DownRightShiftedDeconv2d(nn.ConvTranspose2d):
-    """The way back of a down-right-shifted 2×2 convolution with stride 2: a cell fills 2×2 pixels.
+    """The transpose of a down-right-shifted 2×2 convolution with stride 2: a cell fills 2×2 pixels.
 
     Arguments:
         in_channels: Channels of the input.

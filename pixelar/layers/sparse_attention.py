@@ -1,14 +1,15 @@
-"""Attention that sees some of the positions before it, and computes no more than that.
+"""Attention to some of the positions before, which computes no more than that.
 
     Last, TwoBlocks    a query block of l positions ── own and previous block: 2 l keys
     Every              the sequence as rows of l ── causal attention within each column
     OwnBlock           causal attention within each block of l
     Summaries          all queries ── the last c positions of each block, and their own
-    Rectangle          a query block of r × c places ── 2 r × 3 c places around it
+    Rectangle          a query block of r × c positions ── 2 r × 3 c positions around it
 
-Which positions count is said by `pixelar.layers.patterns`. The sequence is padded with zeros to a
-multiple of the block, or is one block if it is shorter; attention being causal, nothing looks at
-the zeros. A walk keeps keys and values by position, and a step reads those that its pattern sees.
+`pixelar.layers.patterns` defines which positions count. The sequence is padded with zeros to a
+multiple of the block, or is one block if it is shorter; since attention is causal, nothing attends
+to the zeros. A sampling pass keeps keys and values by position, and a step reads those in its
+pattern.
 """
 
 import abc
@@ -38,20 +39,20 @@ Rule = Callable[[Tensor, Tensor], Tensor]
 class SparseAttention(abc.ABC):
     """A pattern with a way to compute attention under it.
 
-    Queries, keys and values have shapes (B, T, heads, ·), and so has what comes out.
+    Queries, keys and values have shapes (B, T, heads, ·), and so has the result.
     """
 
     @abc.abstractmethod
     def sees(self, i: Tensor, j: Tensor) -> Tensor:
-        """Returns whether positions i see positions j; both broadcast."""
+        """Returns whether positions i attend to positions j; both broadcast."""
 
     @abc.abstractmethod
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Returns what all positions attend to."""
+        """Returns the result of attention at all positions."""
 
     @abc.abstractmethod
     def read(self, x: Tensor, t: int) -> Tensor:
-        """Returns what position t sees of (N, T, ·), with shape (N, m, ·)."""
+        """Returns what position t attends to of x (N, T, ·), with shape (N, m, ·)."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class Summaries(SparseAttention):
 
 @dataclass(frozen=True)
 class Rectangle(SparseAttention):
-    """What is generated of a rectangle around a query block, in a grid with rows of `row`."""
+    """The generated part of a rectangle around a query block, in a grid of rows of `row`."""
 
     row: int
     rows: int
@@ -172,7 +173,7 @@ class Rectangle(SparseAttention):
         height = -(-sites // self.row)
         fitting = replace(
             self, rows=min(self.rows, height), columns=min(self.columns, self.row)
-        )  # sees the same
+        )  # covers the same
         if fitting != self:
             return fitting(q, k, v)
         number = torch.arange(1, sites + 1, device=q.device, dtype=torch.int32)[None, :, None, None]
@@ -220,7 +221,7 @@ def _blocks(x: Tensor, size: int) -> Tensor:
 
 
 def _dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Returns attention under a mask, or what is causal, of (N, L, heads, ·)."""
+    """Returns attention of (N, L, heads, ·) under a mask, or causal attention if there is none."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
     return found.transpose(1, 2)

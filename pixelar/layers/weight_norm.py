@@ -1,5 +1,5 @@
 """Weight norm: every kernel has a length g and a direction v, w = g · v / ‖v‖, and a layer begins
-with the g and b that suit the data.
+with g and b that are fitted to the data.
 
 `parametrizations.weight.original0` of a layer is its g, `original1` its v; the norm is taken over
 all axes but the first. From the layer's outputs t for a batch, with g = 1 and b = 0, and their mean
@@ -25,8 +25,8 @@ __all__ = ["fitting_to_data", "weight_norm"]
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
-# a channel that hardly varies, as on a coarse grid of one row, which sees nothing yet, says nothing
-# about its scale
+# a channel that hardly varies, as on a coarse grid of one row, which has no input yet, does not
+# determine its scale
 LEAST_VARIANCE = 1e-8
 
 
@@ -50,12 +50,12 @@ class WeightNorm(nn.Module):
 
 
 def length(v: Tensor) -> Tensor:
-    """Returns the norm over all axes but the first, which stay with length 1."""
+    """Returns the norm over all axes but the first, which are kept with length 1."""
     return torch.linalg.vector_norm(v, dim=tuple(range(1, v.ndim)), keepdim=True)
 
 
 def weight_norm(layer: Layer, scale: float = 1.0) -> Layer:
-    """Gives a layer with a weight and a bias weight norm, with random directions, and returns it.
+    """Adds weight norm, with random directions, to a layer with a weight and a bias; returns it.
 
     Arguments:
         layer: A convolution or transposed convolution.
@@ -77,8 +77,8 @@ def lengths_and_directions(layer: nn.Module) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def fitting_to_data(module: nn.Module) -> Iterator[None]:
-    """While the body runs the module, without dropout, every layer with weight norm sets its g and
-    b by the batch that it gets, and goes on with them.
+    """Fits the g and b of every layer with weight norm to the batch that it gets, while the body
+    runs the module, without dropout.
     """
     training = module.training
     module.eval()
@@ -107,7 +107,7 @@ def _fit(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     variance, mean = torch.var_mean(forward(*inputs), dim=(0, 2, 3), correction=0)
     factor = scale * variance.clamp(min=LEAST_VARIANCE).rsqrt()
     factor[variance < LEAST_VARIANCE] = scale
-    if isinstance(layer, nn.ConvTranspose2d):  # g is of its inputs, and its outputs share it
+    if isinstance(layer, nn.ConvTranspose2d):  # g is per input channel, and all outputs share it
         scaled = v * factor[:, None, None]
         g.copy_(length(scaled) / length(v))
         v.copy_(scaled)

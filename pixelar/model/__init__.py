@@ -1,4 +1,4 @@
-"""The model: quantizer × net × head, its description, and where functions of it begin."""
+"""The model: quantizer × net × head, its description, and what guards functions of it."""
 
 from pixelar.model.describe import build_model, describe_model
 from pixelar.model.pixel_model import PixelModel, evaluating

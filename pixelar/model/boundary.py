@@ -1,4 +1,4 @@
-"""Where functions of a model begin: with a usable model, under torch's own settings.
+"""Guards functions of a model: they get a usable model and run under torch's own settings.
 
 What a seed draws and what an image scores depend on the arguments alone, not on what the caller has
 set for the rest of the program: autocast, a default data type or device, inference mode.
@@ -28,8 +28,8 @@ AUTOCAST = ("cpu", "cuda", "mps", "xpu")  # devices whose autocast may be on
 def torch_defaults() -> Iterator[None]:
     """Runs the body with torch's own defaults: float32, the CPU, no autocast, no inference mode.
 
-    What is so already costs nothing. The default data type is the whole program's, so other
-    threads see float32, too, while the body runs.
+    Settings that are so already cost nothing. The default data type is global, so other threads get
+    float32, too, while the body runs.
     """
     dtype = torch.get_default_dtype()
     with ExitStack() as settings:
@@ -48,11 +48,11 @@ def torch_defaults() -> Iterator[None]:
 
 
 def for_models(function: Callable[P, R]) -> Callable[P, R]:
-    """Makes a function, or a generator, whose first argument is a model, or has one as `model`, one
-    that users call.
+    """Guards a function or a generator that users call, whose first argument is a model, or an
+    object with one as its `model`.
 
     It runs under `torch_defaults`, and refuses anything but a model with finite weights. Between
-    the values that a generator yields, the caller's settings hold.
+    the values that a generator yields, the caller's settings apply.
     """
 
     def check(arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -94,8 +94,7 @@ END = object()
 def require_finite(model: object) -> None:
     """Raises PixelarError unless something is a model whose weights are finite numbers.
 
-    A quantizer's tensors are its own to check. A buffer may hold -inf, by which nets mask what is
-    not to be attended to.
+    A quantizer checks its own tensors. A buffer may hold -inf, with which nets mask attention.
     """
     inner = getattr(model, "_orig_mod", model)  # of what torch.compile returns
     if not isinstance(inner, PixelModel):

@@ -1,4 +1,4 @@
-"""A model as names and constructor arguments, and built again from them."""
+"""Describes a model by names and constructor arguments, and builds it again from them."""
 
 import inspect
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ __all__ = [
 ]
 
 
-# options that came later, each with the value that says that all is as before: described only where
-# they have another, so that models made before are described, and their weights summed, as ever
+# options that were added later, each with the value that keeps the earlier behaviour: described
+# only where they have another, so that descriptions and checksums of older models do not change
 LATER: dict[str, dict[str, Any]] = {
     "ImageGPT": {"bias": False},
     "LMConv": {"version": 1},
@@ -41,7 +41,7 @@ BASES: dict[str, type] = {"quantizer": Quantizer, "head": Head, "net": Net}
 def describe_model(model: PixelModel) -> dict[str, Any]:
     """Returns a model as names and constructor arguments, for `build_model`.
 
-    A part of a class that is in no table of ours has a "class", the name to import it by.
+    A part whose class is in none of pixelar's tables has a "class", the name to import it by.
     """
     parts = {part: _describe_part(getattr(model, part), PARTS[part]) for part in PARTS}
     return {"image_shape": list(model.image_shape), "scan": model.net.built_in, **parts}
@@ -58,7 +58,7 @@ def _describe_part(module: Net | Head | Quantizer, table: Mapping[str, type]) ->
 
 
 def foreign_classes(model: PixelModel) -> dict[str, type]:
-    """Returns the classes of a model's parts that are not of pixelar, by name, as `trust`."""
+    """Returns the classes of a model's parts that are not pixelar's, by name, as for `trust`."""
     kinds = {part: type(getattr(model, part)) for part in PARTS}
     return {k.__name__: k for part, k in kinds.items() if PARTS[part].get(k.__name__) is not k}
 
@@ -97,13 +97,13 @@ def class_of(part: str, entry: Mapping[str, Any], trust: Mapping[str, type]) -> 
 def build_model(
     description: Mapping[str, Any], *, trust: Mapping[str, type] | None = None
 ) -> PixelModel:
-    """Returns the untrained model that was described.
+    """Builds the untrained model of a description.
 
     Arguments:
-        description: What `describe_model` returned. An option that came later and is not named
-            has the value that says that all is as before; see `LATER`.
+        description: What `describe_model` returned. An option that was added later and is not named
+            has the value that keeps the earlier behaviour; see `LATER`.
         trust: The classes from outside of pixelar that may be built, by name; other names are
-            looked up in our tables only, and nothing is imported.
+            looked up in pixelar's tables only, and nothing is imported.
     """
 
     def lookup(part: str) -> tuple[Any, dict[str, Any]]:

@@ -1,14 +1,15 @@
 """Log-probabilities of all sites, without the parameters of all images at once.
 
-A head of 256 levels has more parameters than the rest of a net has features: 3·32·32 sites take
-3 MB an image, and the softmax and its gradient as much again, several times. So the features of a
-large batch are divided into parts, by image:
+A head of 256 levels has more parameters than the rest of a net has features: 3·32·32 sites take 3
+MB an image, and the softmax and its gradient several times as much. So the features of a large
+batch are divided into parts, by image:
 
     features ──┬── read ── params (b, T, P) ── log_prob ──┬── (B, T)
                ├── read ── params (b, T, P) ── log_prob ──┤
                └── read ── params (b, T, P) ── log_prob ──┘
 
-For gradients a part is computed a second time, so that the parameters of one exist at any moment.
+For gradients a part is computed a second time, so that the parameters of only one part exist at any
+moment.
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ Score = Callable[[Tensor, Tensor], Tensor]
 
 # bytes of parameters in a part: about what stays in a processor's cache, or keeps a GPU busy
 PART = {"cpu": 8 << 20, "cuda": 128 << 20}
-# bytes up to which memory matters less than computing them twice
+# bytes up to which saving memory is not worth computing them twice
 WHOLE = {"cpu": 32 << 20, "cuda": 512 << 20}
 
 
@@ -38,7 +39,7 @@ def add_sites(log_probs: Tensor) -> Tensor:
 
 
 def images_at_once(batch: int, size: int, device: str, *, twice: bool) -> int:
-    """Returns how many images of a batch belong into a part: all, where parts do not pay.
+    """Returns how many images of a batch form a part: all, where parts do not pay off.
 
     Arguments:
         batch: B, the number of images.
@@ -52,11 +53,12 @@ def images_at_once(batch: int, size: int, device: str, *, twice: bool) -> int:
     if batch * size <= whole:
         return batch
     parts = -(-batch // max(1, part // size))
-    return -(-batch // parts)  # all parts as large, but for the last
+    return -(-batch // parts)  # all parts have the same size, but for the last
 
 
 def by_parts(score: Score, features: Tensor, symbols: Tensor, size: int) -> Tensor:
-    """Returns log-probabilities with shape (B, T), computed by parts of a batch where that pays.
+    """Returns log-probabilities with shape (B, T), computed by parts of a batch where that pays
+    off.
 
     Arguments:
         score: Computes them from features with shape (b, …) and symbols with shape (b, T, S).

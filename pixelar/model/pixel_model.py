@@ -107,10 +107,10 @@ class PixelModel(nn.Module):
         Arguments:
             x: Symbols with shape (B, C, H, W).
             labels: Classes with shape (B,), for a model that is conditioned on them.
-            seen: What the net sees in place of x, such as x with noise.
+            seen: What the net reads in place of x, such as x with noise.
 
         Raises:
-            PixelarError: If symbols or labels are none of the model's; while a program is compiled
+            PixelarError: If symbols or labels do not fit the model; while a program is compiled
                 or exported, nothing is checked.
         """
         if not writes_program():
@@ -121,8 +121,8 @@ class PixelModel(nn.Module):
     def trusting_log_prob_sites(
         self, x: Tensor, labels: Tensor | None = None, *, seen: Tensor | None = None
     ) -> Tensor:
-        """Returns what `log_prob_sites` does, for symbols that come from `encode` and checked
-        labels, all of them on the model's device: a GPU is not waited for.
+        """Returns the same as `log_prob_sites`, without checks, so that nothing waits for a GPU:
+        for symbols that come from `encode` and checked labels, all of them on the model's device.
         """
         features, score = self._compiled or (self.net.forward_features, self.score)
         size = 4 * self.scan.sites * self.head.num_params
@@ -166,7 +166,7 @@ class PixelModel(nn.Module):
         return self.quantizer.encode(images)
 
     def check_symbols(self, x: Array) -> Tensor:
-        """Returns symbols on the model's device; raises PixelarError if the model has others."""
+        """Returns symbols on the model's device; raises PixelarError if they do not fit."""
         if isinstance(x, Tensor) and x.is_meta:
             return x  # there are no values to check
         x = as_symbols(x, self.net.levels)
@@ -178,7 +178,7 @@ class PixelModel(nn.Module):
         return x.to(self.device)
 
     def check_labels(self, labels: Array | None, batch: int) -> Tensor | None:
-        """Returns labels on the model's device; raises PixelarError if the model takes others."""
+        """Returns labels on the model's device; raises PixelarError if they do not fit."""
         if self.classes == 0:
             if labels is not None:
                 raise DataError(
@@ -196,7 +196,7 @@ class PixelModel(nn.Module):
                 f"{batch} images need labels of shape ({batch},); got {tuple(labels.shape)}"
             )
         labels = labels.to(self.device)
-        if writes_program():  # of which the labels are no part
+        if writes_program():  # which does not contain the labels
             return labels
         if labels.numel() and not (0 <= int(labels.min()) and int(labels.max()) < self.classes):
             raise DataError(

@@ -1,4 +1,4 @@
-"""Models so small that tests can look at all of them."""
+"""Models so small that tests can list all of their images."""
 
 import torch
 
@@ -14,7 +14,7 @@ __all__ = ["randomize", "tiny_model"]
 def tiny_model(
     net: str = "PixelCNN", shape: Shape = (1, 2, 3), *, scan: str = "raster", seed: int = 0
 ) -> PixelModel:
-    """Returns a random model of black and white images, so small that all can be listed."""
+    """Returns a random model of black and white images, small enough to list all of them."""
     if net not in PRESETS:
         raise ConfigError(f"net: {did_you_mean(net, PRESETS)} (in pixelar.nets.presets)")
     preset = PRESETS[net]

@@ -31,10 +31,10 @@ def listed(names: Sequence[str]) -> str:
 
 
 def check_names(names: object, classes: int) -> tuple[str, ...]:
-    """Returns the names of classes by number, or raises PixelarError if they cannot be that.
+    """Returns the names of classes by number, or raises PixelarError if they are not valid.
 
     Arguments:
-        names: The names, which anyone may have written.
+        names: The names, from an untrusted source.
         classes: The number of classes of the model.
     """
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
@@ -48,7 +48,7 @@ def check_names(names: object, classes: int) -> tuple[str, ...]:
 
 
 def class_number(word: str, names: Sequence[str] | None, classes: int) -> int:
-    """Returns the number of the class that a word names; a name wins over a number.
+    """Returns the number of the class that a word names; a name takes precedence over a number.
 
     Arguments:
         word: A class by its name or its number.
@@ -97,7 +97,7 @@ def match_labels(
         if len(given) != classes:
             raise DataError(
                 f"the names of the model's {classes} classes are not known, and the data has "
-                f"{len(given)} ({listed(given)}), so neither names nor numbers tell which is which"
+                f"{len(given)} ({listed(given)}), so they match neither by name nor by number"
             )
         warnings.warn(
             f"the names of the model's {classes} classes are not known: the data's classes "

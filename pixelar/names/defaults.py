@@ -1,4 +1,4 @@
-"""What the trainer of a run takes where nothing says otherwise; needs no torch."""
+"""The default arguments of the trainer of a run; needs no torch."""
 
 __all__ = ["TRAINER_DEFAULTS"]
 

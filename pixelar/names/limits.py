@@ -1,7 +1,7 @@
-"""Which numbers an option of a training run can be; needs no torch.
+"""The numbers that an option of a training run can take; needs no torch.
 
 The command line checks a whole config by this table before anything is read, and the classes check
-their own arguments by it, so that a mistake gets the same sentence from both.
+their own arguments by it, so that both report a mistake in the same words.
 """
 
 import math
@@ -16,7 +16,7 @@ __all__ = ["LIMITS", "Limit", "check_duration", "check_limits"]
 
 
 class Limit(NamedTuple):
-    """The finite numbers from `low` to `high`, of which either may be excluded.
+    """The finite numbers from `low` to `high`, either of which may be excluded.
 
     Arguments:
         low: The lowest number.
@@ -35,7 +35,7 @@ class Limit(NamedTuple):
     other: float | None = None
 
     def holds(self, value: float) -> bool:
-        """Returns whether an option can be this number."""
+        """Returns whether an option can take this number."""
         if value == self.other:
             return True
         return (
@@ -106,11 +106,11 @@ UNITS = ("days", "hours", "minutes", "seconds")
 
 
 def check_limits(values: Mapping[str, Any]) -> None:
-    """Raises PixelarError for the first option whose number is none that it can be.
+    """Raises PixelarError for the first option whose number is outside of its limits.
 
     Arguments:
-        values: Values by the option's full name. Those without limits, and those that are no
-            numbers (None, words, true and false), are left alone; of a list, each element counts.
+        values: Values by the option's full name. Those without limits, and those that are not
+            numbers (None, words, true and false), are not checked; of a list, each element is.
     """
     for name, value in values.items():
         limit = LIMITS.get(name)
@@ -123,11 +123,11 @@ def check_limits(values: Mapping[str, Any]) -> None:
 
 
 def check_duration(name: str, value: object) -> None:
-    """Raises PixelarError unless a text or a dictionary is a time that Lightning can wait.
+    """Raises PixelarError unless a text or a dictionary is a duration that Lightning accepts.
 
     Arguments:
         name: The option.
-        value: DD:HH:MM:SS, or arguments of `timedelta`. Other values are left alone.
+        value: DD:HH:MM:SS, or arguments of `timedelta`. Other values are not checked.
     """
     given = value
     if isinstance(value, str):

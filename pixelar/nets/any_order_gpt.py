@@ -1,12 +1,12 @@
-"""AnyOrderGPT: the decoder of ImageGPT, told which site it is to predict, for any order.
+"""AnyOrderGPT: the decoder of ImageGPT, with the site to predict as an input, for any order.
 
-    place t:  symbols of site t - 1 + position of site t - 1 + target: position of site t
+        input t:  symbols of site t - 1 + position of site t - 1 + target: position of site t
               ── block × depth ── RMSNorm ── head ── parameters of site t
 
-In a fixed order the place in the sequence says which site comes next. Here the order may change
-from batch to batch, so each input brings two positions in the image, each from a table of its own:
-where its symbols are from, and where those that it predicts will be. Keys and values keep what they
-were made of, so the cache is that of ImageGPT.
+In a fixed order the position in the sequence determines which site comes next. Here the order may
+change from batch to batch, so each input includes two positions in the image, each from a table of
+its own: that of its symbols, and that of the symbols it predicts. Keys and values, once computed,
+do not change, so the cache is that of ImageGPT.
 
 References:
     Generative Pretraining from Pixels (Chen et al., 2020),

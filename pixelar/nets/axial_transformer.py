@@ -6,12 +6,12 @@
          │
     e ── shift right ──(+)── u ──(+)── masked row attention × depth ── LayerNorm ── parameters
 
-The outer decoder looks at whole rows, at its own too, but only up the columns: its row i is about
-rows up to i. Shifted down by one, it is about the rows above. The inner decoder adds the pixels to
-the left, and runs for every pixel. e are the embedded symbols.
+The outer decoder attends to whole rows, its own included, but only upwards along columns: its row i
+depends on rows up to i. Shifted down by one, it depends on the rows above. The inner decoder adds
+the pixels to the left, and runs for every pixel. e are the embedded symbols.
 
-With the scan `planes`, colours come plane by plane. An encoder of un-masked attention reads the
-planes before, and what it found is the context that both decoders are given:
+With the scan `planes`, colours come plane by plane. An encoder with unmasked attention reads the
+planes before, and its output is the context of both decoders:
 
     e of planes before ──(+)── [row attention ── column attention] × encoder_depth ──► context
 
@@ -44,8 +44,8 @@ class AxialTransformer(Net):
     With `planes` it is the paper's model. Assumed beyond it: the encoder reads the same vectors as
     the decoders, scaled by plane, where the authors' code convolves grey values; all planes are
     computed in training, not one at random; labels are part of the context. With `raster`, a site
-    is a whole pixel, whose colours are the head's business; with `subpixel`, a row has W·C columns.
-    Neither has an encoder, nor have grey images.
+    is a whole pixel, whose colours are left to the head; with `subpixel`, a row has W·C columns.
+    Neither has an encoder, and grey images have none either.
 
     Arguments:
         width: D, the length of a site's vector.
@@ -53,7 +53,7 @@ class AxialTransformer(Net):
         outer_depth: The number of pairs of blocks, row then column, of the outer decoder.
         encoder_depth: The number of pairs of the encoder, with the scan `planes`.
         heads: The number of attention heads; divides the width.
-        expansion: How many times wider the MLPs are inside.
+        expansion: The width of the MLPs' hidden layers, divided by D.
         dropout: The rate of dropout on what each block adds.
         classes: The number of class labels; 0 for none.
 
@@ -121,7 +121,7 @@ class AxialTransformer(Net):
     def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         e = self.embed(x).unflatten(1, (self.planes, *self.grid))  # (B, planes, H, W, D)
         placed = (self.places() + self.context(e, labels)).flatten(0, 1)
-        e = e.flatten(0, 1)  # from here on, planes are images of their own
+        e = e.flatten(0, 1)  # from here on, planes are separate images
         u = e + placed
         for pair in self.outer:
             u = self.run(pair, u)
@@ -136,7 +136,7 @@ class AxialTransformer(Net):
         return self.out(self.norm(features))  # (B, T, P)
 
     def context(self, e: Tensor, labels: Tensor | None) -> Tensor:
-        """Returns what the decoders are given beside symbols (B, planes, H, W, D)."""
+        """Returns what is added to the vectors of symbols (B, planes, H, W, D) in the decoders."""
         label = self.label(labels)[:, None, None, None]
         if self.planes == 1:
             return label
@@ -144,7 +144,7 @@ class AxialTransformer(Net):
         return self.encode(F.pad(before, (0, 0, 0, 0, 0, 0, 1, 0)), 0) + label
 
     def encode(self, before: Tensor, plane: int) -> Tensor:
-        """Returns what the encoder finds for n planes from `plane` on, with shape (B, n, H, W, D).
+        """Returns the encoder's output for n planes from `plane` on, with shape (B, n, H, W, D).
 
         Arguments:
             before: Sums over the planes before each, with shape (B, n, H, W, D).

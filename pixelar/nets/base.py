@@ -1,8 +1,8 @@
-"""What a net is: one parameter vector per site of an image, from the sites before it.
+"""The base class of nets: one parameter vector per site of an image, from the sites before it.
 
-`forward` computes all sites in one parallel pass, for likelihoods and their gradients. How the same
-vectors are computed one after another, for images to be drawn, is in `pixelar.caches`. Every net
-enters its symbols through the one sub-module `embed`, so that tests can follow them.
+`forward` computes all sites in one parallel pass, for likelihoods and their gradients.
+`pixelar.caches` computes the same vectors one after another, to draw images. Every net reads its
+symbols through one sub-module, `embed`, so that tests can trace them.
 """
 
 import abc
@@ -44,13 +44,13 @@ class Net(Recorded, nn.Module, abc.ABC):
     lists and dictionaries of these.
 
     Attributes:
-        grad_checkpointing: Whether training forgets what is inside the blocks that `forward` runs
-            through `run`, and computes it a second time for the gradients.
+        grad_checkpointing: Whether training drops the activations inside the blocks that `forward`
+            runs through `run`, and computes them a second time for the gradients.
 
     Arguments:
         scan: The order of the sites of an image with shape (C, H, W).
         levels: V, the number of values of a symbol.
-        out_features: P, the number of parameters per site that the head asks for.
+        out_features: P, the number of parameters per site that the head requires.
         classes: The number of class labels the net is conditioned on; 0 for none.
     """
 
@@ -65,7 +65,7 @@ class Net(Recorded, nn.Module, abc.ABC):
             raise ConfigError(f"{type(self).__name__}: classes must not be negative; got {classes}")
         self.scan, self.levels, self.out_features = scan, levels, out_features
         self.classes = classes
-        self.built_in = scan.name  # what a saved model is built in again, whatever `reorder` did
+        self.built_in = scan.name  # the scan a saved model is rebuilt in, whatever `reorder` did
 
     @abc.abstractmethod
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -77,10 +77,10 @@ class Net(Recorded, nn.Module, abc.ABC):
         """
 
     def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Returns what `forward_head` makes the parameters of, with shape (B, …).
+        """Returns the features that `forward_head` maps to parameters, with shape (B, …).
 
-        A net whose `forward` is `forward_head(forward_features(x))` never needs the parameters of
-        all images at once for a likelihood, which are most of the memory where V is large.
+        Where `forward` is `forward_head(forward_features(x))`, a likelihood never needs the
+        parameters of all images at once, which take most of the memory if V is large.
         """
         return self.forward(x, labels)
 
@@ -97,7 +97,7 @@ class Net(Recorded, nn.Module, abc.ABC):
         return block(*inputs)
 
     def initialize(self, x: Tensor, labels: Tensor | None = None) -> None:
-        """Sets weights by the first batch that a new run trains on, for a net that begins so.
+        """Fits initial weights to the first batch of a new run, for nets that begin with data.
 
         Arguments:
             x: Symbols with shape (B, C, H, W).
@@ -105,8 +105,10 @@ class Net(Recorded, nn.Module, abc.ABC):
         """
 
     def reorder(self, scan: Scan) -> None:
-        """Visits the same sites in the order of another scan from now on. Between walks only, since
-        it changes the module: `pixelar.in_order` gives a model a twin in another order.
+        """Visits the same sites in the order of another scan from now on.
+
+        Call it between passes only, since it changes the module; `pixelar.in_order` returns a twin
+        of a model in another order instead.
 
         Raises:
             PixelarError: If the order of the net is fixed, or the scan has other sites.
@@ -117,12 +119,12 @@ class Net(Recorded, nn.Module, abc.ABC):
         )
 
     def reach(self) -> int | None:
-        """Returns how many columns to the right a site looks, at most, for each row that it looks
-        up: r where a site at (i, j) sees of row i - d nothing right of column j + r·d. None where
-        there is no bound.
+        """Returns the bound r on how many columns further right a site reads for each row up: of
+        row i - d, a site at (i, j) reads nothing right of column j + r·d. None where there is no
+        bound.
 
-        With a bound, pixels with the same j + (r + 1)·i do not see each other, and waves of them
-        can be computed at once, by a `wave_class` if the net has one.
+        With a bound, pixels with the same j + (r + 1)·i do not depend on each other, and can be
+        computed at once as a wave, by a `wave_class` if the net has one.
         """
         return None
 
@@ -144,7 +146,7 @@ def same_sites(net: Net, scan: Scan) -> Scan:
         PixelarError: If the scan is of another shape, or divides the image into other sites.
     """
     own = net.scan
-    # a copy, as the average of weights exchanges the values of buffers
+    # a copy, since the averaging of weights swaps the values of buffers
     placed = Scan(scan.name, scan.shape, scan.index.to(own.index.device, copy=True))
     sites = [s.index[s.index[:, 0].argsort()] for s in (own, placed)]
     if own.shape != scan.shape or not torch.equal(*sites):

@@ -6,24 +6,26 @@
             │   └── 1×1 mask B ── LSTM from the right ── a row down ───(+)               │
             └────────────────────────────────────────────────────────────────────────────┘
 
-A pixel's state is made from the state above it and the one beside it. Both lie in the diagonal
-before, so that a whole diagonal is one step (in the paper, rows are skewed to make it a column):
+A pixel's state is computed from the state above it and the one beside it. Both lie in the previous
+diagonal, so that a whole diagonal is one step (in the paper, rows are skewed to make it a column):
 
     a0 a1 a2        step   0    1    2    3    4
-    b0 b1 b2   ─►          a0   a1   a2   b2   c2        b1 looks at a1 and at b0
+    b0 b1 b2   ─►          a0   a1   a2   b2   c2        b1 reads a1 and b0
     c0 c1 c2                    b0   b1   c1
                                      c0
 
-From the left, the state covers all that lies above and to the left. From the right, it covers what
-lies above and to the right, and would tell a pixel the rest of its own row; so it is given to the
-pixel below. Both states are past by then in all colours, and state-to-state needs no mask.
+From the left, the state depends on all that lies above and to the left. From the right, it depends
+on what lies above and to the right, including the rest of the pixel's own row; so it is passed to
+the pixel below instead. Both states then depend on earlier pixels only, in all colours, and
+state-to-state needs no mask.
 
-One pixel would still be missing. With mask A, what is at a place tells of the pixels before it, so
-the last pixel of a row is told only by what stands behind it. The maps therefore have one more
-column, beside the image, in which the way from the right begins: the context is all of the past.
+One pixel would still be missing. With mask A, the maps at a position depend on the pixels before
+it, so the last pixel of a row enters only maps further right. The maps therefore have one more
+column, to the right of the image, in which the LSTM from the right begins: the context is then
+every earlier pixel.
 
-The paper's table 1 has the kernels and their masks. Not in it, and assumed: that column, which
-costs no parameter; zeros for the states outside of the image.
+The paper's table 1 has the kernels and their masks. Assumed beyond it: that column, which adds no
+parameters; zeros for the states outside of the image.
 
 References:
     Pixel Recurrent Neural Networks (van den Oord et al., 2016), https://arxiv.org/abs/1601.06759
@@ -50,8 +52,8 @@ __all__ = ["DiagonalBiLSTM"]
 
 
 def by_diagonal(height: int, width: int, device: torch.device) -> tuple[Tensor, list[int]]:
-    """Returns the pixels of an image (H·W,) diagonal by diagonal, each from the top, and how many
-    there are in each.
+    """Returns the pixels of an image (H·W,) diagonal by diagonal, each from the top, and the
+    lengths of the diagonals.
 
     Example:
         >>> by_diagonal(2, 3, torch.device("cpu"))
@@ -83,7 +85,7 @@ class DiagonalLayer(nn.Module):
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         return self.expand(x, *self.sweep(x, labels))
 
-    # compiled, the loop would be unrolled: minutes for a layer, and no quicker then
+    # compiling would unroll the loop, which takes minutes for a layer and makes it no faster
     @outside_graphs
     def sweep(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the hidden states from the left and from the right, each (B, D, H, W)."""
@@ -98,8 +100,8 @@ class DiagonalLayer(nn.Module):
         h = c = self.state.new_zeros(2, 0, batch, self.up.in_channels)  # (2, n, B, D)
         found = []
         for k, maps in enumerate(diagonals.split(lengths, 1)):  # (2, n, B, 4D)
-            # the last diagonal's states with zeros for those outside of the image; the first is
-            # that above the first pixel of this diagonal, which is a row lower from column W on
+            # the last diagonal's states, with zeros outside of the image; the first is the one
+            # above the first pixel of this diagonal, which from diagonal W on is one row lower
             h, c = (F.pad(state, (0, 0, 0, 0, 1, 1))[:, int(k >= width) :] for state in (h, c))
             above, beside = slice(lengths[k]), slice(1, lengths[k] + 1)
             seen = torch.cat((h[:, above], h[:, beside]), -1).flatten(1, 2)
@@ -123,9 +125,9 @@ class DiagonalBiLSTM(Net):
     Arguments:
         width: D, the channels of a layer's state (h in the paper); the residual stream has 2D.
         depth: The number of layers, each with an LSTM from the left and one from the right.
-        first_kernel_size: The kernel of the first layer, which looks at pixels.
+        first_kernel_size: The kernel of the first layer, which reads pixels.
         readout: The channels of the 1×1 layers before the last.
-        dropout: The rate of dropout on what each layer puts out.
+        dropout: The rate of dropout on the output of each layer.
         classes: The number of class labels; 0 for none.
 
     Example:
@@ -155,7 +157,7 @@ class DiagonalBiLSTM(Net):
         require_positive(self, width=width, depth=depth)
         if first_kernel_size < 3 or first_kernel_size % 2 == 0:
             raise ConfigError(
-                "net DiagonalBiLSTM: first_kernel_size must be odd and at least 3, to see the "
+                "net DiagonalBiLSTM: first_kernel_size must be odd and at least 3, to read the "
                 f"pixels beside and above; got {first_kernel_size}"
             )
         self.width, self.depth, self.dropout = width, depth, dropout
@@ -183,5 +185,5 @@ class DiagonalBiLSTM(Net):
         return self.out(features)  # (B, T, P)
 
     def pixels(self, x: Tensor) -> Tensor:
-        """Returns the pixels' values with the column beside the image, (B, C, R, W + 1)."""
+        """Returns the pixels' values with the extra column at the right, (B, C, R, W + 1)."""
         return F.pad(self.embed(x), (0, 1))

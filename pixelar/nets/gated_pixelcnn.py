@@ -1,6 +1,6 @@
-"""Gated PixelCNN: two stacks, so that no pixel above is ever out of sight.
+"""Gated PixelCNN: two stacks, so that there is no blind spot above.
 
-The vertical stack v sees all rows above; the horizontal stack h sees its own row to the left and
+The vertical stack v reads all rows above; the horizontal stack h reads its own row to the left and
 takes in v:
 
     v ── k×k rows above ──┬── tanh ⊙ σ ──────────────────────────── v'
@@ -8,7 +8,7 @@ takes in v:
     h ── 1×k mask B ─────(+)── tanh ⊙ σ ── 1×1 mask B ──(+)──────── h'
      └──────────────────────────────────────────────────┘
 
-The first layer of each stack looks at pixels and has neither gate nor residual; v starts from the
+The first layer of each stack reads pixels and has neither gate nor residual; v starts from the
 image shifted down by one row, h from a type A mask.
 
 References:
@@ -86,12 +86,12 @@ class GatedPixelCNN(Net):
     Arguments:
         width: D, the channels of both stacks (p in the paper).
         depth: The number of gated layers.
-        first_kernel_size: The kernel of the layer that looks at pixels.
+        first_kernel_size: The kernel of the layer that reads pixels.
         kernel_size: The kernel of the gated layers.
         dilations: The distance between taps in each layer, repeated as often as needed.
         readout: The channels of the 1×1 layers before the last.
         dropout: The rate of dropout after the gates of the horizontal stack.
-        position: Whether the vertical stack starts with a learnt vector for every pixel's place.
+        position: Whether the vertical stack starts with a learnt vector for every pixel's position.
         classes: The number of class labels; 0 for none.
 
     Example:
@@ -124,7 +124,7 @@ class GatedPixelCNN(Net):
         require_positive(self, width=width, depth=depth)
         if first_kernel_size < 3:
             raise ConfigError(
-                "net GatedPixelCNN: first_kernel_size must be at least 3, to see a row above"
+                "net GatedPixelCNN: first_kernel_size must be at least 3, to read a row above"
             )
         if not dilations or min(dilations) < 1:
             raise ConfigError(
@@ -167,10 +167,10 @@ class GatedPixelCNN(Net):
         return self.out(features)  # (B, T, P)
 
     def reach(self) -> int:
-        """Columns of the first layer, in its one row, and of all kernels of the vertical stack."""
+        """Returns the sum for the first layer, in its one row, and the vertical stack's kernels."""
         sides = [self.dilations[k % len(self.dilations)] for k in range(self.depth)]
         return self.first_kernel_size // 2 + sum(sides) * (self.kernel_size // 2)
 
     def placed(self, v: Tensor, i: int) -> Tensor:
-        """Adds the vectors of their places to rows of v (B, D, R, W) that begin with row i."""
+        """Adds the vectors of positions to rows of v (B, D, R, W) that begin with row i."""
         return v + self.places[:, i : i + v.shape[2]] if self.position else v

@@ -1,24 +1,24 @@
 """Image Transformer: attention to a neighbourhood, in one dimension or two.
 
-    0, x₀, …, x_{T-2} ── embed by colour + sines and cosines of place ── block × depth ── head
+    0, x₀, …, x_{T-2} ── embed by colour + sines and cosines of position ── block × depth ── head
 
     block:  h ── local attention ──(+)── LayerNorm ── MLP ──(+)── LayerNorm
              └──────────────────────┘             └──────────┘
 
-Sites are divided into query blocks, and all queries of a block look at one memory:
+Sites are divided into query blocks, and all queries of a block attend to one memory:
 
     local 1-D    blocks of the sequence; the memory is the block so far, and the one before it
     local 2-D    rectangles of the image; the memory extends as far again up and to both sides
 
 The paper generates 2-D blocks one after another, each in raster order. Here the scan's order is the
 order of generation: rows of the whole image. So the memory is the same rectangle, a block's height
-up and a block's width to both sides, and what is seen of it is what the rows have generated: all of
-the rows above, and the own row on the left.
+up and a block's width to both sides, and a query attends to what is generated of it: all of the
+rows above, and its own row on the left.
 
 Norms come after the sums ("dan": dropout, add, norm), the attention has no biases and the MLP has,
-as in the released code. Half of the dimensions tell the row, half the column and colour, by sines
-and cosines, which the paper found as good as learned vectors. Assumed: 2-D memory margins as large
-as the block, places of the site that is predicted, Glorot initialisation.
+as in the released code. Half of the dimensions encode the row, half the column and colour, by sines
+and cosines, which were as good as learned vectors in the paper. Assumed: 2-D memory margins as
+large as the block, the position of the site that is predicted, Glorot initialisation.
 
 References:
     Image Transformer (Parmar et al., 2018), https://arxiv.org/abs/1802.05751
@@ -72,7 +72,7 @@ class Block(nn.Module):
 
 
 class ImageTransformer(Net):
-    """A causal Transformer over sites that looks at those near by, and further with each block.
+    """A causal Transformer over sites with local attention, which reaches further with each block.
 
     Local 1-D takes any scan; local 2-D takes `raster` and `subpixel`, where a row has W · C sites.
     A label is added at every position.
@@ -83,7 +83,7 @@ class ImageTransformer(Net):
         heads: The number of attention heads; divides the width.
         pattern: "local_1d" or "local_2d".
         block: The number of sites in a query block.
-        rows: The number of rows that they stand in, for local 2-D; divides `block`.
+        rows: The number of rows that these form, for local 2-D; divides `block`.
         expansion: The width of the MLP's hidden layer, divided by D.
         dropout: The rate of dropout on the embedding and on what each block adds.
         classes: The number of class labels; 0 for none.
@@ -152,7 +152,7 @@ class ImageTransformer(Net):
         return Rectangle(self.scan.sites // self.scan.shape[1], self.rows, self.block // self.rows)
 
     def _signal(self) -> Tensor:
-        """Returns what tells each site's place, with shape (T, D)."""
+        """Returns the encoding of each site's position, with shape (T, D)."""
         row, column, channel = places(self.scan).T
         return sinusoids(torch.stack((row, column * self.scan.shape[0] + channel), -1), self.width)
 

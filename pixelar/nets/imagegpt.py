@@ -6,7 +6,7 @@
              └──────────────────────────────────┘└────────────────────┘
 
 A learned start vector stands before the first site, and the last site is dropped: position t
-predicts site t. The norms have neither mean nor bias, the linear layers no bias unless asked for,
+predicts site t. The norms have neither mean nor bias, the linear layers no bias unless requested,
 the activation is x σ(1.702 x), the head is not tied.
 
 References:
@@ -29,7 +29,7 @@ from pixelar.scan import Scan
 
 __all__ = ["GPT", "ImageGPT"]
 
-EPSILON = 1e-5  # beside the mean square, where a vector is normalized
+EPSILON = 1e-5  # added to the mean square, where a vector is normalized
 LINEARS = ("qkv", "project", "expand", "contract")  # the layers of a block
 
 
@@ -65,7 +65,7 @@ class Block(nn.Module):
 
 
 class GPT(Net):
-    """A causal Transformer over the sites of a scan, whose subclasses say how it knows places.
+    """A causal Transformer over the sites of a scan, whose subclasses define how positions enter.
 
     `ImageGPT` describes the arguments.
     """
@@ -120,7 +120,7 @@ class GPT(Net):
 
     @abc.abstractmethod
     def places(self) -> Tensor:
-        """Returns what is added to the start and to the sites but the last, with shape (T, D)."""
+        """Returns what is added to the start and to all sites but the last, with shape (T, D)."""
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.forward_head(self.forward_features(x, labels))

@@ -1,4 +1,4 @@
-"""LMConv: the blocks of PixelCNN++ with a mask for every place, so that the order may be any.
+"""LMConv: the blocks of PixelCNN++ with a mask for every position, for any order of pixels.
 
 One stream of gated residual blocks, all of whose convolutions are locally masked. Its two halves
 are joined like those of a U-Net, with dilated convolutions where that changes its resolution:
@@ -13,15 +13,16 @@ are joined like those of a U-Net, with dilated convolutions where that changes i
              │              kept ── concat ELU ── 1×1                                     │
              └────────────────────────────────────────────────────────────────────────────┘
 
-PONO normalizes the vector of each place over its channels, with the variance over D - 1 and neither
-scale nor shift, so no place learns of another by it. It also follows the stem and each dilated
-convolution. A channel of ones next to the pixels tells masked neighbours, which are zero, from grey
-ones. Labels, which the paper does not have, are added behind the stem. With 160 channels and d = 5,
-color images and ten mixture components this makes 46.1 M parameters; the paper gives 46 M.
+PONO normalizes the vector of each position over its channels, with the variance over D - 1 and
+neither scale nor shift, so it carries nothing from one position to another. It also follows the
+stem and each dilated convolution. A channel of ones next to the pixels distinguishes masked
+neighbours, which are zero, from grey ones. Labels, which the paper does not have, are added after
+the stem. With 160 channels and d = 5, color images and ten mixture components this makes 46.1 M
+parameters; the paper gives 46 M.
 
-The paper does not say where PONO stands: this is the authors' code, of which `version=1`, the form
-of models from before there was another, differs: PONO acts on both halves of the gate, with the
-variance over D, and on neither the stem nor the dilated convolutions.
+The paper does not say where PONO is applied: this follows the authors' code. `version=1`, the form
+of older models, differs: PONO acts on both halves of the gate, with the variance over D, and on
+neither the stem nor the dilated convolutions.
 
 References:
     Locally Masked Convolution for Autoregressive Models (Jain et al., 2020),
@@ -48,7 +49,7 @@ from pixelar.scan import Scan
 
 __all__ = ["LMConv"]
 
-# what applies a convolution: to all places at once, or to one with what is kept of the others
+# applies a convolution to all positions at once, or to one with what is kept of the others
 Look: TypeAlias = Callable[[LocallyMaskedConv2d, Tensor], Tensor]
 
 
@@ -57,9 +58,9 @@ class Norms:
     """Where vectors are normalized.
 
     Attributes:
-        inner: Behind the first convolution of a block.
-        gate: Makes (*, D) of what the second convolution gives, (*, 2D).
-        outer: Behind the stem and the dilated convolutions.
+        inner: After the first convolution of a block.
+        gate: Maps the output (*, 2D) of the second convolution to (*, D).
+        outer: After the stem and after each dilated convolution.
     """
 
     inner: Callable[[Tensor], Tensor]
@@ -91,7 +92,7 @@ class GatedBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, h: Tensor, kept: Tensor | None, look: Look) -> Tensor:
-        """Returns vectors (*, D) from h and what it joins, if anything, with shape (*, D)."""
+        """Returns vectors (*, D) from h and, for a block with a second input, `kept`: (*, D)."""
         inner = self.norms.inner(look(self.first, concat_elu(h, -1)))
         if self.join is not None and kept is not None:
             inner = inner + self.join(concat_elu(kept, -1))
@@ -107,7 +108,7 @@ class LMConv(Net):
         kernel_size: The kernel of all convolutions.
         dilation: The distance between taps of the four convolutions between the blocks.
         dropout: The rate of dropout within the blocks.
-        version: 2: the authors' net. 1: as it stood here before; see above.
+        version: 2: the authors' net. 1: an older form; see above.
         classes: The number of class labels; 0 for none.
 
     Example:
@@ -187,7 +188,7 @@ class LMConv(Net):
         self._follow(same_sites(self, scan))
 
     def _follow(self, scan: Scan) -> None:
-        """Makes the masks of an order."""
+        """Computes the masks of an order."""
         like = self.stem.weight
         k, d = self.kernel_size, self.dilation
         self.scan = scan
@@ -216,7 +217,7 @@ class LMConv(Net):
         return conv(h, masks[: h.shape[1]])
 
     def blocks_of(self, h: Tensor, label: Tensor, look: Look) -> Tensor:
-        """Returns vectors (*, D) from those of the stem and the label's."""
+        """Returns the output (*, D) of all blocks, from the stem's vectors and the label's."""
         outer = self.norms.outer
         kept: list[Tensor] = [outer(h) + label]
         for k, stage in enumerate(self.up):

@@ -5,8 +5,8 @@
     block:  h ── ReLU ── 1×1 ── ReLU ── 3×3 mask B ── ReLU ── 1×1 ──(+)
              └───────────────────────────────────────────────────────┘
 
-A 3×3 mask B reaches one column to the right for each row up, so pixels that lie higher but further
-right than that are never seen: the architecture's known blind spot, which is kept.
+A 3×3 mask B reaches one column to the right for each row up, so pixels above that lie further right
+than that are never read: the architecture's known blind spot, which is kept.
 
 References:
     Pixel Recurrent Neural Networks (van den Oord et al., 2016), https://arxiv.org/abs/1601.06759
@@ -54,8 +54,8 @@ class Block(nn.Module):
 class PixelCNN(Net):
     """Masked convolutions in residual blocks; takes the scans `raster` and `subpixel`.
 
-    With `subpixel`, channels are divided by colour and B sees G and R, G sees R. With `raster`, a
-    pixel is one site and its colours are the head's business.
+    With `subpixel`, channels are divided by colour: B depends on G and R, G on R. With `raster`, a
+    pixel is one site and its colours are left to the head.
 
     Arguments:
         width: D, the bottleneck's channels (h in the paper); the residual stream has 2D.
@@ -119,5 +119,5 @@ class PixelCNN(Net):
         return self.out(features)  # (B, T, P)
 
     def reach(self) -> int:
-        """One column per row in the blocks, and those of the first layer in its one row."""
+        """Returns the larger reach of the first layer, in its one row, and of a block, per row."""
         return max(self.first_kernel_size // 2, self.kernel_size // 2)

@@ -1,14 +1,14 @@
 """PixelCNN++: two shifted streams over three resolutions, with short-cuts from the up pass to the
 down pass.
 
-The stream u sees the rows above, ul those and its own row to the left. Neither needs masks, since
-their inputs are shifted once and their kernels end where they must:
+The stream u reads the rows above, ul those and its own row to the left. Neither needs masks, since
+their inputs are shifted once and their kernels have no taps below or to the right of x:
 
     u    1 1 1     down-shifted 2×3           ul   1 1     down-right-shifted 2×2
          1 x 1                                     1 x
 
 The up pass halves the image after each stage, the down pass doubles it again, and each of its
-blocks takes what its mirror image of the up pass put out (last in, first out):
+blocks takes the output of its mirror image in the up pass (last in, first out):
 
                         up pass                      down pass
     H×W        stem ── blocks ────── short-cuts ────── blocks ── ELU ── 1×1 ── parameters
@@ -19,17 +19,17 @@ blocks takes what its mirror image of the up pass put out (last in, first out):
                           └──────────────────────────────┘
 
 A gated block, where ⟨x⟩ is the concatenated ELU, elu([x, -x]), and `aside` is the mirrored tensor
-for u, the new u with the mirrored tensor for ul, and on the up pass the new u alone:
+for u, and the new u with the mirrored tensor for ul (on the up pass there are no mirrored tensors):
 
     x ── ⟨·⟩ ── conv ──(+)── ⟨·⟩ ── dropout ── conv ── (a, b) ── a ⊙ σ(b) ──(+)──
     │                   │                                                    │
     │   aside ── ⟨·⟩ ── 1×1                                                  │
     └────────────────────────────────────────────────────────────────────────┘
 
-Every layer has weight norm and begins with the scale that suits the first batch (`initialize`). The
-image has a plane of ones beside its colours, so that padding, which is zero, tells where it ends.
-A label adds a vector to (a, b), as in the published code. Assumed here: the first batch is looked
-at without dropout, and the scale of a channel that does not vary in it stays as it is.
+Every layer has weight norm and begins with a scale fitted to the first batch (`initialize`). The
+image has an extra plane of ones, so that padding, which is zero, shows where the image ends. A
+label adds a vector to (a, b), as in the published code. Assumed here: the first batch is run
+without dropout, and the scale of a channel that does not vary in it stays as it is.
 
 References:
     PixelCNN++ (Salimans et al., 2017), https://arxiv.org/abs/1701.05517
@@ -62,9 +62,9 @@ class GatedBlock(nn.Module):
     """A residual block with a gate.
 
     Arguments:
-        conv: The kind of convolution, which makes the stream.
+        conv: The kind of convolution, which defines the stream.
         width: D, the channels of the stream.
-        aside: The channels of what it takes in beside its input; 0 for nothing.
+        aside: The channels of a second input; 0 for none.
         dropout: The rate of dropout, of whole maps.
         classes: The number of class labels; 0 for none.
     """
@@ -101,7 +101,7 @@ class GatedBlock(nn.Module):
 
 
 class Pair(nn.Module):
-    """A block of each stream. On the down pass each takes in what its mirror image put out.
+    """A block of each stream. On the down pass each also reads the output of its mirror image.
 
     Arguments:
         width: D, the channels of a stream.
@@ -134,8 +134,8 @@ class PixelCNNPP(Net):
 
     Arguments:
         width: D, the channels of each stream.
-        blocks: The blocks of a stage and stream on the up pass; on the down pass, stages but the
-            coarsest have one more.
+        blocks: The blocks of a stage and stream on the up pass; on the down pass, all stages but
+            the coarsest have one more.
         stages: The number of resolutions; each but the first has half the side of the one before.
         dropout: The rate of dropout within blocks, of whole maps.
         classes: The number of class labels; 0 for none.
@@ -229,7 +229,7 @@ class PixelCNNPP(Net):
         return self.out(elu(features)).flatten(2).mT  # (B, T, P)
 
     def stem(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns where the streams begin, from symbols (B, C, H, W): each (B, D, H, W)."""
+        """Returns the inputs of both streams, from symbols (B, C, H, W): each (B, D, H, W)."""
         pixels = self.embed(x)
         pixels = torch.cat((pixels, torch.ones_like(pixels[:, :1])), 1)
         above, left = self.ul_stem_above(pixels), self.ul_stem_left(pixels)

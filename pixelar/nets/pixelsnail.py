@@ -1,6 +1,6 @@
 """PixelSNAIL: causal convolutions for what is near, attention for all that came before.
 
-One stream ul, which sees what is above and to the left, at full resolution:
+One stream ul, which depends on what is above and to the left, at full resolution:
 
     x ── shifted down, right ── ul ── block × depth ── ELU ── 1×1 ── parameters
 
@@ -9,19 +9,19 @@ One stream ul, which sees what is above and to the left, at full resolution:
                                        └── [ul, place] ──── q ── attention
 
     gated:  h ── ELU ── conv ──(+)── ELU ── conv ── a ⊙ σ(b) ──(+)── h'
-             │                 1×1 of what attention saw        │
+             │                 1×1 of attention's output        │
              └──────────────────────────────────────────────────┘
 
-The 2×2 convolutions are shifted, down and to the right, so that ul never holds the pixel of its own
-place. Keys and values do hold it, and so attention is strict: place t looks at the places before t,
-and the first one sees nothing, which is zero. Keys, values and queries go through gated 1×1 blocks
-of their own; `place` is the row and the column, from -½ to ½.
+The 2×2 convolutions are shifted, down and to the right, so that ul never contains the pixel at its
+own position. Keys and values do contain it, and so attention is strict: position t attends to the
+positions before t, and the first one to nothing, with the result zero. Keys, values and queries go
+through gated 1×1 blocks of their own; `place` is the row and the column, from -½ to ½.
 
 Activations are ELU, as in the command that the authors give for CIFAR-10, and not the concatenated
 ELU of PixelCNN++, with which the net would have 91 M parameters instead of 46 M. Their program has
 two things that are left out here: it repeats each coordinate for every colour, and normalizes
-weights. Without that, the second convolution of a gated block begins at a tenth of the usual size,
-which is the scale that they give it.
+weights. Without weight norm, the second convolution of a gated block begins at a tenth of the usual
+size, which is the scale that they set.
 
 References:
     PixelSNAIL: An Improved Autoregressive Generative Model (Chen et al., 2018),
@@ -51,7 +51,7 @@ __all__ = ["PixelSNAIL"]
 
 
 class Stem(nn.Module):
-    """What is above and to the left of a pixel; ones beside it tell the image from its padding."""
+    """Reads what is above and to the left of a pixel; extra ones distinguish image and padding."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class GatedBlock(nn.Module):
         conv: Makes a convolution from its channels in and out.
         dropout: The rate of dropout between the two convolutions.
         classes: The number of class labels.
-        extra: The channels of a second input, which the first convolution is joined by.
+        extra: The channels of a second input, which is added after the first convolution.
     """
 
     def __init__(
@@ -115,10 +115,10 @@ def pointwise(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 def attend_before(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Returns what each place sees of the values (B, T, F) of the places before it; the first sees
-    zero.
+    """Returns the attention of each position to the values (B, T, F) of the positions before it;
+    zero for the first.
 
-    Keys are made as long as values with zeros: attention then keeps none of its T² weights.
+    Keys are padded to the length of values with zeros: attention then keeps none of its T² weights.
     """
     longest = max(q.shape[-1], v.shape[-1])
     q, k, long = (
@@ -130,7 +130,7 @@ def attend_before(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Gated 2×2 convolutions, then attention to all places before."""
+    """Gated 2×2 convolutions, then attention to all positions before."""
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class Block(nn.Module):
         return self.attend(ul, torch.cat((pixels, ul, places), 1), labels)
 
     def attend(self, ul: Tensor, content: Tensor, labels: Tensor | None) -> Tensor:
-        """Returns ul joined by what attention sees of [x, ul, place] at the places before."""
+        """Returns ul combined with attention to [x, ul, place] at the positions before."""
         k, v = self.keys_values(content, labels)
         q = self.query(self.question(content[:, self.channels :], labels)).flatten(2).mT
         seen = attend_before(q, k, v)  # (B, T, D / 2)
@@ -180,7 +180,7 @@ class Block(nn.Module):
 class PixelSNAIL(Net):
     """Shifted convolutions and causal attention; takes the scan `raster`.
 
-    A label moves the gates of every block.
+    A label shifts the gates of every block.
 
     Arguments:
         width: D, the channels of the stream; even.

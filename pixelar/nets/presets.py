@@ -1,4 +1,4 @@
-"""Sizes of every net: the smallest that has all its parts, one of equal cost, one to compare.
+"""Sizes of every net: the smallest that has all its parts, one for benchmarks, one to compare.
 
 The paper's size is what the constructor takes by default. Tests, benchmarks, the comparison and
 `pixelar.testing.tiny_model` read this table: a net that is listed here and in `NETS` is in all of
@@ -27,11 +27,12 @@ class Preset:
     Attributes:
         tiny: The smallest that has all its parts, for tests.
         small: Ten layers of 64 channels, or about as many parameters, for benchmarks.
-        compared: All but the width, given that of an image, for nets of equally many parameters.
-        multiple: What the width must be a multiple of then.
-        fitted: What the size of an image asks for beyond `tiny`.
-        depth: What the number of its blocks is called.
-        scans: Those that it takes; all of them where there are none.
+        compared: All arguments but the width, given the width of an image, for nets of equally many
+            parameters.
+        multiple: What the width must then be a multiple of.
+        fitted: The arguments that the size of an image requires beyond `tiny`.
+        depth: The name of the argument for the number of blocks.
+        scans: The scans that it takes; all of them if empty.
     """
 
     tiny: Args
@@ -48,13 +49,13 @@ class Preset:
 
 
 def _stages(scan: Scan) -> Args:
-    """As many as the image can be halved for, up to three."""
+    """Returns as many stages as the image can be halved for, up to three."""
     _, height, width = scan.shape
     return {"stages": next(n for n in (3, 2, 1) if (height | width) % 2 ** (n - 1) == 0)}
 
 
 def _segment(scan: Scan) -> Args:
-    """No longer than the image."""
+    """Returns the sizes for an image that is shorter than the segment of `tiny`."""
     small = {"segment": 1, "memory": 1, "compressed": 1, "compression": 1}
     return small if scan.sites < 4 else {}
 

@@ -1,6 +1,6 @@
 """RasterRNN: a recurrent net that reads an image site by site.
 
-All that was seen is in a state of fixed size, which is carried along the scan:
+All that was read is kept in a state of fixed size, which is carried along the scan:
 
     h_t = f(h_{t-1}, x_{t-1})
 
@@ -14,8 +14,8 @@ All that was seen is in a state of fixed size, which is carried along the scan:
 
 A learned start vector stands before the first site, and the last site is dropped: position t
 predicts site t. Trained by teacher forcing: the inputs are the image's own symbols. The cells are
-torch's, whose GRU resets U h + b' where Cho et al. reset h. Dropout is between layers, never on the
-way from site to site. The forget gates' biases begin at 1, so that a state lasts.
+torch's, whose GRU resets U h + b' where Cho et al. reset h. Dropout is between layers, never
+between the states of successive sites. The forget gates' biases begin at 1, so that a state lasts.
 
 References:
     Long Short-Term Memory (Hochreiter and Schmidhuber, 1997),
@@ -46,21 +46,21 @@ Tensors: TypeAlias = tuple[Tensor, ...]
 class Cells(nn.RNNBase):
     """A layer of cells: `forward` for all sites, `update` for one.
 
-    Always in training mode, without which cuDNN gives no gradients; here it changes nothing.
+    Always in training mode, without which cuDNN computes no gradients; results do not change.
     """
 
     weight_ih_l0: Tensor
     weight_hh_l0: Tensor
     bias_ih_l0: Tensor
     bias_hh_l0: Tensor
-    states: int  # how many vectors go on to the next site
+    states: int  # how many vectors are passed on to the next site
 
     def train(self, mode: bool = True) -> Self:
         return super().train(True)
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:  # noqa: ANN401
-        """Computes as torch's cells; on a CPU in the weights' precision, whatever autocast says, as
-        oneDNN has an LSTM of 16 bits only where the CPU has instructions for it.
+        """Computes as torch's cells; on a CPU in the weights' precision, whatever autocast says,
+        since oneDNN has an LSTM of 16 bits only where the CPU has instructions for it.
         """
         if input.device.type != "cpu":
             return super().forward(input, hx)
@@ -90,7 +90,7 @@ class LSTM(Cells, nn.LSTM):  # type: ignore[misc]  # whose forward is overloaded
 
     @staticmethod
     def split(gates: Tensor) -> Tensors:
-        """Returns views of the gates (B, 4D): what goes through σ, and each by itself."""
+        """Returns views of the gates (B, 4D): all that go through σ, then each one."""
         i, f, o, g = gates.chunk(4, 1)
         return gates[:, : -g.shape[1]], i, f, o, g
 
@@ -125,7 +125,7 @@ class GRU(Cells, nn.GRU):  # type: ignore[misc]
 
     @staticmethod
     def split(gates: Tensor) -> Tensors:
-        """Returns views of the gates (B, 4D): what goes through σ, and each by itself."""
+        """Returns views of the gates (B, 4D): all that go through σ, then each one."""
         r, z, n, again = gates.chunk(4, 1)
         return gates[:, : 2 * r.shape[1]], r, z, n, again
 
@@ -141,7 +141,7 @@ CELLS: dict[str, type[LSTM] | type[GRU]] = {"lstm": LSTM, "gru": GRU}
 
 
 class Layer(nn.Module):
-    """Cells, and dropout on what they tell the layer above."""
+    """Cells, and dropout on what they pass to the layer above."""
 
     def __init__(self, cells: LSTM | GRU, dropout: float) -> None:
         super().__init__()
@@ -161,9 +161,9 @@ class RasterRNN(Net):
         cell: The kind of cells, "lstm" or "gru".
         width: D, the length of a position's vector and of a state.
         depth: The number of layers.
-        dropout: The rate of dropout on the inputs and on what each layer puts out.
-        position: Whether a learned vector for every position is added to the inputs. Without, the
-            state has to count to know where in the image it is.
+        dropout: The rate of dropout on the inputs and on the output of each layer.
+        position: Whether a learned vector for every position is added to the inputs. Without it,
+            the state has to count sites to represent where in the image it is.
         classes: The number of class labels; 0 for none.
 
     Example:

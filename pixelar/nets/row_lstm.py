@@ -7,13 +7,14 @@
             │         k×1 over h of the row above            │
             └────────────────────────────────────────────────┘
 
-What the input tells the gates, input-to-state, is computed for all rows at once. What the row above
-tells them, state-to-state, sees k of its pixels, all final, so that it needs no mask between
-colours. Row by row, the context widens by k // 2 columns on each side: it is a triangle, and pixels
-outside are never seen. In the pixel's own row, each layer sees k // 2 columns further left.
+What the input adds to the gates, input-to-state, is computed for all rows at once. What the row
+above adds to them, state-to-state, depends on k of its pixels, all final, so that it needs no mask
+between colours. Row by row, the context widens by k // 2 columns on each side: it is a triangle,
+and pixels outside are never read. In the pixel's own row, each layer reads k // 2 columns further
+left.
 
-The paper's table 1 has the kernels and their masks. Not in it, and assumed: above the first row
-stands a learnt map of the hidden state, and one of the cell state.
+The paper's table 1 has the kernels and their masks. Assumed beyond it: learnt maps of the hidden
+state and of the cell state stand for the row above the first.
 
 References:
     Pixel Recurrent Neural Networks (van den Oord et al., 2016), https://arxiv.org/abs/1601.06759
@@ -38,7 +39,7 @@ __all__ = ["RowLSTM"]
 
 
 def beside(h: Tensor, taps: int) -> Tensor:
-    """Returns what a kernel of so many taps sees at every column, with shape (*, W, taps · D).
+    """Returns what a kernel of `taps` columns reads at every column, with shape (*, W, taps · D).
 
     Arguments:
         h: A row with shape (*, W, D).
@@ -73,7 +74,7 @@ class RowLayer(nn.Module):
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         return self.expand(x, self.sweep(x, labels)[0])
 
-    # compiled, the loop would be unrolled: minutes for a layer, and no quicker then
+    # compiling would unroll the loop, which takes minutes for a layer and makes it no faster
     @outside_graphs
     def sweep(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the hidden states (B, D, H, W), and the last row's cell states (B, W, D)."""
@@ -104,10 +105,10 @@ class RowLSTM(Net):
     Arguments:
         width: D, the channels of a layer's state (h in the paper); the residual stream has 2D.
         depth: The number of LSTM layers.
-        first_kernel_size: The kernel of the first layer, which looks at pixels.
+        first_kernel_size: The kernel of the first layer, which reads pixels.
         kernel_size: k, the width of the layers' kernels.
         readout: The channels of the 1×1 layers before the last.
-        dropout: The rate of dropout on what each layer puts out.
+        dropout: The rate of dropout on the output of each layer.
         classes: The number of class labels; 0 for none.
 
     Example:
@@ -142,8 +143,8 @@ class RowLSTM(Net):
         ):
             if size < 3 or size % 2 == 0:
                 raise ConfigError(
-                    f"net RowLSTM: {name} must be odd and at least 3, to see the row above on both "
-                    f"sides; got {size}"
+                    f"net RowLSTM: {name} must be odd and at least 3, to read the row above on "
+                    f"both sides; got {size}"
                 )
         self.width, self.depth, self.dropout = width, depth, dropout
         self.first_kernel_size, self.kernel_size = first_kernel_size, kernel_size
@@ -173,5 +174,5 @@ class RowLSTM(Net):
         return self.out(features)  # (B, T, P)
 
     def reach(self) -> int:
-        """The columns of the first layer, in its one row, or of the state above."""
+        """Returns the larger reach of the first layer, in its one row, and of the state above."""
         return max(self.first_kernel_size // 2, self.kernel_size // 2)

@@ -1,25 +1,25 @@
-"""Sparse Transformer: attention factorised into two patterns that together see everything.
+"""Sparse Transformer: attention factorised into two patterns that together cover everything.
 
     start, x₀, …, x_{T-2} ── embed + row + column + channel ── A, B, A, B, … ── LayerNorm ── head
 
     block:  h ── LayerNorm ── attention under A or B ──(+)── LayerNorm ── MLP ──(+)
              └──────────────────────────────────────────┘└──────────────────────┘
 
-Blocks take turns. What A gathers from near by, B carries far, and with a stride near √T both see
-about √T positions instead of T:
+Blocks alternate between A and B. What A gathers from near by, B carries far, and with a stride near
+√T both attend to about √T positions instead of T:
 
     strided     A: the last l positions             B: every l-th position
     fixed       A: the own block of l positions     B: the last c positions of every block
 
-The strided pattern is made for images, where l positions are a row or more. What each sees is a
-line of `pixelar.layers.patterns`. Of the three ways in the paper to use two patterns, this one is
-to take them in turns.
+The strided pattern is made for images, where l positions are a row or more. Each pattern is one
+line of `pixelar.layers.patterns`. Of the three ways in the paper to use two patterns, this is the
+one that alternates them.
 
 As in the paper and its released code: biases, the normal distributions of the weights, with those
 of residual branches smaller by √(2 depth), a head that starts at zero, and x σ(1.702 x). Assumed: A
-sees l positions, itself included, as in the code (the paper's set has one more, which B sees); B of
-the fixed pattern sees the position itself as well, where the paper leaves the first ones with
-nothing to see; places are those of the site that is predicted.
+attends to l positions, the query's own included, as in the code (the paper's set has one more,
+which is in B); B of the fixed pattern includes the query's own position as well, where the paper
+leaves the first queries with no keys; the position is that of the site that is predicted.
 
 References:
     Generating Long Sequences with Sparse Transformers (Child et al., 2019),
@@ -78,7 +78,7 @@ class Block(nn.Module):
         return self.by_head(self.qkv(self.attention_norm(h)))
 
     def by_head(self, qkv: Tensor) -> list[Tensor]:
-        """Returns queries, keys and values (*, ·) apart, each with shape (*, heads, ·)."""
+        """Divides (*, ·) into queries, keys and values, each with shape (*, heads, ·)."""
         parts = qkv.split(self.sizes, -1)
         return [x.view(*x.shape[:-1], self.heads, x.shape[-1] // self.heads) for x in parts]
 
@@ -99,11 +99,11 @@ class SparseTransformer(Net):
 
     Arguments:
         width: D, the length of a position's vector.
-        depth: The number of blocks, which take turns with the two patterns.
+        depth: The number of blocks, which alternate between the two patterns.
         heads: The number of attention heads; divides the width.
         pattern: "strided", made for images, or "fixed".
         stride: l, the positions in a block; about √T, or a row.
-        summaries: c, the positions of a block that all later ones see, in the fixed pattern.
+        summaries: c, the positions of a block that all later ones attend to, in the fixed pattern.
         key_width: The length of all heads' keys and queries together; D if it is not given.
         expansion: The width of the MLP's hidden layer, divided by D.
         dropout: The rate of dropout on the embedding and on what each block adds.

@@ -1,17 +1,17 @@
 """Transformer-XL: a Transformer over segments of the sites that remembers the segments before.
 
-    start, x₀, …, x_{T-2} ── embed ── segments h of L places, one after another:
+    start, x₀, …, x_{T-2} ── embed ── segments h of L positions, one after another:
 
     compressed ∘ memory ──┐                    (earlier inputs of this block, gradients stopped)
     h ─┬──────────────────┴─ attention ──(+)── LayerNorm ─┬── MLP ──(+)── LayerNorm ──► h'
        └──────────────────────────────────┘               └──────────┘
 
-    when the segment ends     memory      ◄─ the last M places of memory ∘ h
+    when the segment ends     memory      ◄─ the last M positions of memory ∘ h
                               compressed  ◄─ those that leave the memory, c of them in one slot
 
-Keys and values come from the memory as well, so each block carries what it knows one memory
-further, and a site depends on sites far before its segment; gradients stop where it begins. Places
-are told apart by distance alone: query i scores key j with
+Keys and values come from the memory as well, so each block carries information one memory further,
+and a site depends on sites far before its segment; gradients stop where the segment begins.
+Positions are distinguished by distance alone: query i scores key j with
 
     (qᵢ + u)ᵀ kⱼ + (qᵢ + v)ᵀ W_R R_{i-j}          R sinusoids, u and v learned
 
@@ -38,13 +38,13 @@ __all__ = ["TransformerXL"]
 
 
 class Block(nn.Module):
-    """A post-norm Transformer block that looks back beyond its segment.
+    """A post-norm Transformer block that attends back beyond its segment.
 
     Arguments:
-        width: D, the length of a place's vector.
+        width: D, the length of a position's vector.
         heads: The number of attention heads.
         dropout: The rate of dropout.
-        compression: How many places become one slot; 0 where none do.
+        compression: How many positions become one slot; 0 where none do.
     """
 
     compress: nn.Module
@@ -67,7 +67,7 @@ class Block(nn.Module):
             self.compress = nn.Conv1d(width, width, compression, stride=compression)
 
     def keys_values(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns k and v of places (B, K, D), each with shape (B, heads, K, D / heads)."""
+        """Returns k and v of positions (B, K, D), each with shape (B, heads, K, D / heads)."""
         k, v = self.key_value(places).chunk(2, -1)
         return self.by_head(k), self.by_head(v)
 
@@ -100,20 +100,20 @@ class Block(nn.Module):
 class TransformerXL(Net):
     """A causal Transformer over segments of any scan, each with a memory of those before.
 
-    Assumed beyond the papers: a label is added at every place, since the memory may not reach back
-    to the start; every block has its own u and v; the memory is empty at first, rather than zeros;
-    a compressed slot counts as one place of distance; compressions learn from the likelihood of the
-    segments that look at them, without an auxiliary loss; the embedding is not scaled and the head
-    not tied.
+    Assumed beyond the papers: a label is added at every position, since the memory may not reach
+    back to the start; every block has its own u and v; the memory is empty at first, rather than
+    zeros; a compressed slot counts as a distance of one; compressions learn from the likelihood of
+    the segments that attend to them, without an auxiliary loss; the embedding is not scaled and the
+    head not tied.
 
     Arguments:
-        width: D, the length of a place's vector.
+        width: D, the length of a position's vector.
         depth: The number of blocks.
         heads: The number of attention heads; divides the width.
         segment: L, the length of a segment in sites: one or more rows of the image.
-        memory: M, how many places before the segment each block remembers.
+        memory: M, how many positions before the segment each block remembers.
         compressed: How many slots of compressed memory follow; 0 for none.
-        compression: c, how many places become one slot; divides segment and memory.
+        compression: c, how many positions become one slot; divides segment and memory.
         dropout: The rate of dropout on embedding and features, in MLPs, on what blocks add.
         classes: The number of class labels; 0 for none.
 
@@ -183,7 +183,7 @@ class TransformerXL(Net):
         ):
             fault = (
                 f"compression ({self.compression}) must divide segment ({self.segment}) and memory "
-                f"({self.memory}), so that places fill slots"
+                f"({self.memory}), so that positions fill slots"
             )
         if fault:
             raise ConfigError(f"net TransformerXL: {fault}")

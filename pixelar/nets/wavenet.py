@@ -1,4 +1,4 @@
-"""WaveNet: causal convolutions along the scan, dilated so that few layers see far back.
+"""WaveNet: causal convolutions along the scan, dilated so that few layers reach far back.
 
     sites before ── causal conv ── layer 1 ── layer 2 ── … ── layer L
                                       │          │               │
@@ -8,18 +8,18 @@
              │                                     └── 1×1 ── skip
              └────────────────────────────────────────────────┘
 
-A kernel has two taps: a layer of dilation d looks at position t and at t - d. With d = 1, 2, 4, …
-what is seen doubles with every layer; then the dilations begin again:
+A kernel has two taps: a layer of dilation d reads positions t and t - d. With d = 1, 2, 4, … the
+receptive field doubles with every layer; then the dilations begin again:
 
-    d = 4            ■───────────■     position t of this layer sees two of the layer below
-    d = 2      ■─────■─────■─────■     … each of which sees two in turn
+    d = 4            ■───────────■     position t of this layer reads two of the layer below
+    d = 2      ■─────■─────■─────■     … each of which reads two in turn
     d = 1   ■──■──■──■──■──■──■──■
                                  t
 
-Position t predicts site t: the first convolution is of one-hot symbols and sees sites t - 1 and
-t - 2. Sites before the first are zeros. A class y enters every gate: tanh(W * h + V y). The paper
+Position t predicts site t: the first convolution is of one-hot symbols and reads sites t - 2 and
+t - 1. Sites before the first are zeros. A class y enters every gate: tanh(W * h + V y). The paper
 gives neither widths nor dropout; that the layer between the last two ReLUs is as wide as the skips
-follows the authors' later NSynth. The last layer has no residual, which nobody would read.
+follows the authors' later NSynth. The last layer has no residual, which nothing would read.
 
 References:
     WaveNet: A Generative Model for Raw Audio (van den Oord et al., 2016),
@@ -46,13 +46,13 @@ DILATIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 def delay(h: Tensor, by: int) -> Tensor:
-    """Returns a sequence (B, L, D) so many positions later, with zeros in their place."""
+    """Returns a sequence (B, L, D) delayed by `by` positions, with zeros at the start."""
     by = min(by, h.shape[1])
     return F.pad(h[:, : h.shape[1] - by], (0, 0, by, 0))
 
 
 class Layer(nn.Module):
-    """A residual block, as in figure 4 of the paper. Of two taps, a convolution is a linear layer.
+    """A residual block, as in figure 4 of the paper. A convolution of two taps is a linear layer.
 
     Arguments:
         width: D, the channels of the input and of the gate.
@@ -92,7 +92,7 @@ class Layer(nn.Module):
 class WaveNet(Net):
     """Gated layers of dilated causal convolutions along any scan.
 
-    With dilations d₁, d₂, … a site sees at most the 2 + Σ dₖ sites before it.
+    With dilations d₁, d₂, … a site depends on at most the 2 + Σ dₖ sites before it.
 
     Arguments:
         width: D, the channels of the layers and of their gates.

@@ -1,8 +1,8 @@
 """From 8-bit images to symbols and back.
 
-A likelihood is of symbols. Where `lossless` holds, symbols and images are in one-to-one
-correspondence and a figure in bits per dimension is that of the images; elsewhere it is that of the
-reduced images, which is another thing.
+A likelihood is that of symbols. Where `lossless` holds, symbols and images are in one-to-one
+correspondence and a score in bits per dimension is that of the images; elsewhere it is that of the
+reduced images, which is a different quantity.
 """
 
 import abc
@@ -30,19 +30,19 @@ class Quantizer(Recorded, nn.Module, abc.ABC):
     unit: Literal["dim", "token"] = "dim"
 
     def check(self, images: Tensor) -> None:
-        """Raises PixelarError if images, uint8 (B, C, H, W), are none that `encode` takes.
+        """Raises PixelarError if `encode` does not take these images, uint8 (B, C, H, W).
 
-        Apart from `encode`, since to look at values is to wait for a GPU: training checks all
-        images once, and no batch again.
+        This is separate from `encode`, since reading values means waiting for a GPU: training
+        checks all images once, and no batch again.
         """
 
     @abc.abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """Returns symbols (B, C', H, W), int64, of uint8 images (B, C, H, W)."""
+        """Encodes uint8 images (B, C, H, W) as symbols (B, C', H, W), int64."""
 
     @abc.abstractmethod
     def decode(self, x: Tensor) -> Tensor:
-        """Returns uint8 images (B, C, H, W) of symbols (B, C', H, W)."""
+        """Decodes symbols (B, C', H, W) into uint8 images (B, C, H, W)."""
 
     def symbol_shape(self, shape: Shape) -> Shape:
         """Returns the shape of an image of symbols, given that of an image."""

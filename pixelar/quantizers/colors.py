@@ -1,6 +1,6 @@
-"""The colours that stand for those of many images, and which of them is nearest to each pixel.
+"""Colours that represent those of many images, and which of them is nearest to each pixel.
 
-Images are read some at a time, so that memory does not grow with their number.
+Images are read a few at a time, so that memory does not grow with their number.
 """
 
 import torch
@@ -11,8 +11,8 @@ from pixelar.errors import DataError
 
 __all__ = ["fit_colours", "nearest_colours"]
 
-FITTED = 1_000_000  # pixels that k-means sees
-SHUFFLED = 1 << 24  # pixels up to which the choice of these begins with a permutation of all
+FITTED = 1_000_000  # pixels that k-means is fitted to
+SHUFFLED = 1 << 24  # pixels up to which these are chosen by a permutation of all pixels
 READ = 1 << 20  # pixels whose colours are counted at a time
 # distances between pixels and colours at a time: what stays in a processor's cache, or keeps a GPU
 # busy
@@ -26,7 +26,7 @@ def fit_colours(images: Tensor, levels: int, seed: int, *, progress: bool | None
         images: RGB images, uint8 with shape (N, 3, H, W).
         levels: V, the number of colours.
         seed: The seed of the choice of pixels and of k-means.
-        progress: Whether to show a progress bar; None for on a terminal.
+        progress: Whether to show a progress bar; None shows it on a terminal only.
 
     Returns:
         Colours on the scale 0 … 255, float32 with shape (V, 3).
@@ -41,7 +41,7 @@ def fit_colours(images: Tensor, levels: int, seed: int, *, progress: bool | None
         distinct = _count_colours(images, levels)
         if distinct < levels:
             raise DataError(
-                f"quantizer Palette: {levels} colours asked for, but the training images "
+                f"quantizer Palette: {levels} colours requested, but the training images "
                 f"have only {distinct} different ones; set levels to {distinct} or fewer"
             )
         bar.update()
@@ -81,7 +81,7 @@ def _nearest(pixels: Tensor, colours: Tensor) -> Tensor:
 
 
 def _count_colours(images: Tensor, enough: int) -> int:
-    """Returns how many colours images have; where these are `enough`, some number not below it."""
+    """Returns how many colours images have, or some number ≥ `enough` if they have that many."""
     seen = torch.zeros(1 << 24, dtype=torch.bool)
     distinct = 0
     for part in images.split(max(1, READ // max(1, images.shape[2] * images.shape[3]))):

@@ -37,7 +37,7 @@ class Identity(Quantizer):
             raise DataError(
                 f"quantizer Identity(levels={self.levels}): "
                 f"the images hold the value {int(images[odd][0])}, "
-                f"which is none of {self.levels} evenly spaced levels; "
+                f"which is not one of {self.levels} evenly spaced levels; "
                 "use images of that kind, or a model with more levels"
             )
 
@@ -50,5 +50,5 @@ class Identity(Quantizer):
         return x.to(torch.uint8) if self.levels == 256 else spread(x, self.levels)
 
     def nearest(self, images: Tensor) -> Tensor:
-        """Returns images in the levels that are not refused, each value moved to the nearest."""
+        """Returns images with each value moved to the nearest level, which are not refused."""
         return images if self.levels == 256 else self.decode(self.encode(images))

@@ -53,7 +53,7 @@ class Palette(Quantizer):
 
         Arguments:
             images: Training images, uint8 with shape (N, 3, H, W).
-            progress: Whether to show a progress bar; None for on a terminal.
+            progress: Whether to show a progress bar; None shows it on a terminal only.
 
         Raises:
             PixelarError: If the images have fewer colours than the palette.
@@ -74,7 +74,7 @@ class Palette(Quantizer):
             )
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:  # noqa: ANN401
-        """Takes colours as they are stored, in float64 where they are."""
+        """Loads colours in the precision in which they are stored, at least float32."""
         stored = state_dict.get(f"{prefix}colours")
         if stored is not None:
             wide = torch.promote_types(stored.dtype, torch.float32)

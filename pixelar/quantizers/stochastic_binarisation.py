@@ -15,14 +15,13 @@ class StochasticBinarisation(Quantizer):
     """White with probability x / 255, drawn once and for all.
 
     The draw is a function of the seed and of the image alone: it is the same in every epoch, batch
-        and process.
-    Images that are black and white already stay as they are.
+    and process. Images that are black and white already stay as they are.
 
     Arguments:
         seed: Which of the fixed draws.
-        version: How the draw follows from an image. 2: from all of its pixels. 1, that of models
-            from before there were two: from all but the first, so that images which differ in
-            their first pixel alone share the draw of all others.
+        version: How the draw follows from an image. 2: from all of its pixels. 1, that of older
+            models: from all but the first, so that images which differ in their first pixel alone
+            share the draw of all other pixels.
 
     References:
         On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov and Murray, 2008)
@@ -41,7 +40,7 @@ class StochasticBinarisation(Quantizer):
     def encode(self, images: Tensor) -> Tensor:
         values = images.flatten(1).long()  # (B, N)
         place = torch.arange(values.shape[1], device=images.device)
-        # of all pixels only number 0 would have the factor 0
+        # without the 1, pixel 0 alone would have the factor 0
         factor = _scramble(place + 1 if self.version > 1 else place)
         # the image's own hash, so that the draw does not depend on its number
         key = _scramble(factor * (values + 1)).sum(1, keepdim=True) + self.seed
