@@ -38,7 +38,7 @@ def device(name: str) -> torch.device:
 
 
 def joined(rows: list[Row], more: list[Row]) -> list[Row]:
-    """Returns rows with more of them, in the place of earlier ones of the same case."""
+    """Returns rows with new ones added, which replace earlier ones of the same case."""
     found = {row.case: row for row in rows}
     found.update((row.case, row) for row in more)
     return list(found.values())
@@ -90,7 +90,7 @@ def main() -> None:
             measured.append(row)
             save(output, about, {**kept, name: joined(kept.get(name, []), measured)})
         if len(settings.nets) == len(PRESETS):
-            kept[name] = measured  # what has no case any more goes
+            kept[name] = measured  # drops what has no case any more
         else:
             kept[name] = joined(kept.get(name, []), measured)
         save(output, about, {name: rows for name, rows in kept.items() if rows})

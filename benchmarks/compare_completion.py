@@ -1,4 +1,4 @@
-"""Clamping beside particles: the same images, masks and model, and what the model thinks of them.
+"""Clamping and particles compared: same images, masks and model, and the model's scores of them.
 
     python benchmarks/compare_completion.py MODEL -d DATA [--root DIR] [-o FILE.png]
 
@@ -50,7 +50,7 @@ def score(finished: torch.Tensor) -> torch.Tensor:
 
 
 def completed(known: torch.Tensor, method: Method) -> torch.Tensor:
-    """Returns all completions (N · draws, C, H, W), drawn in parts with a seed each."""
+    """Returns all completions (N · draws, C, H, W), drawn in parts with one seed per part."""
     parts = []
     for start in range(0, len(repeated), options.at_once):
         part = slice(start, start + options.at_once)

@@ -24,9 +24,9 @@ def pytest_configure() -> None:
 
 
 def covering(rows: Sequence[dict[str, str]], strength: int = 2) -> set[int]:
-    """Chooses rows, each given as the values of parameters, so that every pair of values is there.
+    """Chooses rows, lists of parameter values, so that every pair of values occurs.
 
-    The row with the most missing pairs is taken, the first of several, until none is missing. With
+    The row with the most missing pairs is taken (the first of equals) until none is missing. With
     a strength of 1, it is every value.
     """
     tuples = [set(itertools.combinations(sorted(row.items()), strength)) for row in rows]

@@ -24,7 +24,7 @@ def packed(values: np.ndarray, bits: int, order: str = ">") -> bytes:
 
     Arguments:
         values: The integers; negative ones as two's complement.
-        bits: The bits of each.
+        bits: The bits of each integer.
         order: The byte order, for 16 bits and more.
     """
     rows = values.reshape(len(values), -1)

@@ -1,4 +1,4 @@
-"""The demo as its users meet it: a real server in a process of its own, asked over HTTP."""
+"""The demo as its users meet it: a real server in a process of its own, called over HTTP."""
 
 import json
 import os
@@ -29,7 +29,7 @@ class Server:
         url: Its address, without a slash at the end.
         folder: Where it keeps its files.
         log: What it writes to standard error.
-        info: What it says of its API, once it was asked.
+        info: The description of its API, once it was requested.
     """
 
     process: subprocess.Popen[str]
@@ -72,7 +72,7 @@ class Server:
     def events(self, name: str, **given: object) -> Generator[tuple[str, Any], None, None]:
         """Calls an event as programs do, and yields what it says: its kind, and with what.
 
-        Closing the iterator is to leave: the connection is closed, whatever the event does.
+        Closing the iterator closes the connection, whatever the event does.
 
         Arguments:
             name: The event's name in the API.
@@ -135,7 +135,7 @@ def canvas(background: str, *layers: str, **more: object) -> dict[str, Any]:
 
 
 def conditional_model(folder: Path) -> Path:
-    """Saves a model of digits that knows ten classes, and draws in no time."""
+    """Saves a model of digits with ten classes, which draws in no time."""
     path = folder / "by-class"
     model = zoo.tiny("ImageGPT", shape=(1, 8, 8), levels=17, classes=10).float()
     pixelar.save(model, path)
@@ -143,7 +143,7 @@ def conditional_model(folder: Path) -> Path:
 
 
 def until(test: Callable[[], bool], seconds: float) -> None:
-    """Waits until something holds, and fails if it does not within so many seconds."""
+    """Waits until something holds, and fails if it does not within `seconds`."""
     end = time.monotonic() + seconds
     while not test():
         assert time.monotonic() < end, f"not within {seconds} seconds"
@@ -172,7 +172,7 @@ def serving(
     Arguments:
         folder: Where it runs, and keeps its files.
         arguments: Arguments of the command.
-        environment: Settings beside those of the tests.
+        environment: Settings in addition to those of the tests.
         before: Python statements that its process begins with.
     """
     temporary = folder / "tmp"

@@ -1,4 +1,4 @@
-"""The house: which room may import which, from the lowest floor to the highest.
+"""The layers: which package may import which, from the lowest layer to the highest.
 
 Imports within functions and for type checkers count.
 """
@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "pixelar"
 
-# each floor imports from those below it only; rooms of one floor know nothing of each other
+# each layer imports from those below it only; packages of one layer do not import each other
 FLOORS = (
     ("errors", "_version"),
     ("common", "names", "kernels"),
@@ -76,7 +76,7 @@ def test_no_import_runs_upwards(room: str) -> None:
 
 
 def test_no_modules_import_each_other() -> None:
-    """Within a room as well: whoever is imported is whole by then."""
+    """Within a package as well: an imported module is complete by then."""
     known = modules()
     left = {module: set(imports(file, known)) - {module} for module, file in known.items()}
     while left:

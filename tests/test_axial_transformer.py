@@ -35,7 +35,7 @@ def test_rows_are_read_once_and_planes_are_encoded_once(scan: str, rows: int, pl
     cache = new_cache(net, x)
     for t in range(net.scan.sites):
         cache.step(x, t)
-    # the last row of a plane is told to nobody
+    # the last row of a plane is passed to no other row
     assert calls == {"outer": rows - max(1, planes), "encoder": planes}
 
 

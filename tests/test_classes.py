@@ -51,7 +51,7 @@ def conditional(names: tuple[str, ...] | None = NAMES) -> PixelModel:
 
 
 def folder(root: Path, *names: str, each: int = 6) -> Path:
-    """Writes grey images into a folder for each class."""
+    """Writes grey images into one folder per class."""
     for c, name in enumerate(names):
         for i in range(each):
             save(noise(4, 4, seed=100 * c + i), root / name / f"{i}.png")

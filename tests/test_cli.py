@@ -1,4 +1,4 @@
-"""The command line: what it draws and prints, and how it tells of mistakes."""
+"""The command line: what it draws and prints, and how it reports mistakes."""
 
 import json
 import os
@@ -298,7 +298,7 @@ KEPT = {
     "--keep rows:3": (slice(0, 3), slice(None)),
     "--mask mask.png": (slice(3, 5), slice(2, 7)),
 }
-SAID = {"auto": "weighted canvases", "particles": "weighted canvases", "clamp": "clamping: what"}
+SAID = {"auto": "weighted canvases", "particles": "weighted canvases", "clamp": "clamping: known"}
 
 
 @pytest.mark.parametrize("keep", KEPT)
@@ -362,7 +362,7 @@ def test_images_of_any_kind_can_be_fitted(
 
 
 def test_the_steps_of_a_schedule_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
-    """Beside the picture's name, which is all that the output holds; the pictures are the same."""
+    """Next to the picture's name, which is all that the output holds; the pictures are the same."""
     for method, told in {"sequential": "64 steps", "fixed_point": " passes"}.items():
         sample = f"sample digits-imagegpt -n 2 --seed 3 --schedule {method} -o {method}.png"
         assert main(words(sample)) == 0
@@ -601,7 +601,7 @@ def test_a_full_disk_costs_nothing_that_was_there(
     assert main(words(command)) == 2
     out, err = capsys.readouterr()
     assert "No space left on device" in err and err.removeprefix(DEVICE).count("\n") == 1
-    assert not out or "bits/dim" in out  # told at once, or with the figure on the screen
+    assert not out or "bits/dim" in out  # reported at once, or with the score on the screen
 
 
 def test_a_read_only_disk_is_told_before_the_work(

@@ -14,7 +14,7 @@ from pixelar.training import module
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
-# parameters, and how far a published figure that was rounded may be off
+# parameters, and how far a rounded published number may be off
 PUBLISHED = {
     "pixelcnn-cifar10": (4.3e6, 0.05e6),
     "gated-pixelcnn-mnist": (852_160, 0),
@@ -83,7 +83,7 @@ def test_published_parameter_counts(name: str, tmp_path: Path) -> None:
 
 
 def test_published_recipes_say_how_gradients_are_clipped(tmp_path: Path) -> None:
-    """Else they would be clipped as by default, where the papers know of no clipping."""
+    """Otherwise they would be clipped by default, which the papers do not mention."""
     for config in CONFIGS:
         if "Published: " in config.read_text():
             assert "gradient_clip_val" in yaml.safe_load(config.read_text())["trainer"], config

@@ -1,4 +1,4 @@
-"""Datasets, image files, and the order in which images are seen."""
+"""Datasets, image files, and the order in which images are read."""
 
 import json
 import pickle
@@ -28,7 +28,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 def write_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes CIFAR-10's pickles with 4 images each, and lets torchvision skip their MD5 sums."""
+    """Writes CIFAR-10's pickles with 4 images each, and makes torchvision skip their MD5 sums."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     cifar10 = torchvision_datasets.CIFAR10

@@ -1,4 +1,4 @@
-"""What the demo computes, and how programs call it. What people see is in test_demo_browser.py."""
+"""What the demo computes, and how programs call it. The page is tested in test_demo_browser.py."""
 
 import io
 import zipfile
@@ -436,8 +436,8 @@ class TestPlots:
             plots.rows([1.0, 0.0, 3.5]),
             plots.rows([0.0]),
             plots.histogram([0, 1, 2], [3, 0], 5.0, "bits/dim"),
-            plots.distribution([0.25, 0.75], 0, "What it expected"),
-            plots.distribution([0.1] * 10, 3, "What it expected"),
+            plots.distribution([0.25, 0.75], 0, "Prediction"),
+            plots.distribution([0.1] * 10, 3, "Prediction"),
             plots.distribution([1 / 256] * 256, 255, "red & blue", ["rgb(0,0,0)"] * 256),
             plots.legend(3.0, "bits"),
         ],
@@ -647,7 +647,7 @@ def test_classes_are_offered_by_their_names() -> None:
 
 
 class TestClasses:
-    """A model that is conditioned on classes, beside one that is not."""
+    """A model that is conditioned on classes, next to one that is not."""
 
     def pictures(self, answer: Answer, count: int) -> Tensor:
         """Returns the images of the ZIP that an answer ends with, (N, 1, 8, 8)."""

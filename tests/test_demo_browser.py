@@ -93,7 +93,7 @@ def browser() -> Iterator[Any]:
 
 
 class User:
-    """Someone with the demo open, and what their browser asked for and complained of."""
+    """A user with the demo open, and the requests and errors of their browser."""
 
     def __init__(self, browser: Any, url: str, **options: Any) -> None:  # noqa: ANN401
         self.url = url.rstrip("/")
@@ -122,10 +122,10 @@ class User:
 
     def options(self) -> None:
         self.page.get_by_role("button", name="Options").locator("visible=true").click()
-        self.page.wait_for_timeout(700)  # nobody is faster
+        self.page.wait_for_timeout(700)  # no user is faster
 
     def fill(self, label: str, value: object) -> None:
-        """Writes into the field of that name that is to be seen."""
+        """Writes into the visible field of that name."""
         field = self.page.get_by_label(label).locator("visible=true").first
         field.fill(str(value))
         field.press("Tab")
@@ -169,7 +169,7 @@ class User:
         self.page.wait_for_function(changed, arg=[name, address])
 
     def stroke(self, *points: tuple[float, float]) -> None:
-        """Paints from point to point, given in parts of the canvas's picture."""
+        """Paints from point to point, in fractions of the canvas's picture."""
         canvas = self.page.locator("#complete-canvas canvas").first
         canvas.scroll_into_view_if_needed()
         self.page.locator("#complete-canvas button[aria-label='Brush']").first.click()
@@ -265,7 +265,7 @@ def test_a_late_answer_does_not_undo_a_choice(user: User) -> None:
 
 
 def test_the_last_look_is_never_left_out(demo: Server) -> None:
-    """By default, what is asked while an answer is under way is not asked at all."""
+    """By default, a request made while an answer is under way is dropped."""
     config = httpx.get(f"{demo.url}/config", timeout=60).json()
     looks = [f for f in config["dependencies"] if str(f["api_name"]).startswith("look")]
     assert len(looks) > 3
@@ -336,7 +336,7 @@ def test_understand_a_pixel(user: User) -> None:
     image.scroll_into_view_if_needed()
     box = image.bounding_box()
     page.mouse.click(box["x"] + 5.5 / 8 * box["width"], box["y"] + 2.5 / 8 * box["height"])
-    assert "It had seen 21 pixels" in user.wait("#pixel-text", "Row 2, column 5:")
+    assert "The prediction depends on 21 pixels" in user.wait("#pixel-text", "Row 2, column 5:")
     assert page.locator("#pixel-row input").input_value() == "2"
     assert page.locator("#pixel-column input").input_value() == "5"
     seen = user.until("#pixel-looked", (8, 8), lambda p: p[1, 5, 0] > 0)
@@ -368,7 +368,7 @@ def test_keyboard_alone(user: User) -> None:
 
     def begin() -> None:
         page.evaluate("() => { document.activeElement.blur(); window.scrollTo(0, 0); }")
-        page.mouse.click(2, 2)  # beside everything: Tab goes on from there
+        page.mouse.click(2, 2)  # outside everything: Tab goes on from there
 
     def go_to_tab(name: str) -> None:
         begin()
@@ -419,7 +419,7 @@ def test_keyboard_alone(user: User) -> None:
 
 @pytest.mark.full
 def test_two_users_at_once(browser: Any, demo: Server) -> None:  # noqa: ANN401
-    """What two people get while both work is what the library draws for each."""
+    """The results of two users who work at once are what the library draws for each of them."""
     users = [User(browser, demo.url) for _ in range(2)]
     for user, model, seed in zip(users, MODELS, (1, 2), strict=False):
         user.choose("Model", model)
@@ -534,7 +534,7 @@ def test_who_leaves_lets_the_next_begin(browser: Any, demo: Server) -> None:  # 
 def test_a_full_queue_is_told(user: User, demo: Server) -> None:
     user.page.wait_for_selector("#complete-result img")
     with ExitStack() as stack:
-        for _ in range(17):  # of whom one is served
+        for _ in range(17):  # one of them is served
             events = stack.enter_context(closing(demo.events("complete", model=MODELS[1], **LONG)))
             assert next(events)[0] == "waiting"
         user.page.click("#complete-go")
@@ -579,7 +579,7 @@ def test_classes_are_offered_where_a_model_knows_them(user: User, by_class: str)
     user.choose("Model", by_class)
     field.wait_for()
     user.choose("Class", "4")
-    user.wait("#understand-headline", "Read as class 4")
+    user.wait("#understand-headline", "Scored as class 4")
 
 
 @pytest.mark.parametrize("empty", zoo.quick([True, False], True), ids=["empty", "full"])
@@ -651,7 +651,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         asked = httpx.stream(
             self.command, address, headers=headers, content=content, timeout=None, trust_env=False
         )
-        with suppress(OSError, httpx.HTTPError), asked as answer:  # whoever ends it
+        with suppress(OSError, httpx.HTTPError), asked as answer:  # whichever event ends it
             self.send_response(answer.status_code)
             for key, value in answer.headers.items():
                 if key.lower() not in ("connection", "transfer-encoding", "date", "server"):
@@ -683,6 +683,6 @@ def test_below_a_path_of_a_proxy(browser: Any, tmp_path: Path) -> None:  # noqa:
             with user.page.expect_download() as download:
                 user.page.get_by_text("Picture (PNG)").locator("visible=true").click()
             assert Image.open(download.value.path()).size[0] > 100
-            user.close()  # which looks whether all that was asked for lies below the path
+            user.close()  # checks that all requests are below the path
         finally:
             server.shutdown()

@@ -1,4 +1,4 @@
-"""What people bring, as a model sees it."""
+"""Users' pictures as a model's input."""
 
 from pathlib import Path
 from typing import cast

@@ -25,8 +25,8 @@ USERS = 30
 QUEUE = 16
 SEEDS = 5
 RUNS = int(os.environ.get("PIXELAR_SOAK", "50"))
-ROW = 8  # frames of a row before they are paced: an eighth of it each
-# Thousands of a seed are so many milliseconds that each frame takes, and each leaves a note.
+ROW = 8  # frames of a row before they are paced: each is an eighth of it
+# The thousands of a seed are the milliseconds that each frame takes; each frame leaves a note.
 NOTES = """
 import time
 from pixelar.demo import walks
@@ -61,7 +61,7 @@ def drawn(answer: Answer) -> bytes:
 
 @pytest.mark.full
 def test_thirty_users_at_once(demo: Server) -> None:
-    """All who fit into the queue are served, each with their own; the others are told."""
+    """Requests that fit into the queue get their own results; the others are refused."""
     alone = [drawn(demo.ask("complete", seed=seed)) for seed in range(SEEDS)]
     assert len(set(alone)) == SEEDS
     before, full = demo.rss(), threading.Semaphore(0)
@@ -93,7 +93,7 @@ def test_thirty_users_at_once(demo: Server) -> None:
 
 @pytest.mark.full
 def test_a_file_is_left_alone_while_others_get_it(demo: Server) -> None:
-    """The same picture is the same file, of which nobody must be sent a half."""
+    """The same picture is the same file, which must never be sent incomplete."""
     first = demo.ask("complete", seed=77)
     (file, *_, archive) = [Path(first.data[k]["path"]) for k in (0, 4, 5)]
     file.write_bytes(b"as it was")
@@ -202,7 +202,7 @@ def test_who_leaves_stops_the_work_within_a_row(demo: Server) -> None:
 
 
 def assert_stopped(demo: Server, at: int) -> None:
-    """Asserts that work has ended within a row after so many frames were drawn."""
+    """Asserts that work has ended within a row after a number of frames."""
     time.sleep(2)  # more than two rows
     more = frames(demo) - at
     print(f"{more} frames after the end, of {ROW} a row")

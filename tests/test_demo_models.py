@@ -39,7 +39,7 @@ def user(browser: Any, demo: Server) -> Iterator[User]:  # noqa: ANN401, F811
 
 
 def own_example(name: str) -> np.ndarray:
-    """Returns a model's first example as the model sees it, int (H, W, C)."""
+    """Returns a model's first example as its input, int (H, W, C)."""
     model = pixelar.load(name)
     picture, _ = examples(name, model)[0]
     seen = model.quantizer.decode(model.encode(settle(picture, model)))[0]
@@ -48,7 +48,7 @@ def own_example(name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("name", zoo.quick([*NAMES[1:], NAMES[0]], "emoji-gated-pixelcnn"))
 def test_a_model_shows_its_own_example(user: User, name: str) -> None:
-    """One page is walked through all models, on both tabs that hold a picture."""
+    """One page is switched through all models, on both tabs that hold a picture."""
     example = own_example(name)
     shape, half = example.shape[:2], example.shape[0] // 2
 
@@ -84,7 +84,7 @@ def test_stop_leaves_a_clean_page(user: User) -> None:
     user.fill("number input for Particles of each completion", 128)
     page.click("#complete-go")
     page.wait_for_function("() => document.querySelector('progress')?.value > 0")
-    page.locator(".done progress").wait_for()  # the bar is to be seen
+    page.locator(".done progress").wait_for()  # the bar is visible
     page.click("#complete-stop")
     user.wait("#complete-note", "Stopped.")
     drawn = user.picture("#complete-result")

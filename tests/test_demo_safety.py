@@ -38,7 +38,7 @@ from pixelar.errors import PixelarError
 
 REPOSITORY = Path(__file__).parent.parent
 
-# settings that open an app up, which someone may have made for another one
+# settings that open an app up, which may have been made for another one
 CARELESS = {
     "GRADIO_ALLOWED_PATHS": "/",
     "GRADIO_SHARE": "True",
@@ -225,7 +225,7 @@ def test_folders_of_others_are_not_served(demo: Server) -> None:
 
 @pytest.fixture
 def listener() -> Iterator[tuple[str, list[str]]]:
-    """A web server that others on this machine should not be made to ask: its URL, its visitors."""
+    """A web server that the demo must not be made to call: its URL, and the requests it got."""
     visits: list[str] = []
 
     class Visited(http.server.BaseHTTPRequestHandler):
@@ -305,7 +305,7 @@ def test_the_editor_takes_bounded_memory(demo: Server) -> None:
         assert post_blob(demo, component, blob, index=0, id="x" * 1000) == 400
         assert post_blob(demo, component, blob, index=0, type="other") == 400
         assert demo.rss() < before + 20
-        for k in range(60):  # 240 MB of canvases that nobody uses
+        for k in range(60):  # 240 MB of unused canvases
             assert post_blob(demo, component, bytes(4_000_000), index=0, id=f"waits-{k}") == 200
         assert demo.rss() < before + 150
     assert (
@@ -368,7 +368,7 @@ memory.available_memory = lambda device: 1_000_000
 
 @pytest.fixture(scope="module")
 def poor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A demo that has little memory, and takes its time to show what a model sees."""
+    """A demo that has little memory, and is slow to show a model's input."""
     folder = tmp_path_factory.mktemp("poor")
     with serving(folder, served.small_model(folder), before=PREVIEWS + POOR) as server:
         yield server
@@ -403,7 +403,7 @@ def test_work_that_needs_too_much_memory_is_told_before_it_begins(poor: Server) 
     assert small.kind == "complete"
 
 
-# Python tells of every connection that is opened, and every name that is looked up
+# Python reports every connection that is opened, and every name that is looked up
 NOTES = """
 import sys
 def note(event, arguments):

@@ -105,7 +105,7 @@ def test_the_limits_are_those_that_are_documented() -> None:
 
 
 def nudged(picture: Image.Image, by: int) -> Image.Image:
-    """Returns a picture as a browser's canvas gives it back."""
+    """Returns a picture as a browser's canvas returns it."""
     pixels = np.asarray(picture.convert("RGBA")).astype(int)
     pixels[::3, ::2, :3] += by
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

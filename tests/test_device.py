@@ -1,4 +1,4 @@
-"""Where commands compute: the best device there is, the one asked for, or the CPU with a reason."""
+"""Where commands compute: the best device, the requested one, or the CPU with a reason."""
 
 import copy
 from collections.abc import Callable

@@ -1,11 +1,11 @@
-"""README, documents and models' cards run as they stand, in a folder like the one they are for.
+"""README, documents and models' cards run as they are, in a folder like the one they are for.
 
-What a block is says what is done with it, and there is no kind that is left out unseen:
+The kind of a block determines what is done with it, and no kind is left out:
 
-    python          run; what stands behind `>>>` must print what stands below it
+    python          run; what follows `>>>` must print what is below it
     bash, console   every line is run, as a `pixelar` command or `torchrun`, or is of `SETTING_UP`
     text, bibtex    for people
-    yaml            a card's config, which it shows as it is beside the card
+    yaml            a card's config, shown exactly as the file next to the card
 
 The Python blocks of a document share their names, in order. Commands that take hours are cut short,
 and read images of noise in the format of MNIST. Scripts that are named are run in `TINY` versions;
@@ -141,7 +141,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shell(checkout: Path) -> Path:
-    """The checkout with the images that commands ask for: a FOLDER of photographs, MNIST, an
+    """The checkout with the images that commands require: a FOLDER of photographs, MNIST, an
     ImageGPT of transformers, and a checkpoint of PixelCNN++.
 
     DIR, of the cards, has MNIST and pictures of 32×32 pixels.
@@ -154,7 +154,7 @@ def shell(checkout: Path) -> Path:
     write_pixelcnnpp(checkout / "pixelcnnpp.pth")
     write_lmconv(checkout / "lmconv.pth")
     write_mnist(checkout / "data" / "MNIST", train=40)
-    write_mnist(checkout / "DIR" / "MNIST", train=5010)  # of which 5,000 are held out
+    write_mnist(checkout / "DIR" / "MNIST", train=5010)  # 5,000 of them are held out
     for k in range(20):
         photo.crop((7 * k, 5 * k, 7 * k + 32, 5 * k + 32)).save(checkout / "DIR" / f"{k}.png")
     return checkout
@@ -186,7 +186,7 @@ def test_python(document: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch)
 
 @contextmanager
 def asked_for(document: Path, folder: Path) -> Iterator[str]:
-    """Runs the demo where a document asks for it, and gives its address."""
+    """Runs the demo where a document requires it, and returns its address."""
     if HOME not in document.read_text():
         yield HOME
         return
@@ -218,7 +218,7 @@ def test_shell(document: Path, shell: Path, monkeypatch: pytest.MonkeyPatch) -> 
         if command[0] == "torchrun":
             launch = [sys.executable, "-m", "torch.distributed.run", *shortened(command)[1:]]
             trained = run(launch, shell, PYTHONPATH=str(shell), OMP_NUM_THREADS="1")
-            assert trained.count("Trained.") == 1  # together, not each by itself
+            assert trained.count("Trained.") == 1  # together, not one by one
             continue
         assert main(shortened(command)[1:]) == 0, command
         if "-o" in command:

@@ -24,7 +24,7 @@ QUIET = {"trainer__enable_progress_bar": False, "trainer__val_check_interval": 1
 
 
 class Seen(L.Callback):
-    """Writes the images of each batch, by their place in the data, and the step they are in."""
+    """Writes the images of each batch, by their index in the data, and the step they are in."""
 
     def __init__(self) -> None:
         images = Digits().split("train").images
@@ -108,7 +108,7 @@ def places(**options: Any) -> list[int]:  # noqa: ANN401
 
 @pytest.mark.parametrize(("before", "after"), [(4, 1), (2, 3)])
 def test_another_accumulation_goes_on_with_the_next_images(before: int, after: int) -> None:
-    """All steps are whole, the last is reached, and no image is left out or seen twice."""
+    """All steps are complete, the last is reached, and no image is left out or read twice."""
     option, changes = "--trainer.accumulate_grad_batches", {"trainer__callbacks": callback("Seen")}
     assert fit("run", option, str(before), "--trainer.max_steps", "5", **changes) == 0
     assert fit("run", option, str(after), "--resume", **changes) == 0  # of 8 steps

@@ -1,4 +1,4 @@
-"""Figures: every image once, the same for any batching, precision and number of processes."""
+"""Scores: every image once, the same for any batching, precision and number of processes."""
 
 import csv
 import json
@@ -63,7 +63,7 @@ def strict_json(text: str) -> Any:  # noqa: ANN401
     return json.loads(text, parse_constant=refuse)
 
 
-# --- the figure -------------------------------------------------------------------------------
+# --- the score --------------------------------------------------------------------------------
 
 
 def test_the_figure_is_that_of_images_one_by_one(model: PixelModel, images: ImageSet) -> None:
@@ -353,7 +353,7 @@ def test_the_metric_is_one_of_torchmetrics() -> None:
     nats = torch.rand(10, dtype=torch.float64) * 50
     metrics = MetricCollection({"bits": BitsPerDim(16), "mean": MeanMetric()})
     for part in nats.split(3):
-        metrics(part)  # forward: updates, and gives the value of this batch
+        metrics(part)  # forward: updates, and returns the value of this batch
     bits = nats / (16 * math.log(2))
     torch.testing.assert_close(metrics.compute()["bits"], bits.mean())
     metric = metrics["bits"]

@@ -9,7 +9,7 @@ import pytest
 
 from pixelar.errors import EXTRAS, ConfigError, extras
 
-# as if they were not installed, whichever way they are looked for
+# as if they were not installed, however they are searched for
 BLOCK = f"""
 import importlib.abc, importlib.metadata, sys
 

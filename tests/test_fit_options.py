@@ -156,7 +156,7 @@ def test_compiling_without_a_compiler_is_refused(
     torch._dynamo.reset()  # which keeps what an earlier test compiled
     with inductor.patch({"cpp.cxx": (None, "/nowhere/c++")}):
         assert main(["fit", "-c", "a.yaml", "--model.compile", "true"]) == 2
-    assert "pixelar: model.compile needs a compiler that works" in capsys.readouterr().err
+    assert "pixelar: model.compile needs a working compiler" in capsys.readouterr().err
     assert not Path("runs").exists()
 
 
@@ -167,7 +167,7 @@ class Option(argparse.Action):
 
 
 def test_whole_numbers_stay_whole_whatever_typing_has_cached() -> None:
-    """`Optional[Union[int, float]]` may give the arguments of an equal union, in another order."""
+    """`Optional[Union[int, float]]` may return the arguments of an equal union in another order."""
     option = Option([], "batches")
     option._typehint = Union[float, int, str, None]  # type: ignore[attr-defined]  # noqa: UP007
     whole_numbers_first(option)

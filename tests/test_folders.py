@@ -73,7 +73,7 @@ def refused(folder: Path, message: str) -> None:
 
 
 def forge(folder: Path, change: Callable[[dict[str, Any]], Any], tensors: bytes = b"") -> None:
-    """Changes a folder on purpose: the sums are right, as someone malicious would have them."""
+    """Changes a folder on purpose: the sums are right, as an attacker would make them."""
     file, weights = folder / "config.json", folder / "model.safetensors"
     config = json.loads(file.read_text())
     change(config["model"])
@@ -400,7 +400,7 @@ FORGERIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "shape of words": (lambda m: m.update(image_shape="144"), "image_shape must be three numbers"),
     "empty image": (lambda m: m.update(image_shape=[1, 0, 4]), "image_shape must be three"),
     "scan of a number": (lambda m: m.update(scan=3), "scan must be a name; got 3"),
-    # these would ask for more memory than there is
+    # these would require more memory than there is
     "image of 10^12 pixels": (
         lambda m: m.update(image_shape=[1, 10**6, 10**6]),
         "at most 2048 pixels a side",

@@ -148,7 +148,7 @@ def test_every_head_exports(head: str) -> None:
 
 
 def test_an_exported_mixture_has_gradients() -> None:
-    """Those of the model, with the lowest and the highest level among the symbols."""
+    """The model's images, with the lowest and the highest level among the symbols."""
     model = zoo.tiny("GatedPixelCNN", "LogisticMixture", shape=(3, 4, 4), levels=2, depth=1)
     x = torch.randint(2, (3, 3, 4, 4))
     program = torch.export.export(model, (x,)).module()

@@ -1,4 +1,4 @@
-"""What every head must be: normalized, consistent with its walk, and sound at the extremes."""
+"""What every head must be: normalized, consistent with its sampling, and sound at the extremes."""
 
 from importlib.util import find_spec
 
@@ -154,7 +154,7 @@ def test_mixture_keeps_bins_that_plain_subtraction_loses() -> None:
 
 
 def test_mixture_weights_follow_the_channels_seen() -> None:
-    """Two sharp components at different colours: after R has been seen, G is no longer in doubt."""
+    """Two sharp components at different colours: once R is known, G is no longer in doubt."""
     head = LogisticMixture(256, 2, components=2)
     means = [-0.5, -0.5, 0.5, 0.5]
     params = torch.tensor([0.0, 0.0, *means, *[-5.0] * 4, *[0.0] * 2])

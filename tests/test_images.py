@@ -1,4 +1,4 @@
-"""Image files of every kind become the pixels that a person sees."""
+"""Image files of every kind become the pixels that a viewer shows."""
 
 import struct
 import zlib

@@ -37,7 +37,7 @@ HEIGHT, WIDTH, COLOURS = 6, 8, 17
 REASON = "transformers is not installed: pip install 'pixelar[bench]'"
 
 
-# --- beside transformers ----------------------------------------------------------------------
+# --- against transformers ---------------------------------------------------------------------
 
 
 def their_model() -> Any:  # noqa: ANN401
@@ -93,7 +93,7 @@ def their_logits(model: Any, x: Tensor) -> Tensor:  # noqa: ANN401
 
 @torch.no_grad()
 def walked(model: PixelModel, x: Tensor) -> Tensor:
-    """Returns the parameters of all sites as steps give them."""
+    """Returns the parameters of all sites as steps compute them."""
     cache = new_cache(model.net, x)
     return torch.stack([cache.step(x, t) for t in range(model.scan.sites)], 1)
 
@@ -193,7 +193,7 @@ def test_likelihoods_count_every_pixel(theirs: tuple[Any, Path]) -> None:
 
 
 def test_colours_are_theirs(theirs: tuple[Any, Path]) -> None:
-    """All but pixels between two colours, which 32-bit numbers do not tell apart there."""
+    """All but pixels between two colours, which 32-bit numbers do not distinguish there."""
     model, processor = import_imagegpt(theirs[1]), their_processor()
     images = torch.from_numpy(noise(40, 3, HEIGHT, WIDTH))
     found = model.encode(images).flatten(1)
@@ -251,7 +251,7 @@ def test_training_goes_on_from_an_imported_model(folder: Path) -> None:
 
 
 def test_the_released_small_model_has_a_config(tmp_path: Path) -> None:
-    """Which `--init` compares with what was imported: no biases, as those released are zero."""
+    """`--init` compares the config with the import: no biases, as the released ones are zero."""
     (config,) = (file for file in CONFIGS if file.stem == "imagegpt-s-imagenet32")
     assert describe_model(built(config, tmp_path)) == {
         "image_shape": [3, 32, 32],
@@ -363,7 +363,7 @@ def weights(change: Callable[[dict[str, Any]], object]) -> Damage:
 
 
 def pickled(change: Callable[[dict[str, Any]], object]) -> Damage:
-    """Returns a way to a .bin file in place of the other, with what `change` returns."""
+    """Returns a function that replaces the weights by a .bin file with what `change` returns."""
 
     def damage(folder: Path) -> None:
         tensors = load_file(folder / "model.safetensors")

@@ -1,7 +1,7 @@
 """Checkpoints of LMConv's authors, against a literal evaluation of their layout.
 
-The evaluation goes place by place, with plain functions on the checkpoint's own names: no module of
-ours takes part in it.
+The evaluation computes one position after another, with plain functions on the checkpoint's own
+names: no module of ours takes part in it.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SIZE = (3, 4)
 
 
 def order(name: str) -> list[tuple[int, int]]:
-    """Places in the order of generation."""
+    """Positions in the order of generation."""
     height, width = SIZE
     rows = [[(i, j) for j in range(width)] for i in range(height)]
     if name == "s_curve":
@@ -41,7 +41,7 @@ def order(name: str) -> list[tuple[int, int]]:
 
 
 def conv(state: State, name: str, x: Tensor, when: dict, *, dilation: int, centre: bool) -> Tensor:
-    """A convolution (C, H, W) whose taps see earlier places only, and their own if `centre`."""
+    """A convolution (C, H, W) whose taps read earlier positions only, and their own if `centre`."""
     w, b = state[f"{name}.weight"], state[f"{name}.bias"]
     half = w.shape[2] // 2
     found = torch.zeros(len(b), *SIZE, dtype=torch.float64)

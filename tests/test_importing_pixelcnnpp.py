@@ -105,7 +105,7 @@ def outputs(state: State, images: Tensor) -> Tensor:
 
 def log_likelihood(maps: Tensor, images: Tensor, *, exact: bool = False) -> tuple[Tensor, bool]:
     """Returns the port's log-likelihood of each image, and whether a bin's mass was below 1e-5;
-    `exact` is without the density that the port takes there.
+    `exact` omits the density that the port uses there.
     """
     batch, colours, height, width = images.shape
     total = torch.zeros(batch, dtype=torch.float64)

@@ -55,7 +55,7 @@ def test_exponentials_stay_numbers() -> None:
 
 
 def test_kernels_change_with_what_they_are_made_of() -> None:
-    """Numba looks at a kernel's own file only, to see whether what is on disk is still right."""
+    """Numba checks only a kernel's own file to decide whether the code on disk is still valid."""
     text = Path(arithmetic.__file__).read_bytes()
     known = hashlib.sha256(text).hexdigest()[:12]
     assert gated_row.ARITHMETIC == logistic_mixture.ARITHMETIC == known

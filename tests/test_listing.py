@@ -1,4 +1,4 @@
-"""What a folder of images holds is found by its usual names, and what is left out is counted."""
+"""The content of a folder of images is recognised by usual names; what is left out is counted."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Which images a run sees, and when: pure functions of a seed."""
+"""Which images a run reads, and when: pure functions of a seed."""
 
 from collections.abc import Iterable
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What the masks of image editors mean, and what is said of those that mean nothing."""
+"""What the masks of image editors mean, and what is reported of invalid ones."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -26,7 +26,7 @@ def values(hole: float, known: float, dtype: str = "uint8") -> np.ndarray:
 
 
 def erased(pixels: np.ndarray, opacity: int = 0) -> Image.Image:
-    """Returns a picture (H, W, C) of which the hole is erased."""
+    """Returns a picture (H, W, C) whose hole is erased."""
     alpha = values(opacity, 255)
     return Image.fromarray(np.dstack((pixels, alpha)))
 
@@ -122,7 +122,7 @@ def test_every_scratch_outlives_shrinking(shape: tuple[int, int], size: tuple[in
         assert found.shape == size
         box = fit(Image.fromarray(marked.astype(np.uint8) * 255), size)
         trace = to_tensor(box, 1)[0].numpy()
-        if trace.max() > 64:  # the strongest trace is where the pixel lies, or at a border of two
+        if trace.max() > 64:  # the strongest trace is where the pixel is, or at a border of two
             assert found.flat[trace.argmax()]
         scale = min(shape[0] / size[0], shape[1] / size[1])
         assert found.sum() <= max(4, (1 + 1 / scale) ** 2 * 2)

@@ -1,4 +1,4 @@
-"""The chain rule holds: probabilities sum to one, and the walk pays what the parallel pass says."""
+"""The chain rule holds: probabilities sum to one, and steps score the same as a parallel pass."""
 
 import pytest
 import torch
@@ -65,7 +65,7 @@ def test_surprise_map_sums_to_the_likelihood(scan: str) -> None:
 
 
 def test_surprise_lies_where_the_pixel_is() -> None:
-    """A net that knows nothing pays the same everywhere but where it has been told otherwise."""
+    """An uninformed net has the same bits everywhere, except where it was set differently."""
     model = zoo.tiny("ImageGPT", shape=(1, 3, 3), levels=2, scan="snake")
     with torch.no_grad():
         for parameter in model.parameters():

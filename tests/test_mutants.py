@@ -1,4 +1,4 @@
-"""Tests of the tests: nets and heads that are wrong in one place, and the check that finds each."""
+"""Tests of the tests: nets and heads with one fault each, and the check that detects it."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -31,7 +31,7 @@ SHAPE = (1, 2, 3)
 
 
 class Right(Net):
-    """A right net: every site sees the decayed sum over those before it, and the label."""
+    """A correct net: every site reads the decayed sum over earlier sites, and the label."""
 
     cache_class: ClassVar[Any]
 

@@ -131,7 +131,7 @@ def test_colours_see_the_colours_before_them(net: str) -> None:
 
 
 def test_blind_spot_is_the_expected_cone() -> None:
-    """With 3×3 kernels, PixelCNN sees j columns to the right at least j rows up, and no further."""
+    """With 3×3 kernels, PixelCNN reads j columns to the right at least j rows up, no further."""
     side = 6
     model = zoo.tiny("PixelCNN", shape=(1, side, side), first_kernel_size=3, depth=2 * side)
     cell = torch.arange(side * side)
@@ -152,7 +152,7 @@ def test_elu_is_pytorchs() -> None:
 
 
 def test_attention_sees_all_places_before_and_the_first_sees_zero() -> None:
-    """As a sum over the places before each, one by one; one block is enough to see all of them."""
+    """As a sum over all earlier positions, one by one; one block is enough to reach all of them."""
     q, k, v = (torch.randn(2, 7, width, dtype=torch.float64) for width in (4, 4, 3))
     seen = attend_before(q, k, v)
     assert not seen[:, 0].any()
@@ -201,7 +201,7 @@ def test_rings_are_no_longer_than_the_image() -> None:
 
 @pytest.mark.parametrize(("first", "kernel"), [(3, 3), (7, 3), (3, 5)])
 def test_row_lstm_sees_the_expected_triangle(first: int, kernel: int) -> None:
-    """A row up, the state widens by a side of its kernel; in a row, each layer looks left by one.
+    """A row up, the state widens by a side of its kernel; in a row, each layer reads one left.
 
     On both sides come the columns of the first kernel; on the right, only from one row up.
     """
@@ -266,7 +266,7 @@ def test_outputs_of_a_gate_have_one_colour_rule(net: str) -> None:
 
 
 class Leaky(Net):
-    """A net with a fault of choice, to see that the checks find it."""
+    """A net with a chosen fault, to test that the checks detect it."""
 
     cache_class: ClassVar[Any]
     calls: int

@@ -49,7 +49,7 @@ PRESETS["Mine"] = Preset(
 )
 '''
 
-# what goes through all nets, whatever is known of them
+# tests that go through all nets
 GENERIC = {
     "test_device.py",
     "test_graphs.py",

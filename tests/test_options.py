@@ -74,7 +74,7 @@ def assert_same(training: Training, reference: Training, tolerance: float) -> No
 
 
 class Waits(TorchDispatchMode):
-    """Counts operations whose result the program looks at, for which it would wait for a GPU."""
+    """Counts operations whose result the program reads, for which it would wait for a GPU."""
 
     LOOK = (
         torch.ops.aten._local_scalar_dense.default,  # of item, int, float, bool, and if
@@ -136,7 +136,7 @@ def test_checkpointing_changes_neither_loss_nor_gradients(net: str, dropout: flo
 
 @pytest.mark.parametrize("net", zoo.quick(NETS, *zoo.UNLIKE))
 def test_checkpointing_lowers_the_peak(net: str) -> None:
-    """Of twelve blocks the activations of one remain, beside what passes between them."""
+    """Of twelve blocks the activations of one remain, and what passes between them."""
     deep: dict[str, Any] = {"net_args": zoo.deep(net, 12)}
     plain, saving = built(net, **deep), built(net, grad_checkpointing=True, **deep)
     peaks = [measure_peak(lambda made=made: step(made)) for made in (plain, saving)]  # type: ignore[misc]
@@ -156,7 +156,7 @@ def test_a_model_does_not_remember_how_it_was_trained(net: str) -> None:
 def weights_after(net: str, batch_size: int, accumulate: int) -> dict[str, Tensor]:
     """Returns the weights that two steps of a real trainer lead to, in float64."""
     training = built(net, dtype=torch.float32, warmup_steps=0)
-    training.start_from(training.model)  # lest it set weights by its first batch
+    training.start_from(training.model)  # otherwise it would set weights by its first batch
     trainer = L.Trainer(
         max_epochs=1,
         max_steps=2,
@@ -206,7 +206,7 @@ def test_compiling_changes_neither_loss_nor_gradients(net: str, fresh_compiler: 
     assert list(training.state_dict()) == list(built(net, **args).state_dict())
     copied = copy.deepcopy(training)
     with torch.no_grad():
-        next(copied.parameters()).mul_(2)  # norms may not see a sum
+        next(copied.parameters()).mul_(2)  # norms may not depend on a sum
     assert copied.loss(X, LABELS) != training.loss(X, LABELS), "a copy computes with its weights"
 
 

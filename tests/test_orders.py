@@ -69,7 +69,7 @@ def test_probabilities_sum_to_one_in_every_order(net: str, seed: int) -> None:
 
 
 def test_what_is_seen_follows_the_order() -> None:
-    """Attention sees all that comes before; a convolution its neighbours among that, at least."""
+    """Attention reads all earlier sites; a convolution at least the neighbours among them."""
     gpt, conv = (zoo.tiny(net, shape=(1, 4, 4)) for net in ("AnyOrderGPT", "LMConv"))
     past = torch.ones(16, 16, dtype=torch.bool).tril(-1)
     assert torch.equal(dependencies(in_order(gpt, shuffled(gpt.scan, seed=2))), past)
@@ -108,7 +108,7 @@ def test_a_twin_shares_the_weights_and_leaves_the_model_alone(net: str) -> None:
         assert all(torch.equal(a, pair[k]) for a, pair in zip(alone, taking_turns, strict=True))
 
 
-@torch.no_grad()  # which looks after walks that take turns, as a `with` inside would not
+@torch.no_grad()  # needed for interleaved passes, for which a `with` inside would not do
 def walk_of(model: PixelModel, x: Tensor) -> Any:  # noqa: ANN401
     cache = new_cache(model.net, x)
     for t in range(model.scan.sites):
@@ -153,7 +153,7 @@ def test_a_saved_model_has_the_order_it_was_built_in(net: str, tmp_path: Path) -
 def test_a_locally_masked_convolution_masks_its_kernel_at_every_place(
     kernel_size: int, dilation: int, centre: bool
 ) -> None:
-    """The slow twin: an ordinary convolution for each place, with its own taps dead."""
+    """The slow twin: an ordinary convolution for each position, with its own taps masked."""
     scan = shuffled(raster((1, 4, 5)), seed=0)
     conv = LocallyMaskedConv2d(2, 3, kernel_size, dilation=dilation).double()
     x, side = torch.randn(2, 4, 5, 2, dtype=torch.float64), kernel_size // 2
@@ -239,7 +239,7 @@ EVERY = torch.tensor([*product((0, 1), repeat=6)]).view(64, 1, 2, 3)
 
 @pytest.mark.parametrize("net", zoo.ANY_ORDER)
 def test_with_known_pixels_first_the_conditional_is_exact(net: str) -> None:
-    """What the walk multiplies up is joint / marginal, and so are the frequencies of draws."""
+    """The product over a pass is joint / marginal, and so are the frequencies of draws."""
     model = zoo.tiny(net, "Bernoulli", shape=(1, 2, 3), levels=2)
     given = torch.tensor([[[[0, 255, 0], [0, 0, 255]]]], dtype=torch.uint8)
     twin = in_order(model, known_first(model.scan, KNOWN))

@@ -28,7 +28,7 @@ X = torch.randint(4, (3, 1, 4, 4), generator=torch.Generator().manual_seed(0))
 
 
 class PassesOn(ImageGPT):
-    """A net that passes on whatever it is given."""
+    """A net that passes on all its arguments."""
 
     def __init__(self, *positional: Any, **named: Any) -> None:  # noqa: ANN401
         super().__init__(*positional, **named)
@@ -136,7 +136,7 @@ def test_a_class_with_the_name_of_ours_is_not_taken_for_it(tmp_path: Path) -> No
     with pytest.raises(PixelarError, match="net ImageGPT is not part of pixelar"):
         pixelar.load(tmp_path)
     assert type(pixelar.load(tmp_path, trust={"ImageGPT": namesake}).net) is namesake
-    # lest a later test's config finds two classes of one name
+    # otherwise a later test's config would find two classes of one name
     namesake.__name__ = namesake.__qualname__ = "Namesake"
 
 

@@ -87,7 +87,7 @@ def test_a_net_of_ones_own_goes_through_every_command(capsys: pytest.CaptureFixt
     assert "evaluate run/model --trust mine_parts.Mine --trust mine_parts.Few" in printed
     assert main("evaluate run/model --trust mine_parts.Mine".split()) == 2
     assert "the run's data is mine_parts.Few, which is not part of" in capsys.readouterr().err
-    assert main(printed.split("pixelar ")[-1].split()) == 0  # the command that it was told
+    assert main(printed.split("pixelar ")[-1].split()) == 0  # the command that was printed
     trust = ["--trust", "mine_parts.Mine"]
     commands = (
         "evaluate run/model -d digits --limit 4",

@@ -325,7 +325,7 @@ def test_missing_images_are_a_sentence_that_says_what_to_do(
     card["data"]["name"] = "folder"
     (here / "mine" / "card.json").write_text(json.dumps(card))
     assert main(["evaluate", "mine"]) == 2
-    assert f"to measure its figure again: {card['evaluate']}" in capsys.readouterr().err
+    assert f"to measure its score again: {card['evaluate']}" in capsys.readouterr().err
 
 
 # --- making one -------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_the_population_converges_to_the_exact_conditional(net: str, head: str) 
 @pytest.mark.full
 @pytest.mark.parametrize("net", NETS)
 def test_clamping_does_not_converge(net: str) -> None:
-    """However many are drawn, they follow another distribution, which is that of the walk."""
+    """However many are drawn, they follow another distribution, that of the proposal."""
     model = peaked(net)
     exact, _ = conditional(model)
     with torch.no_grad():

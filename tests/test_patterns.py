@@ -43,7 +43,7 @@ every_pattern = pytest.mark.parametrize("attention", PATTERNS, ids=str)
 
 
 def mask_of(attention: SparseAttention, sites: int) -> Tensor:
-    """Returns which positions (rows) see which (columns)."""
+    """Returns which positions (rows) attend to which (columns)."""
     number = torch.arange(sites)
     return attention.sees(number[:, None], number)
 
@@ -78,7 +78,7 @@ def test_what_a_step_reads_is_a_row_of_the_mask(attention: SparseAttention) -> N
     sites, cpu = 23, torch.device("cpu")
     mask = mask_of(attention, sites)
     assert mask.diagonal().all() and not mask.triu(1).any()
-    number = torch.arange(sites)[None, :, None]  # keys that tell their position
+    number = torch.arange(sites)[None, :, None]  # keys that encode their position
     for first, stop in itertools.combinations(range(sites + 1), 2):
         look = look_of(attention, first, stop, cpu)
         seen = look.read(number).flatten()
@@ -194,7 +194,7 @@ def test_nets_are_causal_and_walk(net: str, args: dict[str, Any], scan: str) -> 
 def test_a_site_sees_what_its_patterns_add_up_to(
     net: str, args: dict[str, Any], depth: int
 ) -> None:
-    """Position t holds the site before; a site sees those that some path through blocks leads to.
+    """Position t holds the site before; a site depends on sites with a path to it through blocks.
 
     For local attention this is all of its context, which grows with depth.
     """

@@ -1,4 +1,4 @@
-"""Pictures: what is in them lies where it should, pixel by pixel."""
+"""Pictures: their content is where it should be, pixel by pixel."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_a_grid_holds_every_image_enlarged_by_a_whole_factor(
         assert torch.equal(
             cell, image.expand(3, -1, -1).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
         )
-    assert (picture[:, tall:, 2 * wide + 4 :] == 255).all()  # the place that is left over
+    assert (picture[:, tall:, 2 * wide + 4 :] == 255).all()  # the cell that is left over
 
 
 def test_grids_of_nothing_or_of_other_channels_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""PixelCNN++: a walk enters a coarse level only where a row or cell of it begins."""
+"""PixelCNN++: a pass enters a coarse level only where a row or cell of it begins."""
 
 from collections import defaultdict
 from functools import partial

@@ -1,4 +1,4 @@
-"""Sites know where they are, in every scan."""
+"""Sites have their positions, in every scan."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ every_scan = pytest.mark.parametrize("scan", SCANS)
 def test_places_are_those_of_the_first_symbol(scan: str) -> None:
     built = build_scan(scan, (3, 4, 5))
     channel, row, column = torch.meshgrid(*map(torch.arange, (3, 4, 5)), indexing="ij")
-    images = torch.stack((row, column, channel))  # (3, C, H, W): images that tell the place
+    images = torch.stack((row, column, channel))  # (3, C, H, W): images that encode the position
     assert torch.equal(built.gather(images)[..., 0].T, places(built))
 
 

@@ -52,7 +52,7 @@ def test_tokens_are_the_nearest_colours_and_the_first_of_equal_ones() -> None:
 
 
 def test_equal_distances_are_not_rounded_apart() -> None:
-    """Each pixel lies in the middle of two colours that are hardly away from it."""
+    """Each pixel lies in the middle between two colours that are hardly away from it."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (1, 3, 10, 20), generator=generator, dtype=torch.uint8)
     middle = pixels.movedim(1, -1).reshape(-1, 3).float()
@@ -66,7 +66,7 @@ def test_equal_distances_are_not_rounded_apart() -> None:
 
 
 def test_a_palette_is_fitted_to_the_pixels_that_it_always_was() -> None:
-    """To all of a small set; k-means is given them in the order of the seed."""
+    """All of a small set; k-means gets them in the order of the seed."""
     from sklearn.cluster import MiniBatchKMeans
 
     images = torch.randint(256, (9, 3, 7, 5), dtype=torch.uint8)

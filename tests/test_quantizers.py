@@ -42,7 +42,7 @@ def test_every_quantizer_is_tried() -> None:
 
 @pytest.mark.parametrize("quantizer", EVERY)
 def test_symbols_survive_the_way_to_the_image_and_back(quantizer: Quantizer) -> None:
-    """What a model draws must be what the model sees: decoded symbols encode to themselves."""
+    """What a model draws must be valid as its input: decoded symbols encode to themselves."""
     x = quantizer.encode(photos())
     assert x.dtype == torch.int64 and x.min() >= 0 and x.max() < quantizer.levels
     assert x.shape[1:] == quantizer.symbol_shape((3, 6, 4))

@@ -51,7 +51,7 @@ TINY: dict[str, Any] = {
 
 
 class Beacon(L.Callback):
-    """Tells the process that started this one what it is about to do, one letter each."""
+    """Reports to the parent process what it is about to do, one letter per action."""
 
     def _tell(self, letter: bytes) -> None:
         if "BEACON" in os.environ:
@@ -184,7 +184,7 @@ def assert_same(left: dict[str, Any], right: dict[str, Any], note: str = "") -> 
 
 @pytest.fixture(scope="module")
 def whole(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What TINY comes to if nobody disturbs it."""
+    """The result of TINY without interruption."""
     run = tmp_path_factory.mktemp("whole") / "run"
     code, _, log = server.fit(run)
     assert code == 0, log
@@ -241,7 +241,7 @@ def test_kill_9_with_a_worker_process(
 
 @pytest.mark.full
 def test_kill_9_with_checkpointing(server: Server, whole: dict[str, Any], tmp_path: Path) -> None:
-    """The run comes to what it would without: each block has the same dropout both times."""
+    """The run has the same result as without: each block has the same dropout both times."""
     rng, options = random.Random(2), ("--model.grad_checkpointing", "true")
     history = kill_until_done(server, tmp_path / "run", rng, 3, *options)
     assert len(history) == 4, history

@@ -1,4 +1,4 @@
-"""A run knows its data: what it held out is evaluated, what it was trained on is counted."""
+"""A run records its data: what it held out is evaluated, what it was trained on is counted."""
 
 import csv
 import json

@@ -50,7 +50,7 @@ def test_sample_frequencies_match_probabilities(
 
 @pytest.mark.parametrize("net", NETS)
 def test_colour_samples_follow_the_mixture(net: str) -> None:
-    """The joint frequencies of R, G and B of a pixel, so channels are drawn given each other."""
+    """The joint frequencies of R, G and B of a pixel, so each channel is drawn given the others."""
     model = zoo.tiny(net, "LogisticMixture", shape=(3, 1, 1), levels=2)
     weights = 2 ** torch.arange(3)
     images = (torch.arange(8)[:, None] // weights % 2).view(8, 3, 1, 1)
@@ -79,7 +79,7 @@ def test_known_pixels_stay_and_seeds_repeat(
 
 @pytest.mark.parametrize("net", NETS)
 def test_completing_is_sampling_with_a_prefilled_prefix(net: str) -> None:
-    """Given the first rows of a sample and the same noise, the rest of that sample comes out."""
+    """Given the first rows of a sample and the same noise, the rest of that sample is drawn."""
     model = zoo.tiny(net, shape=(3, 4, 5), scan=zoo.finest(net))
     images = sample(model, 3, seed=9)
     known = torch.zeros(4, 5, dtype=torch.bool)
@@ -133,7 +133,7 @@ def test_two_streams_of_one_model_do_not_mix() -> None:
         blank, known = torch.zeros(1, 1, 5, 6, dtype=torch.uint8), torch.zeros(5, 6)
         alone = [complete(model, blank, known, seed=s) for s in (1, 2)]
         streams = [stream(model, blank, known, every=1, seed=s) for s in (1, 2)]
-        *_, together = zip(*streams, strict=True)  # the walks take turns
+        *_, together = zip(*streams, strict=True)  # the passes are interleaved
         assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Training from the command line: figures, averages, refusals, and several processes."""
+"""Training from the command line: scores, averages, refusals, and several processes."""
 
 import copy
 import hashlib
@@ -245,7 +245,7 @@ def test_too_large_a_step_is_foreseen(
     assert "0.9 MB are free." in out
     assert (
         "pixelar: that is more than is free; use a smaller data.batch_size, with "
-        "trainer.accumulate_grad_batches for as many images in a step, "
+        "trainer.accumulate_grad_batches for the same number of images in a step, "
         "or model.grad_checkpointing: true\n"
     ) in error
     assert fit("--run=other", "--data.batch_size=1", trainer__max_steps=1) == 0
@@ -356,7 +356,7 @@ def in_a_process(*arguments: str, **environment: str) -> tuple[int, str]:
 
 @pytest.mark.full
 def test_two_processes(tmp_path: Path) -> None:
-    """Shards are disjoint, the figure is that of one process, and what was saved resumes."""
+    """Shards are disjoint, the score is that of one process, and what was saved resumes."""
     record = [{"class_path": f"{__name__}.Record", "init_args": {"folder": str(tmp_path)}}]
     name = config(trainer__callbacks=record, data__batch_size=160, samples=2)
     options = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
@@ -367,7 +367,7 @@ def test_two_processes(tmp_path: Path) -> None:
     assert len(shards[0]) == len(shards[1]) == 8 * 160
     images = Digits().split("train").images
     names = [hashlib.md5(i.numpy().tobytes()).hexdigest() for i in images]
-    for epoch in (0, 1):  # of four batches each, as 1,337 // 320 = 4
+    for epoch in (0, 1):  # of four batches, as 1,337 // 320 = 4
         seen = [n for shard in shards for n in shard[epoch * 640 : (epoch + 1) * 640]]
         assert all(seen.count(n) <= names.count(n) for n in set(seen))
 
@@ -387,7 +387,7 @@ ANY_ORDER = {"class_path": "AnyOrderGPT", "init_args": {"width": 8, "depth": 1, 
 
 
 def orders_of(rank: int = 0) -> list[str]:
-    """Returns the orders that were written, and begins again."""
+    """Returns the orders that were written, and clears them."""
     file = Path(f"rank-{rank}.txt")
     lines = file.read_text().splitlines()
     file.unlink()

@@ -55,7 +55,7 @@ def assert_foreseen(training: Training, batch: int, within: float = 0.2) -> None
 @pytest.mark.parametrize("head", ["Categorical", "LogisticMixture"])
 @pytest.mark.parametrize("net", NETS)
 def test_the_peak_is_foreseen(net: str, head: str, checkpointing: bool) -> None:
-    # of nets so small, what the operations' own workspaces take is a part to be seen
+    # for nets this small, the operations' own workspaces are a visible part
     assert_foreseen(built(net, head, grad_checkpointing=checkpointing, corruption=0.1), 16, 0.25)
 
 

@@ -51,10 +51,10 @@ def test_compression_by_one_is_a_longer_memory() -> None:
 
 @pytest.mark.parametrize("compressed", [0, 2])
 def test_a_block_sees_its_segment_and_what_it_remembers(compressed: int) -> None:
-    """Place p holds site p - 1, and predicts site p."""
+    """Position p holds site p - 1, and predicts site p."""
     model = built(depth=1, segment=4, memory=6, compressed=compressed, compression=2)
     place = torch.arange(30)
-    begins = place // 4 * 4 - 6 - 2 * compressed  # the first place that a place's segment sees
+    begins = place // 4 * 4 - 6 - 2 * compressed  # the first position that a segment reads
     seen = (place[None] + 1 >= begins[:, None]) & (place[None] < place[:, None])
     assert torch.equal(dependencies(model), seen)
 

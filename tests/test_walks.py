@@ -1,4 +1,4 @@
-"""However a canvas is walked, a seed and a number give one image."""
+"""Whatever the schedule, a seed and a number determine one image."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -93,7 +93,7 @@ def _broken(net: Net, depends: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize("net", WAVING)
 def test_a_wave_is_what_forward_gives(net: str) -> None:
-    """The sites of later waves are poisoned, and the default, a forward for each, is the twin."""
+    """The sites of later waves are poisoned; the reference is the default, a forward per wave."""
     for scan in zoo.scans_of(net):
         model = zoo.tiny(net, shape=(2, 5, 6), scan=scan, classes=3)
         x, canvas = (torch.randint(3, (2, 2, 5, 6)) for _ in range(2))
@@ -148,7 +148,7 @@ def test_a_cache_does_not_grow_with_the_steps(net: str, method: str) -> None:
 
 
 def nothing(model: PixelModel, batch: int, rows: int = 0, **options: Any) -> Canvas:  # noqa: ANN401
-    """Returns the canvas of images of which nothing is known but the first rows."""
+    """Returns the canvas of images with only the first rows known."""
     blank = torch.zeros(batch, *model.image_shape, dtype=torch.uint8)
     known = torch.arange(model.image_shape[1])[:, None] < rows
     return Canvas.prepare(model, blank, known, **options)
@@ -180,7 +180,7 @@ def test_the_table_has_the_names_that_are_offered() -> None:
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_streams_of_every_schedule_end_with_the_same_images(schedule: str) -> None:
-    """On the way, what is known stays, and what is not drawn yet is as it was given."""
+    """Meanwhile, known pixels stay, and pixels that are not drawn yet are unchanged."""
     net = "GatedPixelCNN" if schedule == "compiled" else "PixelCNN"
     if schedule == "compiled":
         pytest.importorskip("numba", reason="compiled rows are drawn with numba")
@@ -304,7 +304,7 @@ def test_a_trained_model_looks_ahead() -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_waves_of_no_site_in_narrow_images(width: int) -> None:
-    """Columns fewer than what a site sees to its right: some waves pass between all rows."""
+    """Fewer columns than a site reads to its right: some waves pass between all rows."""
     model = zoo.tiny("PixelCNN", shape=(1, 5, width), classes=2)
     labels = torch.tensor([0, 1])
     drawn = [

@@ -20,8 +20,8 @@ from pixelar.testing import randomize
 # two of them for the images of 8×8 that training is tested with.
 TRAINING_ARGS: dict[str, dict[str, Any]] = {"TransformerXL": {"segment": 32, "memory": 16}}
 
-# A memory is detached: gradients reach back to the start of the segment, so many places long, and
-# site t stands at place t + 1. By perturbation, sites are seen to depend on more.
+# A memory is detached: gradients reach back to the start of the segment, whose length in positions
+# this is; site t is at position t + 1. By perturbation, sites depend on more.
 SEGMENTS = {"TransformerXL": 4}
 
 # noise under which pixels depend on each other a lot, where the usual one gives weak dependence:
@@ -43,11 +43,11 @@ HEAD_ARGS: dict[str, dict[str, Any]] = {
     "LogisticMixture": {"components": 2},
 }
 
-# nets that never see some of the past: what they do see has tests of its own
+# nets that never read some of the past: what they do read has tests of its own
 LIMITED = ("PixelCNN", "LMConv", "RowLSTM")
 
 
-# shapes beside the usual, where they make a difference
+# shapes other than the usual, where they make a difference
 NET_SHAPES = {"PixelCNNPP": ((1, 4, 6), (2, 4, 8))}
 
 
@@ -80,7 +80,7 @@ UNLIKE = ("GatedPixelCNN", "PixelCNNPP", "RowLSTM", "ImageGPT", "TransformerXL")
 
 
 def quick(values: Iterable[Any], *chosen: Any) -> list[Any]:  # noqa: ANN401
-    """Returns all values of a parameter, where those not chosen run with --full only."""
+    """Returns all values of a parameter; the values not chosen run with --full only."""
     return [
         value if value in chosen else pytest.param(value, marks=pytest.mark.full)
         for value in values

@@ -12,8 +12,8 @@ __all__ = ["build"]
 
 
 def build(name: str, shape: Shape, levels: int, parameters: int, seed: int) -> PixelModel:
-    """Returns a family's model with random weights, as near to so many parameters as its width
-    allows.
+    """Returns a family's model with random weights, as near to a number of parameters as its
+    width allows.
     """
     preset, width = PRESETS[name], PRESETS[name].multiple
     counts: dict[int, int] = {}

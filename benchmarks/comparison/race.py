@@ -1,4 +1,4 @@
-"""One family's training against the clock, and what its model takes and sees afterwards."""
+"""One family's training against the clock, and its model's cost and dependencies afterwards."""
 
 import math
 import time
@@ -23,13 +23,13 @@ clock = time.thread_time  # of the thread that trains: the wall's, but for when 
 
 @dataclass
 class Result:
-    """What was measured of a family.
+    """The measurements of a family.
 
     Attributes:
         seconds, images, bits: The curve: seconds that the training thread ran, without the
-            evaluations, images seen, and bits/dim of the validation images.
+            evaluations, images read, and bits/dim of the validation images.
         test: Mean bits/dim of the test images, and its standard error.
-        numbers: Figures by name.
+        numbers: Metrics by name.
         depends: Which pixels the one in the middle of an image depends on, (H, W) of 0 and 1.
         moves: How much it moves with each of them, over some test images, (H, W).
     """
@@ -52,7 +52,7 @@ def race(
     lr: float,
     seed: int,
 ) -> Result:
-    """Trains a model for so many seconds, and measures it.
+    """Trains a model for `budget` seconds, and measures it.
 
     Arguments:
         model: The model.

@@ -74,7 +74,7 @@ def write(page: Path) -> None:
 
 
 def draw(path: Path, results: dict[str, Result]) -> list[Path]:
-    """Draws curves and contexts beside the JSON file, and returns the pictures."""
+    """Draws curves and contexts next to the JSON file, and returns the pictures."""
     pictures = [
         path.with_name(f"{path.stem}-{kind}.png") for kind in ("curves", "costs", "context")
     ]

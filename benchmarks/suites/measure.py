@@ -41,13 +41,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one case.
+    """The measurements of one case.
 
     Attributes:
         case: What the contenders were given.
         reference: The contender that the others are compared with.
         seconds: The times of each contender, in the order they were taken.
-        numbers: Other figures, by name; those of a contender are named "contender: figure".
+        numbers: Other metrics, by name; those of a contender are named "contender: metric".
     """
 
     case: str
@@ -103,7 +103,7 @@ def spread(times: list[float]) -> str:
 
 
 def peak_memory(settings: Settings, case: Case) -> int:
-    """Returns the most bytes of tensors that a case holds at once, beyond what it found."""
+    """Returns the most bytes of tensors that a case holds at once, beyond those held before."""
     case()
     if settings.device.type == "cuda":
         before = torch.cuda.memory_allocated(settings.device)
@@ -147,7 +147,7 @@ def version(package: str) -> str:
 
 
 def processor() -> str:
-    """Returns the processor's name, or its kind where the system does not tell."""
+    """Returns the processor's name, or its kind where the system does not report it."""
     try:
         with open("/proc/cpuinfo") as file:
             names = [line.partition(":")[2].strip() for line in file if "model name" in line]

@@ -118,7 +118,7 @@ def _exponents(rows: list[Row]) -> list[str]:
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
-    """Draws what the sweeps found, and returns the pictures."""
+    """Draws the results of the sweeps, and returns the pictures."""
     drawn = []
     for suite, varied in SWEEPS.items():
         rows = results.get(suite, [])

@@ -1,4 +1,4 @@
-"""Sampling: cached walks against one parallel forward, and against re-running the net."""
+"""Sampling: cached passes against one parallel forward, and against re-running the net."""
 
 from collections.abc import Iterator
 from typing import Any

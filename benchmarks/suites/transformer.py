@@ -47,7 +47,7 @@ def transformer(settings: Settings) -> Iterator[Row]:
 
 
 def _palette(settings: Settings, model: PixelModel, side: int, levels: int) -> PixelModel:
-    """Returns a model like it, of tokens of a palette with so many colours."""
+    """Returns a model like it, of tokens of a palette with this many colours."""
     from pixelar.model import build_model, describe_model
 
     described = describe_model(model)

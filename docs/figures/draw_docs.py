@@ -49,7 +49,7 @@ def save(fig: Figure, name: str) -> None:
 
 
 def cells(axes: Axes, codes: Tensor, colours: Sequence[str]) -> None:
-    """Draws a grid of cells (H, W), each in the colour that its code is the number of."""
+    """Draws a grid of cells (H, W), each in the colour whose index is its code."""
     height, width = codes.shape
     axes.imshow(codes, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(colours) - 0.5)
     axes.set(xticks=torch.arange(width + 1) - 0.5, yticks=torch.arange(height + 1) - 0.5)
@@ -100,7 +100,7 @@ def draw_scans() -> None:
 
 
 def draw_masks() -> None:
-    """What one convolution sees, by the gradient of its output at the centre."""
+    """What one convolution reads, by the gradient of its output at the centre."""
     convs = {
         "PixelCNN, first layer\n5×5, mask A": MaskedConv2d(1, 1, (5, 5), "A"),
         "PixelCNN, other layers\n5×5, mask B": MaskedConv2d(1, 1, (5, 5), "B"),
@@ -122,7 +122,7 @@ def draw_masks() -> None:
 
 
 def draw_contexts() -> None:
-    """What whole nets see of an image, by changing every pixel."""
+    """What whole nets depend on in an image, by changing every pixel."""
     models = {
         "PixelCNN": tiny("PixelCNN", width=6, depth=4, first_kernel_size=3, readout=[]),
         "Gated PixelCNN": tiny("GatedPixelCNN", width=6, depth=4, first_kernel_size=3),
@@ -144,15 +144,15 @@ def draw_contexts() -> None:
     save(fig, "contexts")
 
 
-# tensors of a cache, and their axes of place
+# tensors of a cache, and their axes of positions
 Parts = Callable[[Cache[Any]], list[tuple[Tensor, tuple[int, ...]]]]
 
 
 def trace(net: Net, t: int, parts: Parts) -> list[Tensor]:
-    """Finds which places of a cache step t reads and writes.
+    """Finds which positions of a cache step t reads and writes.
 
     Returns:
-        For each part codes with the shape of its places: 0 for untouched, 1 for read, 2 for
+        For each part codes with the shape of its positions: 0 for untouched, 1 for read, 2 for
         written, 3 for read and then written.
     """
     x = torch.randint(net.levels, (1, *net.scan.shape), generator=torch.Generator().manual_seed(0))
@@ -188,7 +188,7 @@ def trace(net: Net, t: int, parts: Parts) -> list[Tensor]:
 
 
 def by_columns(left: ColumnsLeft) -> tuple[Tensor, tuple[int, ...]]:
-    """Returns a row of a convolution's input without its margin; columns are its places."""
+    """Returns a row of a convolution's input without its margin; columns are its positions."""
     return left.buffer[:, 0, left.taps - 1 :], (1,)
 
 

@@ -28,7 +28,7 @@ def show(axes: Axes, image: Tensor) -> None:
 
 
 def draw_particles(model: PixelModel, image: Tensor) -> None:
-    """A population on its way through an image (1, 1, 8, 8) of which the lower half is known."""
+    """A population during its pass over an image (1, 1, 8, 8) whose lower half is known."""
     known = torch.zeros(8, 8, dtype=torch.bool)
     known[4:] = True
     count, moments = 12, (32, 35, 36, 44, 64)
@@ -66,7 +66,7 @@ def _draw_size(fig: Figure, found: pixelar.Posterior, count: int) -> None:
 
 
 def draw_methods(model: PixelModel, images: Tensor) -> None:
-    """Images of which the lower half is known, completed by clamping and by particles."""
+    """Images whose lower half is known, completed by clamping and by particles."""
     known = torch.zeros(8, 8, dtype=torch.bool)
     known[4:] = True
     many = images.repeat_interleave(5, 0)
@@ -133,7 +133,7 @@ def draw_mask() -> None:
 
 
 def draw_learning() -> None:
-    """The validation curve of every packaged model, and its figure on the test images."""
+    """The validation curve of every packaged model, and its score on the test images."""
     cards = [card for card in map(read_card, packaged().values()) if card]
     rows = math.ceil(len(cards) / 4)
     fig = figure(11, 0.5 + 2.1 * rows)

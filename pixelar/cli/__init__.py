@@ -24,8 +24,8 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code.
 
-    The code is 2 after a mistake in the input, which is told in one sentence, and 130 after an
-    interrupt.
+    The code is 2 after a mistake in the input, which is reported in one sentence, and 130 after
+    an interrupt.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except PixelarError as error:
         complain(str(error))
-    except BrokenPipeError:  # the reader has seen enough, as in `pixelar list | head`
+    except BrokenPipeError:  # the reader has closed the pipe, as in `pixelar list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        complain("there is not enough memory; ask for fewer images at once (-n, --batch-size)")
+        complain("there is not enough memory; use fewer images at once (-n, --batch-size)")
     except KeyboardInterrupt:
         complain("interrupted")
         return 130
@@ -57,7 +57,7 @@ def complain(message: str) -> None:
 
 @contextmanager
 def advice_in_a_sentence() -> Iterator[None]:
-    """Prints advice as mistakes are printed; other warnings stay as they are."""
+    """Prints advice in the form of error messages; other warnings stay as they are."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
@@ -98,7 +98,7 @@ def run_command(name: str, arguments: list[str]) -> int:
     parser = Parser(f"pixelar {name}", description=summary, allow_abbrev=False)
     add_options(parser)
     options = parser.read(arguments)
-    if name == "demo":  # which needs less, and is to be there within seconds
+    if name == "demo":  # which imports less than the others, to start within seconds
         from pixelar.cli.demo import demo
 
         return demo(options)
@@ -108,10 +108,10 @@ def run_command(name: str, arguments: list[str]) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are told like all others, and name the nearest option."""
+    """A parser whose errors are reported like all others, and name the nearest option."""
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Returns the options, having looked for misspelt ones first."""
+        """Rejects misspelt options first, then returns the parsed ones."""
         known, words = self._option_string_actions, list(arguments)
         for k, word in enumerate(arguments):
             name = word.partition("=")[0]
@@ -122,7 +122,7 @@ class Parser(argparse.ArgumentParser):
                 raise ConfigError(f"option: {did_you_mean(name, longer or known)}")
             option = known.get(word)
             if option and option.nargs == "?" and not self._takes(option, words[k + 1 : k + 2]):
-                words[k] = f"{word}={option.const}"  # lest it takes a model or a file for its word
+                words[k] = f"{word}={option.const}"  # the next word is not its value
         return self.parse_args(words)
 
     def _takes(self, option: argparse.Action, following: Sequence[str]) -> bool:
@@ -137,7 +137,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def top_parser() -> Parser:
-    """Returns the parser of what comes before a command, which has the help on all of them."""
+    """Returns the parser of options before a command, whose help lists all commands."""
     top = Parser(
         "pixelar",
         usage="pixelar COMMAND ...",

@@ -1,4 +1,4 @@
-"""What the commands do that draw, score and convert: parse, build, call, print."""
+"""The commands that draw, complete and convert: they parse, build, call and print."""
 
 import sys
 from argparse import Namespace
@@ -32,7 +32,7 @@ __all__ = ["RUN"]
 
 
 def sample(options: Namespace) -> int:
-    """Draws images into one picture; without a label, a conditional model draws all in turn."""
+    """Draws images into one picture; without a label, a model with classes draws them in turn."""
     output = picture(options.output)
     model = open_model(options.model, trusted(options.trust))
     if model.classes and options.label is None:
@@ -56,7 +56,7 @@ def sample(options: Namespace) -> int:
 
 
 def quickest_at_once(model: PixelModel, schedule: ScheduleName) -> ScheduleName:
-    """Returns how to draw once: small images are there before machine code is read from disk."""
+    """Returns the schedule for one call: small images take less time than loading machine code."""
     return "sequential" if schedule == "auto" and model.scan.sites < MANY_SITES else schedule
 
 
@@ -77,10 +77,11 @@ def complete(options: Namespace) -> int:
 
 
 NOTES = {
-    "particles": "some of what is known comes after what is not in this model's order, so each "
+    "particles": "some known pixels come after unknown ones in this model's order, so each "
     "completion is drawn from {} weighted canvases (--particles)",
-    "clamp": "clamping: what is known does not influence what is drawn before it, so these do not "
-    "follow the model's conditional distribution; --method particles does",
+    "clamp": "clamping: known pixels do not influence the pixels drawn before them, so these "
+    "completions do not follow the model's conditional distribution; those of --method particles "
+    "do",
 }
 
 
@@ -104,7 +105,7 @@ def complete_in_order(
 def complete_by_particles(
     model: PixelModel, images: Tensor, known: Tensor, options: Namespace
 ) -> Tensor:
-    """Returns n completions of each image, one per population, and prints how they came about."""
+    """Returns n completions of each image, one per population, and prints their statistics."""
     found = posterior(
         model,
         images,
@@ -120,9 +121,9 @@ def complete_by_particles(
 
 
 def report_populations(found: Posterior, names: Sequence[str]) -> str:
-    """Returns a line per image: how likely the known pixels are, and how well they were matched.
+    """Returns a line per image: log p(known), effective sample size and distinct canvases.
 
-    Of tempered populations, which do not estimate how likely they are, only the latter.
+    Tempered populations do not estimate log p(known); their lines leave it out.
     """
     lines = []
     for name, log_known, spread, ess, survivors in zip(

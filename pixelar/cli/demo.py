@@ -1,4 +1,4 @@
-"""`pixelar demo`: the models named, or all that come with the package, in a web page."""
+"""`pixelar demo`: the named models, or all packaged ones, in a web page."""
 
 import os
 from argparse import Namespace
@@ -20,7 +20,7 @@ __all__ = ["demo"]
 
 def demo(options: Namespace) -> NoReturn:
     """Serves the demo until it is interrupted, and ends the process."""
-    if find_spec("gradio") is None:  # told before models are read
+    if find_spec("gradio") is None:  # reported before models are read
         raise ModuleNotFoundError(name="gradio")
     from pixelar.demo.serve import serve
 
@@ -32,7 +32,7 @@ def demo(options: Namespace) -> NoReturn:
     }
 
     def build() -> "gr.Blocks":
-        # Gradio needs seconds, which nobody waits for who made a mistake
+        # importing Gradio takes seconds, so mistakes are reported first
         from pixelar.demo.app import build_demo
 
         return build_demo(models)
@@ -45,13 +45,13 @@ def demo(options: Namespace) -> NoReturn:
         open_browser=options.open,
         root_path=options.root_path,
     )
-    os._exit(code)  # an image that is being drawn would be waited for
+    os._exit(code)  # a normal exit would wait for an image that is being drawn
 
 
 def open_models(
     names: Sequence[str], trust: Mapping[str, type] | None = None
 ) -> dict[str, PixelModel]:
-    """Returns models by the names, folders or files they were asked for; by default all packaged.
+    """Returns models by the given names, folders or files; by default all packaged ones.
 
     Raises:
         PixelarError: If one cannot be loaded, or there is none.

@@ -1,4 +1,4 @@
-"""What `pixelar info` says of a model, for people and for machines."""
+"""`pixelar info`: describes a model, as text or as JSON."""
 
 import json
 import math
@@ -19,11 +19,11 @@ __all__ = ["RUN", "cards_beside", "describe", "render", "run_of"]
 
 PARTS = ("quantizer", "head", "net")
 
-REPORTS = ("report.json", "card.json")  # what an evaluation writes, and wrote until version 0.1
+REPORTS = ("report.json", "card.json")  # of an evaluation: its name now, and until version 0.1
 
 
 def cards_beside(path: Path) -> Path:
-    """Returns the folder for the cards of a model folder, or of a checkpoint of a run.
+    """Returns the folder for the reports of a model folder, or of a checkpoint of a run.
 
     Those of a packaged model go into the current folder: nothing is written into the package.
     """
@@ -33,7 +33,7 @@ def cards_beside(path: Path) -> Path:
 
 
 def run_of(path: Path) -> Path:
-    """Returns the folder with what belongs to a model: its own, or that of a checkpoint's run."""
+    """Returns the folder that a model belongs to: the model folder, or the checkpoint's run."""
     if path.suffix != ".ckpt":
         return path
     return path.parent.parent if path.parent.name == "checkpoints" else path.parent
@@ -48,11 +48,11 @@ def info(options: Namespace) -> int:
 
 
 def describe(path: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
-    """Returns what the model of a folder or a checkpoint is, as plain values.
+    """Describes the model of a folder or a checkpoint, as plain values.
 
     Arguments:
         path: The folder or the checkpoint.
-        trust: The full names of classes from outside of pixelar that the model may use.
+        trust: The full names of classes from outside pixelar that the model may use.
     """
     found = None if trust or path.suffix == ".ckpt" else read_facts(path)
     facts, own = found or load_facts(path, trust)
@@ -65,7 +65,7 @@ def describe(path: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def load_facts(path: Path, trust: Sequence[str] = ()) -> tuple[dict[str, Any], set[str]]:
-    """Returns what a model is, and the fingerprints of its weights, by loading it."""
+    """Loads a model, and returns its description and the fingerprints of its weights."""
     from pixelar.hub.loading import load_all
     from pixelar.io.folders import fingerprint
     from pixelar.model import describe_model
@@ -84,8 +84,8 @@ def load_facts(path: Path, trust: Sequence[str] = ()) -> tuple[dict[str, Any], s
 
 
 def read_facts(folder: Path) -> tuple[dict[str, Any], set[str]] | None:
-    """Returns what `load_facts` does of a model folder, read from it without torch; None for one
-    that is not as `pixelar.save` writes it, so that loading it says why.
+    """Returns the same as `load_facts` for a model folder, without torch; None if the folder is not
+    as `pixelar.save` writes it, so that loading it reports the reason.
 
     Raises:
         PixelarError: If the folder is incomplete or damaged.
@@ -98,7 +98,7 @@ def read_facts(folder: Path) -> tuple[dict[str, Any], set[str]] | None:
         known = all(model[part]["name"] in names(f"{part}s") for part in PARTS)
         channels, height, width = model["image_shape"]
         quantizer, args = model["quantizer"]["name"], model["quantizer"]["args"]
-        # as the classes of pixelar.quantizers have it
+        # as in the classes of pixelar.quantizers
         unit = "token" if quantizer == "Palette" else "dim"
         dims = height * width * (1 if unit == "token" else channels)
         if not known or type(dims) is not int:
@@ -119,7 +119,7 @@ def read_facts(folder: Path) -> tuple[dict[str, Any], set[str]] | None:
 
 
 def _evaluations(path: Path, own: set[str]) -> list[dict[str, Any]]:
-    """Returns what was measured of exactly these weights, from the reports beside the model."""
+    """Returns the scores of exactly these weights, from the reports next to the model."""
     found = []
     beside = cards_beside(path)
     for file in sorted(file for name in REPORTS for file in beside.glob(f"*/{name}")):
@@ -131,7 +131,7 @@ def _evaluations(path: Path, own: set[str]) -> list[dict[str, Any]]:
                     "figure": {key: figure[key] for key in ("mean", "standard_error", "unit")},
                     "data": {key: data[key] for key in ("name", "split", "images")},
                     **{key: card[key] for key in ("weights", "dtype")},
-                    "orders": card.get("orders", "one"),  # which older cards do not name
+                    "orders": card.get("orders", "one"),  # which older reports lack
                     "card": str(file),
                 }
                 found.append(entry)
@@ -168,11 +168,11 @@ def _from_card(card: Mapping[str, Any]) -> dict[str, str]:
     """Returns what the card of a model adds to its description."""
     data, training, figure = card["data"], card["training"], card["figure"]
     return {
-        "figure": f"{in_full(figure)}, all {figure['images']:,} {figure['split']} images",
+        "score": f"{in_full(figure)}, all {figure['images']:,} {figure['split']} images",
         "data": f"{data['about']} ({data['licence']})",
         "trained": f"{training['steps']:,} steps, {training['images']:,} images, "
         f"{duration(training['seconds'])}, {training['hardware']}",
-        "again": card["evaluate"],
+        "reproduce": card["evaluate"],
         "": card["retrain"],
     }
 

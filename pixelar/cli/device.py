@@ -1,4 +1,4 @@
-"""Which device a command computes on: the best there is, or the one that was asked for."""
+"""The device that a command computes on: the best available one, or the requested one."""
 
 import copy
 import os
@@ -22,10 +22,10 @@ def available() -> list[str]:
 
 
 def choose_device(wanted: str) -> torch.device:
-    """Returns the device that a word stands for.
+    """Returns the device that an option's value names.
 
     Arguments:
-        wanted: "auto" for the best there is, which is another GPU for each process of torchrun;
+        wanted: "auto" for the best available one, a different GPU for each process of torchrun;
             or "cpu", "cuda", "cuda:1", "mps".
 
     Raises:
@@ -44,7 +44,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def describe_device(device: torch.device) -> str:
-    """Returns a device as people know it: `cuda:0 (NVIDIA H100)`."""
+    """Returns a device with the name of its GPU: `cuda:0 (NVIDIA H100)`."""
     if device.type != "cuda":
         return str(device)
     return f"{device} ({torch.cuda.get_device_name(device)})"
@@ -53,7 +53,7 @@ def describe_device(device: torch.device) -> str:
 def place(
     model: PixelModel, wanted: str, *, dtype: torch.dtype = torch.float32
 ) -> tuple[PixelModel, str]:
-    """Returns a model on the device that was asked for, and a sentence that says which that is.
+    """Returns a model on the requested device, and a sentence that names the device.
 
     A trial shows whether the device has all operations that the model needs. Where one is missing,
     "auto" falls back on the CPU.
@@ -61,18 +61,18 @@ def place(
     Arguments:
         model: The model, on the CPU.
         wanted: As for `choose_device`.
-        dtype: The data type that is to be computed in.
+        dtype: The data type of the computation.
 
     Raises:
-        PixelarError: If this computer has no such device, or the device was named and cannot run
-            the model.
+        PixelarError: If this computer has no such device, or the device was named explicitly
+            and cannot run the model.
     """
     device = choose_device(wanted)
     if device.type == "cpu":
         return model, "device: cpu"
     name = describe_device(device)
     try:
-        moved = copy.deepcopy(model).to(device)  # a copy, since what failed half-way is no model
+        moved = copy.deepcopy(model).to(device)  # a copy: a failed move leaves a broken model
         _try_out(moved, dtype)
     except (NotImplementedError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else repr(error)
@@ -85,7 +85,7 @@ def place(
 
 
 def _try_out(model: PixelModel, dtype: torch.dtype) -> None:
-    """Scores and completes one image, which takes every operation that a command may need."""
+    """Scores and completes one image, which runs every operation that a command may need."""
     torch.zeros(1, dtype=dtype, device=model.device)
     images = torch.zeros(1, *model.image_shape, dtype=torch.uint8)
     labels = torch.zeros(1, dtype=torch.long) if model.classes else None

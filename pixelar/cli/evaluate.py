@@ -1,4 +1,4 @@
-"""`pixelar evaluate`: which images are scored, the score, and what belongs to it."""
+"""`pixelar evaluate`: chooses the images to score, scores them, and writes the report."""
 
 import os
 import sys
@@ -74,7 +74,7 @@ class Chosen:
         data: The data set.
         split: Which part of it.
         record: What the model was trained on, where that is known.
-        own: Whether the data is the run's own: as it was said, or "".
+        own: A note that the data is the run's own, or "" if it is not.
     """
 
     data: ImageData
@@ -83,7 +83,7 @@ class Chosen:
     own: str = ""
 
     def notes(self) -> Iterator[str]:
-        """Yields what is to be known of the data before it is scored."""
+        """Yields the notes on the data that are printed before it is scored."""
         if self.own and self.record is not None:
             yield self.own
             now = {split: len(self.data.part(split)) for split in SPLITS}
@@ -91,7 +91,7 @@ class Chosen:
             if changed and sum(now.values()) != self.record.images:
                 yield (
                     f"the data has changed since the run: {plural(self.record.images, 'image')} "
-                    f"then, {sum(now.values()):,} now, so the split is another one"
+                    f"then, {sum(now.values()):,} now, so the split is a different one"
                 )
             elif changed:
                 yield f"the data has changed since the run: other images in {', '.join(changed)}"
@@ -106,7 +106,7 @@ def choose_data(
         options: The options of the command.
         path: The model folder or the checkpoint.
         shape: The shape (C, H, W) of the model's images.
-        trust: The classes from outside of pixelar that may be built, by name.
+        trust: The classes from outside pixelar that may be built, by name.
     """
     record = read_record(run_of(path))
     split: Split | Literal["all"] = options.split or "test"
@@ -129,7 +129,7 @@ def choose_data(
 
 
 def _source(data: ImageData) -> str:
-    """Returns which data set it is, a folder by its path."""
+    """Returns the name of a data set, or the path of a folder."""
     return str(data.root) if isinstance(data, Folder) else data.name
 
 
@@ -144,7 +144,7 @@ def compare(report: EvaluationReport, card: Mapping[str, Any] | None) -> None:
 
 
 def publish(report: EvaluationReport, folder: Path) -> None:
-    """Prints a score, and only then writes what belongs to it: a full disk does not cost it."""
+    """Prints a score, and only then writes its report: a full disk does not lose the score."""
     card = report.card
     quantizer = card["model"]["quantizer"]["name"]
     reduced = "" if card["lossless"] else f", as reduced by {quantizer}"
@@ -171,10 +171,10 @@ def _details(card: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _protocol(report: EvaluationReport, data: ImageData) -> list[str]:
-    """Returns in a few words what was measured, so that other scores get other folders."""
+    """Returns what was measured in a few words, so that different scores get different folders."""
     card = report.card
     words = [data.name, card["data"]["split"], card["weights"]]
-    if isinstance(data, Folder):  # all folders have one name, so their content is named
+    if isinstance(data, Folder):  # data.name is the same for all folders
         words[0] = f"{Path(data.root).resolve().name}-{card['data']['fingerprint'][:8]}"
     if card["data"]["limit"] is not None:
         words.append(f"first{card['data']['limit']}")
@@ -185,17 +185,17 @@ def _protocol(report: EvaluationReport, data: ImageData) -> list[str]:
 
 @contextmanager
 def processes() -> Iterator[int]:
-    """Joins the other processes, where torchrun or the like started several; gives the rank.
+    """Joins the other processes, where torchrun or the like started several; yields the rank.
 
     Raises:
-        PixelarError: If the others are not there within two minutes, or cannot be.
+        PixelarError: If the others do not join within two minutes, or cannot.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield 0
         return
-    others = f"the other processes of {world} (WORLD_SIZE)"
-    leftover = "Where none was started: unset WORLD_SIZE RANK MASTER_ADDR MASTER_PORT"
+    others = f"the other processes, {world} in all (WORLD_SIZE)"
+    leftover = "If none was started: unset WORLD_SIZE RANK MASTER_ADDR MASTER_PORT"
     try:
         store, rank, _ = next(rendezvous("env://", timeout=PATIENCE))
         store.set(f"pixelar-{rank}", "here")
@@ -214,7 +214,7 @@ PATIENCE = timedelta(minutes=2)  # for processes that were started together
 
 
 def prepare(data: ImageData, rank: int, *, in_turn: bool) -> None:
-    """Loads the data; in turn, so that the other processes find what the first downloaded."""
+    """Loads the data; `in_turn`: the first process first, so that the others find its download."""
     if in_turn and rank:
         dist.barrier()
     data.prepare()

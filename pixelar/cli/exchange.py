@@ -1,5 +1,5 @@
-"""Commands that turn models into folders: ours from what was trained here or elsewhere, and theirs
-from ours.
+"""The commands `import` and `export`: they write model folders from weights of other programs and
+from checkpoints, and models for other programs.
 """
 
 from argparse import Namespace
@@ -47,7 +47,7 @@ def export_model(options: Namespace) -> int:
     if path.suffix == ".ckpt":
         model = load_checkpoint(path, weights=weights, trust=trust)
     elif options.weights:
-        raise ConfigError(f"--weights chooses between those of a .ckpt; {path} has only its own")
+        raise ConfigError(f"--weights chooses between those of a .ckpt; {path} holds only one set")
     else:
         model = open_model(options.model, trust)
     export_imagegpt(model, options.output)

@@ -1,6 +1,6 @@
 """`pixelar fit`: trains what a config describes, into a folder of its own.
 
-runs/NAME/  config.yaml          what was asked for, defaults filled in
+runs/NAME/  config.yaml          the config of the run, with defaults filled in
             checkpoints/         the newest two, to resume from
             csv/ tensorboard/    the curves, one version per start
             samples/             a grid at every validation
@@ -68,7 +68,7 @@ def fit(arguments: list[str]) -> int:
         folder = Path(config["run"] or Path("runs") / name)
         checkpoint = where_to_begin(folder, config["resume"], leads=trainer.is_global_zero)
         own = foreign_classes(cli.model.model)
-        if own:  # whether they can be saved is known before the first step, not after the last
+        if own:  # whether they can be saved is checked before the first step
             check_description(cli.model.model)
         cli.datamodule.dataset.describe()
         cli.model.name_classes(cli.datamodule.classes)
@@ -77,12 +77,12 @@ def fit(arguments: list[str]) -> int:
         try:
             ending = equip(trainer, config, folder)
             keep_record(trainer, folder, resumes=checkpoint is not None, init=config["init"])
-            if checkpoint is not None:  # which may refuse this config
+            if checkpoint is not None:  # resuming may reject this config
                 once_it_begins(trainer, partial(save_config, cli, folder))
             if trainer.is_global_zero:
                 if checkpoint is None:
                     save_config(cli, folder)
-                cli.datamodule.prepare_data()  # data that are missing are told at once
+                cli.datamodule.prepare_data()  # reports missing data at once
                 foresee(trainer, cli.model, cli.datamodule)
                 tell_orders(cli.model)
             trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
@@ -91,7 +91,7 @@ def fit(arguments: list[str]) -> int:
                 hint = how_to_go_on(folder) or "There is no checkpoint yet."
                 print(f"\nStopped. {hint}", file=sys.stderr)
             return 130
-        except MisconfigurationException as error:  # of options that only the data contradict
+        except MisconfigurationException as error:  # from options that conflict with the data
             reason = ConfigError(name_option(str(error), vars(config["trainer"])))
             raise ConfigError(with_a_way_out(reason, folder)) from error
         except Exception as error:
@@ -105,7 +105,7 @@ def fit(arguments: list[str]) -> int:
 
 
 def _check_processes(trainer: L.Trainer) -> None:
-    """Raises PixelarError where torchrun started more processes than train together."""
+    """Raises PixelarError if torchrun started more processes than train together."""
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started not in (1, trainer.world_size):
         raise ConfigError(
@@ -116,7 +116,7 @@ def _check_processes(trainer: L.Trainer) -> None:
 
 
 def save_config(cli: FitCLI, folder: Path) -> None:
-    """Writes the config that was requested; whether to resume is said at each start."""
+    """Writes the config, without `resume`, which is chosen again at each start."""
     config = cli.config.clone()
     config["resume"] = False
     with replacing(folder / "config.yaml") as temporary:
@@ -124,10 +124,10 @@ def save_config(cli: FitCLI, folder: Path) -> None:
 
 
 def equip(trainer: L.Trainer, config: Any, folder: Path) -> Ending:  # noqa: ANN401
-    """Gives the trainer its callbacks, loggers and the way checkpoints are written.
+    """Sets the trainer's callbacks, loggers and checkpoint writer.
 
     Returns:
-        The callback that knows what ended the run.
+        The callback that records what ended the run.
     """
     ending = Ending()
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]

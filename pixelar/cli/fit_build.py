@@ -1,4 +1,4 @@
-"""A run as its config and options describe it, checked, then built: data, model and trainer."""
+"""Checks the config and options of a run, and builds its data, model and trainer."""
 
 import os
 import re
@@ -44,7 +44,7 @@ class FitCLI(LightningCLI):
             whole_numbers_first(action)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Reads all options, and refuses what cannot be before anything is built of them."""
+        """Reads all options, and rejects invalid ones before anything is built."""
         super().parse_arguments(parser, args)
         check_limits(vars(self.config.as_flat()))
         check_trainer(self.config["trainer"])
@@ -52,16 +52,16 @@ class FitCLI(LightningCLI):
             check_compiler()
 
     def instantiate_trainer(self, **named: Any) -> L.Trainer:  # noqa: ANN401
-        """Builds the trainer with the user's callbacks and loggers, which a run adds its own to."""
+        """Builds the trainer with the user's callbacks and loggers; a run adds its own later."""
         trainer = self.config_init["trainer"]
         given = trainer["callbacks"] or []
         callbacks = [*given] if isinstance(given, list) else [given]
         if any(isinstance(callback, Checkpoint) for callback in callbacks):
-            named["enable_checkpointing"] = True  # without one, Lightning would add another
-        shown = trainer["enable_progress_bar"] is not False  # None is Lightning's yes
+            named["enable_checkpointing"] = True  # only then: Lightning would add its own
+        shown = trainer["enable_progress_bar"] is not False  # None means yes to Lightning
         if shown and not any(isinstance(callback, ProgressBar) for callback in callbacks):
             callbacks.append(Bar())
-        if trainer["logger"] is True:  # a logger, whichever: a run has two
+        if trainer["logger"] is True:  # any logger: a run has two already
             named["logger"] = False
         try:
             return super().instantiate_trainer(callbacks=callbacks, **named)
@@ -70,7 +70,7 @@ class FitCLI(LightningCLI):
 
 
 def build(arguments: list[str]) -> FitCLI:
-    """Reads configs and options and builds data, model and trainer, or says what is wrong."""
+    """Reads configs and options and builds data, model and trainer, or reports what is wrong."""
     import_here()
     try:
         return FitCLI(
@@ -87,14 +87,14 @@ def build(arguments: list[str]) -> FitCLI:
         raise ConfigError(explain(str(error))) from error
     except PixelarError:
         raise
-    except ValueError as error:  # of a class that a config names
+    except ValueError as error:  # from a class that a config names
         raise ConfigError(explain(str(error))) from error
 
 
 def whole_numbers_first(action: Action) -> None:
-    """Reads 2 as an int where an option takes `int | float`, and not as 2.0, another thing to a
-    trainer. The first kind that fits is taken, and `typing` caches unions whatever their order:
-    which comes first depends on what other modules have asked of it.
+    """Makes an option of type `int | float` read 2 as an int, not as 2.0, which a trainer treats
+    differently. The first type that fits is taken, and `typing` caches unions regardless of their
+    order, so which type comes first depends on the unions that other modules have made.
     """
     kinds = get_args(hint := getattr(action, "_typehint", None))
     if get_origin(hint) is Union and {int, float} <= {*kinds}:
@@ -103,13 +103,13 @@ def whole_numbers_first(action: Action) -> None:
 
 
 def name_option(message: str, options: Mapping[str, Any]) -> str:
-    """Returns what Lightning says of the trainer, after the option that it mentions first."""
+    """Returns Lightning's message about the trainer, prefixed by the first option it mentions."""
     found = re.search(rf"\b({'|'.join(options)})\b", message)
     return f"trainer{f'.{found[1]}' if found else ''}: {' '.join(message.split())}"
 
 
 def check_trainer(trainer: Mapping[str, Any]) -> None:
-    """Raises PixelarError for options of the trainer that no run can have, numbers apart."""
+    """Raises PixelarError for invalid options of the trainer, except numbers out of range."""
     for name in ("max_time", "val_check_interval"):
         check_duration(f"trainer.{name}", trainer[name])
     interval = trainer["val_check_interval"]
@@ -120,14 +120,14 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
         )
     if trainer["use_distributed_sampler"]:
         raise ConfigError(
-            "trainer.use_distributed_sampler must be false: the data divide batches among "
-            "processes themselves"
+            "trainer.use_distributed_sampler must be false: the data module divides batches among "
+            "processes itself"
         )
     check_devices(trainer)
 
 
 def check_devices(trainer: Mapping[str, Any]) -> None:
-    """Raises PixelarError unless there are as many devices as the trainer asks for.
+    """Raises PixelarError unless there are as many devices as the trainer requires.
 
     Arguments:
         trainer: The trainer's options; `devices` is "auto", a number, a list of numbers, or -1 for
@@ -170,16 +170,16 @@ def check_devices(trainer: Mapping[str, Any]) -> None:
 def check_compiler() -> None:
     """Raises PixelarError unless torch.compile works here, which takes a compiler.
 
-    What is compiled holds a number of its own, as results of earlier starts are kept on disk.
+    The compiled function contains a new number, since results of earlier starts are cached.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     number = time.time()
     try:
         torch.compile(lambda x: x.sin() + number)(torch.ones(8, device=device))
-    except Exception as error:  # of torch's own kinds, by what is missing
+    except Exception as error:  # of a class of torch's own, depending on what is missing
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = next((line for line in lines if not line.endswith(":")), type(error).__name__)
         raise ConfigError(
-            "model.compile needs a compiler that works (g++ or clang++, and the headers of "
+            "model.compile needs a working compiler (g++ or clang++, and the headers of "
             f"Python); leave it false. torch says: {reason:.200}"
         ) from error

@@ -29,7 +29,7 @@ __all__ = [
 
 MEMORY = (
     "there is not enough memory for a training step; use a smaller data.batch_size, with "
-    "trainer.accumulate_grad_batches for as many images in a step, or "
+    "trainer.accumulate_grad_batches for the same number of images in a step, or "
     "model.grad_checkpointing: true"
 )
 
@@ -40,7 +40,8 @@ def where_to_begin(folder: Path, resume: bool, *, leads: bool) -> Path | None:
     Arguments:
         folder: The run's folder.
         resume: Whether to resume.
-        leads: Whether this process is the first of several, which speaks and tidies for all.
+        leads: Whether this process is the first of several: only that one prints and renames
+            files.
     """
     if not resume:
         if any((folder / "checkpoints").glob("step-*.ckpt")):
@@ -66,8 +67,8 @@ def where_to_begin(folder: Path, resume: bool, *, leads: bool) -> Path | None:
 def with_a_way_out(error: Exception, folder: Path) -> str | None:
     """Returns what ended a run, and how to go on once it is fixed.
 
-    None for errors in code, as in a callback of the user's own: these end with a note instead, and
-    are to be raised with their traceback.
+    Returns None for errors in code, such as a callback of the user's own: these get a note instead,
+    and must be raised with their traceback.
     """
     out_of_memory = isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and "memory" in str(error)
@@ -98,8 +99,8 @@ def _resume(folder: Path, *options: str) -> str:
 
 
 def keep_record(trainer: L.Trainer, folder: Path, *, resumes: bool, init: str | None) -> None:
-    """Lets a run write into its folder what its data is and which images it is trained on, once it
-    begins: those of this start, and of what it goes on from, the run itself or another model.
+    """Makes a run record its data and training images in its folder, once training begins: those of
+    this start, and of the run or model that it continues from.
     """
 
     def write() -> None:
@@ -112,8 +113,8 @@ def keep_record(trainer: L.Trainer, folder: Path, *, resumes: bool, init: str | 
 
 
 def once_it_begins(trainer: L.Trainer, action: Callable[[], None]) -> None:
-    """Lets the first process do something when training begins, which a checkpoint of another model
-    or of other classes prevents.
+    """Makes the first process run an action when training begins, so not if the checkpoint is
+    rejected, as one of another model or of other classes is.
     """
 
     def begin(trainer: L.Trainer, _: L.LightningModule) -> None:
@@ -125,20 +126,20 @@ def once_it_begins(trainer: L.Trainer, action: Callable[[], None]) -> None:
 
 
 def _own_data(folder: Path) -> list[str]:
-    """Returns the full name of the data set of a run, where it is not of pixelar."""
+    """Returns the full name of the data set of a run, if it is not one of pixelar's."""
     record = read_record(folder)
     return [record.kind] if record is not None and record.name is None else []
 
 
 def finish(folder: Path, trainer: L.Trainer, ending: Ending, own: Mapping[str, type]) -> None:
-    """Makes the last checkpoint's averaged weights a model folder, draws the curves, and prints how
-    far the run has come and how to go on.
+    """Writes the last checkpoint's averaged weights as a model folder, draws the curves, and prints
+    how far the run has come and how to go on.
 
     Arguments:
         folder: The run's folder.
         trainer: Its trainer, once training is over.
-        ending: The callback that knows what ended it.
-        own: The classes of the model that are not of pixelar, by name.
+        ending: The callback that records what ended it.
+        own: The classes of the model that are not pixelar's, by name.
     """
     reason, most = ending.reason(trainer), trainer.max_steps
     checkpoint, complaints = newest_checkpoint(folder / "checkpoints")

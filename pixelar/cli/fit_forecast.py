@@ -1,4 +1,4 @@
-"""What a run says of itself before its first step."""
+"""What a run prints before its first step."""
 
 import sys
 
@@ -13,7 +13,7 @@ __all__ = ["foresee", "tell_orders"]
 
 
 def foresee(trainer: L.Trainer, training: Training, data: PixelData) -> None:
-    """Prints the memory that a step will take, and what to do if so much is not free."""
+    """Prints the memory that a step will take, and what to do if that much is not free."""
     device = trainer.strategy.root_device
     try:
         step = predict_step_memory(
@@ -23,8 +23,8 @@ def foresee(trainer: L.Trainer, training: Training, data: PixelData) -> None:
             device=device,
             processes=trainer.world_size,
         )
-    except Exception:  # a net may ask for values; what is wrong with it shows when it trains
-        print("The memory of a training step cannot be foreseen for this net.")
+    except Exception:  # a net may need actual values; its own errors show in training
+        print("The memory of a training step cannot be predicted for this net.")
         return
     free = available_memory(device)
     told = "" if free is None else f"; {gigabytes(free)} are free"
@@ -32,7 +32,7 @@ def foresee(trainer: L.Trainer, training: Training, data: PixelData) -> None:
     if free is not None and step.peak > free:
         print(
             "pixelar: that is more than is free; use a smaller data.batch_size, with "
-            "trainer.accumulate_grad_batches for as many images in a step"
+            "trainer.accumulate_grad_batches for the same number of images in a step"
             + (
                 ""
                 if training.model.net.grad_checkpointing
@@ -43,7 +43,7 @@ def foresee(trainer: L.Trainer, training: Training, data: PixelData) -> None:
 
 
 def tell_orders(training: Training) -> None:
-    """Prints in which orders a model is trained, where these are several."""
+    """Prints in which orders a model is trained, if there are several."""
     scan = training.model.scan.name
     several = {
         "symmetries": f"in one of the eight symmetries of {scan}",

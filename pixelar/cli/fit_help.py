@@ -1,4 +1,4 @@
-"""`pixelar fit --help`: what people set, without importing torch, which takes seconds.
+"""`pixelar fit --help`: the common options, without importing torch, which takes seconds.
 
 Names, types, choices and defaults are read from the sources of `Training` and `PixelData`.
 """
@@ -25,30 +25,30 @@ CLASSES = {
 
 ABOUT = {
     "model.net": "the net",
-    "model.head": "the distribution of a symbol or pixel",
+    "model.head": "distribution of a symbol or pixel",
     "model.quantizer": "how images become symbols",
     "model.scan": "order of generation",
-    "model.orders": "orders of training, for nets of any",
-    "model.optimizer": "rule of the steps",
+    "model.orders": "training orders, for any-order nets",
+    "model.optimizer": "optimizer",
     "model.lr": "learning rate after the warm-up",
-    "model.warmup_steps": "steps until it is reached",
+    "model.warmup_steps": "steps of warm-up",
     "model.betas": "decay rates of AdamW",
     "model.weight_decay": "weight decay",
     "model.corruption": "share of symbols replaced at random",
     "model.compile": "compile the net and the loss",
     "model.grad_checkpointing": "less memory for more time",
     "data.dataset": "the images",
-    "data.batch_size": "images in a batch, per process",
+    "data.batch_size": "images per batch and process",
     "data.eval_batch_size": "the same for validation",
-    "data.workers": "processes that read ahead",
-    "data.seed": "seed of the order of images",
+    "data.workers": "data-loading processes",
+    "data.seed": "seed of the order of the images",
 }
 
-# of some forty, those that people set; the rest is under --help-all
+# the common ones of some forty; the rest is under --help-all
 TRAINER = {
-    "max_steps": ("N", "steps of training"),
+    "max_steps": ("N", "training steps"),
     "val_check_interval": ("N", "batches between validations"),
-    "accumulate_grad_batches": ("N", "batches that make a step (default: 1)"),
+    "accumulate_grad_batches": ("N", "batches per step (default: 1)"),
     "precision": ("NAME", "such as 32-true, bf16-mixed (default: 32-true)"),
     "devices": ("N", "GPUs, or processes on a CPU (default: auto)"),
 }
@@ -56,7 +56,7 @@ TRAINER = {
 EPILOG = """\
 names of configs, nets, data sets, …:  pixelar list
 options of one of them:                pixelar fit --model.net.help NAME
-all options, all of Lightning's too:   pixelar fit --help-all
+all options, including Lightning's:    pixelar fit --help-all
 example: pixelar fit -c digits-imagegpt --run runs/mine --model.lr 1e-3
 """
 
@@ -143,7 +143,7 @@ def _about(title: str, argument: Argument) -> str:
 
 
 def _with(default: object, about: str) -> str:
-    """Returns what an option does and its default, which None leaves out."""
+    """Returns what an option does and its default, which is left out if it is None."""
     if isinstance(default, bool):
         default = str(default).lower()
     elif isinstance(default, tuple):

@@ -10,7 +10,7 @@ __all__ = ["OPTIONS", "Option", "locate_configs"]
 
 
 class Option(NamedTuple):
-    """An option of a run: its type, what it is where nothing says, and what it does."""
+    """An option of a run: its type, its default, and what it does."""
 
     kind: type
     default: Any
@@ -29,18 +29,18 @@ OPTIONS = {
 }
 
 
-# options as they were called until 0.1, which configs of runs still have
+# option names until version 0.1, which configs of old runs still contain
 RENAMED = {"--model.checkpointing": "--model.grad_checkpointing"}
 
 
 def locate_configs(arguments: list[str]) -> tuple[list[str], str]:
     """Returns the arguments with files in place of configs' names, and the name for a run.
 
-    A run is called as its last config: `digits-imagegpt` by that name or by the path of a file,
-    and as the model where the config is that of a packaged one, `digits-imagegpt/train`.
+    A run is named after its last config: `digits-imagegpt`, given by name or as a file. Where the
+    config is that of a packaged model, `digits-imagegpt/train`, it is named after the model.
 
     Raises:
-        PixelarError: If there is neither a file nor a config of a name.
+        PixelarError: If there is neither a file nor a config of that name.
     """
     located, name = [*arguments], "unnamed"
     for k, (option, value) in enumerate(pairwise([*arguments, ""])):
@@ -56,7 +56,7 @@ def locate_configs(arguments: list[str]) -> tuple[list[str], str]:
 
 
 def _locate(given: str) -> tuple[str, str]:
-    if any(sign in given for sign in ("{", "\n", ": ")):  # written out, which jsonargparse reads
+    if any(sign in given for sign in ("{", "\n", ": ")):  # YAML itself, which jsonargparse reads
         return "unnamed", given
     file = find_config(given)
     packaged = file.parent.parent.name == "models" and file.stem.startswith("train")

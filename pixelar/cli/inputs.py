@@ -1,4 +1,4 @@
-"""What the words on the command line stand for: models, data, images, regions, labels, outputs."""
+"""Turns words of the command line into models, data, images, regions, labels and outputs."""
 
 import inspect
 import sys
@@ -38,7 +38,7 @@ __all__ = [
     "region",
 ]
 
-REPORTED = 5  # how many unusable files a message names
+REPORTED = 5  # unusable files that a message names
 
 
 def open_model(name: str, trust: Mapping[str, type] | None = None) -> PixelModel:
@@ -54,7 +54,7 @@ def placed(
     *,
     quiet: bool = False,
 ) -> PixelModel:
-    """Returns a model on the device of --device, and prints which that is."""
+    """Returns a model on the device of --device, and prints the device."""
     moved, said = place(model, options.device, dtype=dtype)
     if not quiet:
         print(f"pixelar: {said}", file=sys.stderr)
@@ -62,14 +62,14 @@ def placed(
 
 
 def data_of(path: Path) -> str:
-    """Returns the data set that a model's card names, for when none is given."""
+    """Returns the data set that a model's card names, for a command without -d."""
     card = read_card(path)
     if card is None:
         raise ConfigError("-d is missing: name a data set (pixelar list) or a folder of images")
     if card["data"]["name"] not in DATASETS.keys() - {"folder"}:
         raise ConfigError(
             f"-d is missing: the model's card is for {card['data']['title']}, a folder of images; "
-            f"to measure its figure again: {card['evaluate']}"
+            f"to measure its score again: {card['evaluate']}"
         )
     return str(card["data"]["name"])
 
@@ -118,7 +118,7 @@ def read_images(files: Sequence[str], model: PixelModel, *, fit: Resize) -> Tens
 def region(options: Namespace, shape: Shape) -> Tensor:
     """Returns which pixels are known, with shape (1, H, W), from --mask or --keep.
 
-    Some pixels are known and some are not; else PixelarError is raised.
+    Raises PixelarError unless some pixels are known and some are not.
     """
     _, height, width = shape
     if options.mask is None:
@@ -178,7 +178,7 @@ def drawing(options: Namespace) -> dict[str, Any]:
 
 
 def picture(name: str) -> Path:
-    """Returns the path of a picture that can be written: known before it is drawn."""
+    """Returns the path of a picture, after a check that it can be written."""
     path = Path(name)
     if path.suffix.lower() != ".png":
         raise ConfigError(f"pictures are PNG files: -o must end in .png; got {name}")

@@ -1,5 +1,5 @@
-"""What `pixelar list` prints: names and summaries, read from the sources instead of importing them,
-which would load torch.
+"""`pixelar list`: names and summaries, read from the sources without importing them, which would
+load torch.
 """
 
 import functools
@@ -17,7 +17,7 @@ __all__ = ["RUN", "TABLES", "names"]
 
 PACKAGE = Path(__file__).parents[1]
 
-# by title: the module with a table of what there is, and the table's name
+# by title: the module that holds the table, and the table's name
 TABLES = {
     "nets": ("nets/__init__.py", "NETS"),
     "heads": ("heads/__init__.py", "HEADS"),
@@ -28,13 +28,13 @@ TABLES = {
 
 
 def list_names(options: Namespace) -> int:
-    """Prints the models that come with the package, and the names that configs know."""
+    """Prints the packaged models, and the names that configs may use."""
     print("models, which every command takes by name:")
     for line in list_lines(packaged()):
         print(f"  {line}")
     print("configs, for pixelar fit -c NAME:")
     for name, file in configs().items():
-        if "/" not in name:  # those of models have their names
+        if "/" not in name:  # those of models are called by the models' names
             print(f"  {name:34s}{_first_comment(file)}".rstrip())
     for title in TABLES:
         print(f"{title}:")
@@ -44,7 +44,7 @@ def list_names(options: Namespace) -> int:
 
 
 def _first_comment(file: Path) -> str:
-    """Returns what a config says of itself, up to the end of the first sentence or clause."""
+    """Returns the first comment of a config, up to the end of its first sentence or clause."""
     lines = itertools.takewhile(
         lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines()
     )

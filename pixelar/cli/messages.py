@@ -1,4 +1,4 @@
-"""What is wrong with a config or an option, as one sentence with the nearest known name."""
+"""Says what is wrong with a config or an option, in one sentence with the nearest known name."""
 
 import difflib
 import importlib
@@ -34,7 +34,7 @@ TABLES: dict[str, dict[str, Any]] = {
 
 
 def explain(message: str) -> str:
-    """Returns what jsonargparse complains of as one sentence, with the nearest known name."""
+    """Returns an error message of jsonargparse as one sentence, with the nearest known name."""
     message = " ".join(message.replace('"<unicode string>", ', "").split())
     found = re.search(r"Parser key \"([^\"]+)\"|Group '([^']+)'|--([\w.]+)\.help:", message)
     key = next(filter(None, found.groups())) if found else ""
@@ -49,7 +49,7 @@ def _unknown_class(key: str, match: re.Match, message: str) -> str:
     name = match[1].strip("'\"")
     if key in TABLES and "." in name:
         module = name.rpartition(".")[0]
-        return f"{key}: cannot import {module}; is it where Python looks, as the directory here is?"
+        return f"{key}: cannot import {module}; is it on Python's path, as the current folder is?"
     if key in TABLES:
         return f"{key}: {did_you_mean(name, TABLES[key])}"
     return f"{key}: there is no class {name!r}; write its full name, as package.module.Class"
@@ -116,7 +116,7 @@ def _missing(key: str, match: re.Match, message: str) -> str:
 
 
 def _settable(cls: Callable) -> list[str]:
-    """Returns the arguments that a config can give: the rest of the model gives the others."""
+    """Returns the arguments that a config can set: the rest of the model determines the others."""
     parameters = inspect.signature(cls).parameters.values()
     if cls in (*NETS.values(), *HEADS.values()):
         return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
@@ -124,12 +124,12 @@ def _settable(cls: Callable) -> list[str]:
 
 
 def _plain(rule: str) -> str:
-    """Returns a type as people write it."""
+    """Returns a type in plain notation."""
     rule = re.sub(r"<class '(.*?)'>", r"\1", rule).replace("NoneType", "null")
     return re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", rule).rstrip(".")
 
 
-# in this order: the more telling part of a message comes before the general one around it
+# in this order: the specific part of a message comes before the general one around it
 RULES: list[tuple[str, Callable[[str, re.Match, str], str]]] = [
     (
         r"class_path '([\w.]+)': the following arguments are required: ([\w, ]+?)(?= - |$)",

@@ -1,4 +1,4 @@
-"""Readers of options for argparse, which refuse what cannot be and say what can."""
+"""Readers of option values for argparse, which reject invalid values and name valid ones."""
 
 import argparse
 import math
@@ -9,12 +9,12 @@ from pixelar.names.limits import Limit
 
 __all__ = ["device", "orders", "real", "resize", "sides", "whole"]
 
-LARGEST_SIDE = 2048  # of the images of a model; in pixelar.io.restore, which is not loaded here
+LARGEST_SIDE = 2048  # of the images of a model; as in pixelar.io.restore, not loaded here
 MOST_ORDERS = 1000
 
 
 def whole(low: int, high: int, words: str = "") -> Callable[[str], int]:
-    """Returns a reader of whole numbers in a range, for argparse; it names other words as well."""
+    """Returns a reader of whole numbers in a range, for argparse; `words` go into its message."""
 
     def read(text: str) -> int:
         try:
@@ -71,7 +71,7 @@ def orders(text: str) -> int | str:
 
 
 def device(text: str) -> str:
-    """Reads the name of a device, for argparse; whether there is one is known later."""
+    """Reads the name of a device, for argparse; whether it exists is checked later."""
     if not re.fullmatch("auto|cpu|mps|cuda(:[0-9]{1,3})?", text):
         raise argparse.ArgumentTypeError(
             f"must be auto, cpu, cuda, cuda:N or mps; got {text!r:.60}"

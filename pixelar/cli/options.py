@@ -71,8 +71,8 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
     option(
         "--split",
         choices=("train", "val", "test", "all"),
-        help="default: test; of a folder without split folders, whose split no run has recorded, "
-        "all images",
+        help="default: test; all images of a folder that has no split folders and whose split no "
+        "run has recorded",
     )
     option("--limit", type=whole(1, 1 << 31), metavar="N", help="only the first N images")
     add_fit(command, "a folder's images to the model's size")
@@ -80,7 +80,7 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=whole(1, 1 << 31),
         metavar="N",
-        help="default: what is quick and fits into memory; the figure does not depend on it",
+        help="default: what is quick and fits into memory; the score does not depend on it",
     )
     option("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
     option(
@@ -88,15 +88,15 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         type=orders,
         default="one",
         metavar="N|symmetries",
-        help="average the probabilities of an image over N random orders, or over the eight mirror "
-        "images of the model's own, for nets that take any order (default: one, not averaged)",
+        help="average the probabilities of an image over N random orders, or over the eight "
+        "symmetries of the model's own, for any-order nets (default: one, not averaged)",
     )
     option(
         "-o",
         "--output",
         metavar="FOLDER",
-        help="for folders with report.json and per_image.csv (default: evaluation beside the "
-        "model, or evaluations/NAME for a model that comes with pixelar)",
+        help="where folders with report.json and per_image.csv are written (default: evaluation "
+        "next to the model, or evaluations/NAME for a packaged model)",
     )
 
 
@@ -138,7 +138,7 @@ def add_complete(command: argparse.ArgumentParser) -> None:
         type=whole(1, 1 << 20),
         default=64,
         metavar="K",
-        help="canvases per completion, for that method (default: 64)",
+        help="canvases per completion, for method particles (default: 64)",
     )
     command.add_argument(
         "-n", type=whole(1, MOST_IMAGES), default=4, help="completions of each image (default: 4)"
@@ -167,7 +167,7 @@ def add_drawing(command: argparse.ArgumentParser, output: str) -> None:
         "--label",
         metavar="CLASS",
         help="a class by its name (pixelar info) or its number, for a model that is conditioned on "
-        "classes; where a name looks like a number, the name wins",
+        "classes; where a name looks like a number, the name takes precedence",
     )
     option(
         "--temperature",
@@ -192,9 +192,9 @@ def add_drawing(command: argparse.ArgumentParser, output: str) -> None:
     option(
         "--seed",
         type=whole(-SEEDS, SEEDS - 1),
-        default=0,  # a command that is given again gives the same images and estimates again
+        default=0,  # the same command draws the same images and estimates again
         metavar="N",
-        help="another number gives other images (default: 0)",
+        help="a different number draws different images (default: 0)",
     )
     option("-o", "--output", default=output, metavar="FILE", help=f"default: {output}")
 
@@ -207,14 +207,14 @@ def add_import(command: argparse.ArgumentParser) -> None:
     option(
         "--format",
         choices=("imagegpt", "pixelcnnpp", "lmconv"),
-        help="what PATH is (default: a folder is an ImageGPT, a file what its tensors show)",
+        help="format of PATH (default: imagegpt for a folder; by its tensors for a file)",
     )
     option(
         "--size",
         type=sides,
         metavar="HxW",
-        help="height and width of the images of a PixelCNN++ or LMConv, which weights do not show "
-        "(default: 32x32, or 28x28 for grey)",
+        help="height and width of the images of a PixelCNN++ or LMConv, which the weights do not "
+        "determine (default: 32x32, or 28x28 for grey)",
     )
 
 
@@ -231,15 +231,15 @@ def add_export(command: argparse.ArgumentParser) -> None:
         "--format",
         choices=("pixelar", "imagegpt"),
         default="pixelar",
-        help="a model folder of ours, or an ImageGPT for transformers (default: pixelar)",
+        help="a pixelar model folder, or an ImageGPT for transformers (default: pixelar)",
     )
-    option("--weights", choices=("ema", "raw"), help="of a .ckpt (default: ema)")
+    option("--weights", choices=("ema", "raw"), help="which weights of a .ckpt (default: ema)")
     add_trust(command)
 
 
 def add_info(command: argparse.ArgumentParser) -> None:
     add_model(command)
-    command.add_argument("--json", action="store_true", help="for machines")
+    command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_demo(command: argparse.ArgumentParser) -> None:
@@ -249,7 +249,7 @@ def add_demo(command: argparse.ArgumentParser) -> None:
         "models",
         nargs="*",
         metavar="MODEL",
-        help="names (pixelar list), model folders or .ckpt files (default: all that are packaged)",
+        help="names (pixelar list), model folders or .ckpt files (default: all packaged models)",
     )
     option = command.add_argument
     option(
@@ -264,7 +264,7 @@ def add_demo(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let other machines connect: without a password, so put it behind a proxy",
     )
-    option("--root-path", default="", metavar="PATH", help="where a proxy shows the demo")
+    option("--root-path", default="", metavar="PATH", help="path under which a proxy shows it")
     option("--open", action="store_true", help="open the page in a browser")
 
 
@@ -281,9 +281,9 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "sample": ("draw images", add_sample),
     "complete": ("draw the missing part of images", add_complete),
     "demo": ("complete, understand and sample pictures in a web page", add_demo),
-    "import": ("make a model folder of weights from elsewhere", add_import),
+    "import": ("make a model folder from weights of another program", add_import),
     "export": ("write a model folder from a checkpoint, or a model for transformers", add_export),
-    "info": ("describe a model, and what was measured of it", add_info),
+    "info": ("describe a model and its scores", add_info),
     "list": ("list models, configs, nets, heads, scans, quantizers and data sets", add_nothing),
 }
 

@@ -1,8 +1,8 @@
-"""What the environment says of several processes, set right before a library reads it.
+"""Corrects the environment variables that number processes, before a library reads them.
 
 torchrun, a scheduler (SLURM) and Lightning number processes by environment variables. A shell may
-hold such variables from elsewhere: empty ones, those of an allocation in which nothing was started
-by srun, or those of a launch that is over. Needs no torch.
+hold such variables by mistake: empty ones, those of an allocation in which srun has started
+nothing, or those of an earlier launch. Needs no torch.
 """
 
 import os
@@ -15,9 +15,9 @@ __all__ = ["settle_processes"]
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "JSM_NAMESPACE_RANK")
 SIZES = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "JSM_NAMESPACE_SIZE")
 STEP = ("SLURM_STEP_ID", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
-# of which Lightning takes the first for a launch by srun; the second numbers a process
+# the first makes Lightning assume a launch by srun; the second numbers a process
 OF_SRUN = ("SLURM_NTASKS", "SLURM_PROCID")
-LARGEST = 1 << 31  # SLURM numbers the shells of an allocation from the other end
+LARGEST = 1 << 31  # SLURM numbers the shells of an allocation from the top of the range
 
 
 def settle_processes(environment: MutableMapping[str, str] | None = None) -> None:
@@ -27,7 +27,7 @@ def settle_processes(environment: MutableMapping[str, str] | None = None) -> Non
         environment: The variables; None for those of this process.
 
     Raises:
-        PixelarError: If several processes are announced, and which one this is cannot be known.
+        PixelarError: If the environment announces several processes, but not which one this is.
     """
     variables = os.environ if environment is None else environment
     for name in (*RANKS, *SIZES, *STEP, "MASTER_ADDR", "MASTER_PORT"):
@@ -46,7 +46,7 @@ def settle_processes(environment: MutableMapping[str, str] | None = None) -> Non
     ranks = {name: int(variables[name]) for name in RANKS if name in variables}
     if started == 1:
         if not _managed(variables):
-            for name in ranks:  # of one process, which is the first
+            for name in ranks:  # a single process is the first
                 del variables[name]
     elif started < 1 or not ranks:
         raise ConfigError(
@@ -62,11 +62,11 @@ def settle_processes(environment: MutableMapping[str, str] | None = None) -> Non
 
 
 def _managed(variables: MutableMapping[str, str]) -> bool:
-    """Returns whether another launcher than those by WORLD_SIZE numbers this process."""
+    """Returns whether a launcher that does not set WORLD_SIZE numbers this process."""
     return "JSM_NAMESPACE_SIZE" in variables
 
 
 def _number(text: str | None) -> int | None:
-    """Returns a whole number from 0, or None where a text is none."""
+    """Returns the whole number, at least 0, that a text is; None if it is not one."""
     number = int(text) if text and text.isascii() and text.isdigit() else LARGEST
     return number if number < LARGEST else None

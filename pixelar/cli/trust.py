@@ -1,4 +1,4 @@
-"""Classes from outside of pixelar that a command may build, which the user names by --trust."""
+"""Classes from outside pixelar that a command may build, which the user names by --trust."""
 
 import importlib
 import os
@@ -11,10 +11,10 @@ __all__ = ["import_here", "trusted"]
 
 
 def trusted(names: Sequence[str]) -> dict[str, type]:
-    """Imports classes by their full names, and returns them by their own.
+    """Imports classes by their full names, and returns them by their class names.
 
     Raises:
-        PixelarError: If one cannot be imported, or is no class.
+        PixelarError: If one cannot be imported, or is not a class.
     """
     if names:
         import_here()
@@ -22,7 +22,7 @@ def trusted(names: Sequence[str]) -> dict[str, type]:
 
 
 def import_here() -> None:
-    """Lets modules in the current directory be imported, after those that are installed."""
+    """Allows importing modules from the current directory, after installed ones."""
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
 

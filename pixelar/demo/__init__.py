@@ -1,4 +1,4 @@
-"""The demo: `pixelar demo`, a web page of which nothing leaves the machine.
+"""The demo: `pixelar demo`, a web page that sends nothing to other machines.
 
-`pixelar.demo.app` makes the page, `pixelar.demo.serve` serves it.
+`pixelar.demo.app` builds the page, `pixelar.demo.serve` serves it.
 """

@@ -15,13 +15,13 @@ __all__ = ["Page", "build_demo"]
 
 
 class Page(gr.Blocks):
-    """Blocks that look the same whoever launches them."""
+    """Blocks that always launch with the demo's look."""
 
     def get_block_name(self) -> str:
         return "blocks"
 
     def launch(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
-        """Launches as `gr.Blocks` does, in the demo's own look."""
+        """Launches as `gr.Blocks` does, with the demo's theme, CSS and script."""
         look = {"theme": theme(), "css": CSS, "js": script(), "footer_links": ["api"]}
         return super().launch(*arguments, **options | look)
 
@@ -30,7 +30,7 @@ def build_demo(models: Mapping[str, PixelModel]) -> gr.Blocks:
     """Returns the page.
 
     Arguments:
-        models: At least one model of grey or RGB images, by the name that commands know it by.
+        models: At least one model of grey or RGB images, by the name that it has in commands.
     """
 
     def describe_models() -> list[dict[str, Any]]:
@@ -52,7 +52,7 @@ def build_demo(models: Mapping[str, PixelModel]) -> gr.Blocks:
 
 
 def describe(name: str, model: PixelModel) -> dict[str, Any]:
-    """Returns what a program must know of a model to call the demo, as plain values."""
+    """Returns what a program needs to know about a model to call the demo, as plain values."""
     return {
         "name": name,
         "image_shape": list(model.image_shape),

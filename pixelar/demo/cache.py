@@ -1,6 +1,6 @@
-"""Files of pictures, which are named by their content: one file for all who get the same picture.
+"""Files of pictures, named by their content: one file for all users who get the same picture.
 
-Gradio writes such a file again each time; a client that downloads it meanwhile gets a part of it.
+Gradio writes such a file again each time, and a user who downloads it meanwhile gets part of it.
 """
 
 import os
@@ -16,9 +16,9 @@ __all__ = ["save_once"]
 
 
 def save_once(img: Image.Image, cache_dir: str, name: str = "image", format: str = "webp") -> str:
-    """Writes a picture where there is no such file yet, at once and as a whole.
+    """Writes a picture atomically, if there is no such file yet.
 
-    Takes the place of `gradio.processing_utils.save_pil_to_cache`.
+    Replaces `gradio.processing_utils.save_pil_to_cache`.
 
     Arguments:
         img: The picture.
@@ -33,19 +33,19 @@ def save_once(img: Image.Image, cache_dir: str, name: str = "image", format: str
     folder = Path(cache_dir) / processing_utils.hash_bytes(content)
     path = (folder / f"{name}.{format}").resolve()
     try:
-        os.utime(path)  # it is new again, and not the next to be removed
+        os.utime(path)  # counts as new again, so it is not the next to be removed
     except FileNotFoundError:
         number, unfinished = tempfile.mkstemp(prefix=IN_USE, dir=_made(Path(cache_dir)))
         with open(number, "wb") as file:
             file.write(content)
         try:
             os.replace(unfinished, _made(folder) / path.name)
-        except FileNotFoundError:  # the folder was there, without a file, and was swept just now
+        except FileNotFoundError:  # the folder existed, was empty, and has just been swept
             os.replace(unfinished, _made(folder) / path.name)
     return str(path)
 
 
 def _made(folder: Path) -> Path:
-    """Returns a folder, made if it is missing."""
+    """Creates a folder if it is missing, and returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -1,4 +1,4 @@
-"""Completing a picture: what the tab of that name computes."""
+"""Completing a picture: the computations of the tab "Complete"."""
 
 import math
 import shlex
@@ -31,12 +31,12 @@ WORDS = {
     "prefix": "**Prefix**, exact",
     "known_first": "**Known first**, exact",
     "particles": "**Particles**",
-    "clamp": "**Clamp**, biased: what is drawn does not know of what comes after it",
+    "clamp": "**Clamp**, biased: what is drawn does not depend on known pixels after it",
 }
 
 
 def preview(canvas: Canvas, region: str, model: PixelModel) -> tuple[Image.Image, str]:
-    """Returns what a model sees of a canvas, with what is to be redrawn hatched; and a caption."""
+    """Returns the model's input from a canvas, the part to redraw hatched, and a caption."""
     picture, paint = read_canvas(canvas, model)
     known = known_pixels(region, paint)
     seen = model.quantizer.decode(model.encode(picture)).cpu()
@@ -51,7 +51,7 @@ def preview(canvas: Canvas, region: str, model: PixelModel) -> tuple[Image.Image
 
 
 def levels(model: PixelModel) -> str:
-    """Returns in a few words what values the pixels of a model have."""
+    """Describes in a few words the values that the pixels of a model can have."""
     count = model.quantizer.levels
     if model.quantizer.unit == "token":
         return f"a palette of {count} colours"
@@ -61,10 +61,10 @@ def levels(model: PixelModel) -> str:
 
 
 def complete_picture(task: Task, name: str, label: int | None) -> Iterator[tuple[Frame, str, str]]:
-    """Completes a picture, and yields frames with, at the end, what is known of the result.
+    """Completes a picture, and yields frames, the last one with a summary of the result.
 
     Yields:
-        A frame; what to say of it, and the command that gives the same, both empty until the end.
+        A frame, a summary, and the command that draws the same; both texts are empty until the end.
     """
     begin, frame = time.monotonic(), None
     for frame in paced(frames(task)):
@@ -119,7 +119,7 @@ def command_line(task: Task, name: str, label: int | None) -> str:
 
 
 def write_files(folder: Path, task: Task, frame: Frame, command: str) -> tuple[Path, Path]:
-    """Writes what can be downloaded: a picture of all completions; they and all else in a ZIP."""
+    """Writes the files to download: a picture of all completions, and a ZIP of everything."""
     pictures = {f"{k}.png": to_picture(image) for k, image in enumerate(frame.images, 1)}
     pictures |= {
         "picture.png": to_picture(task.images[0]),

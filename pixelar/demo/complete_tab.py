@@ -1,4 +1,4 @@
-"""The tab that completes pictures: what is on it, and what its parts do."""
+"""The tab that completes pictures: its layout, and what its components do."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,7 +30,7 @@ __all__ = ["CompleteTab"]
 METHODS = ("auto", "prefix", "known_first", "particles", "clamp")
 ABOUT_METHODS = (
     "prefix: exact, where what is kept comes first in the model's order. known_first: exact, for "
-    "nets that take any order. particles: any region, exact as they grow in number. clamp: any "
+    "nets that take any order. particles: any region, exact as their number grows. clamp: any "
     "region, quick and biased. auto: the first of them that applies."
 )
 ABOUT_CANVAS = (
@@ -41,8 +41,8 @@ EMPTY = "No picture yet: upload one, paste one, draw one or take an example."
 NOTHING_KEPT = "nothing of the picture is kept: the tab Sample draws pictures from nothing"
 MOST = 8
 LARGEST_SIDE = 1024  # pixels
-# One change of the canvas comes as several events, each of which may find it half done (the editor
-# tells of a picture before it has it); the last of them goes on when all is quiet.
+# One change of the canvas causes several events, and at each of them it may be half updated (the
+# editor announces a picture before it has it); only the last event proceeds, after a pause.
 SETTLED = """async () => {
     const mine = window.pixelarChange = (window.pixelarChange ?? 0) + 1;
     await new Promise(done => setTimeout(done, 150));
@@ -56,7 +56,7 @@ def fresh(picture: Image.Image) -> EditorValue:
 
 
 class CompleteTab:
-    """Lays the tab out, and connects its parts.
+    """Lays the tab out, and connects its components.
 
     Arguments:
         models: The models by name.
@@ -80,7 +80,7 @@ class CompleteTab:
         self.canvas = Editor(
             fresh(self.pictures[first][0][0]),
             type="pil",
-            format="png",  # Gradio's own, WebP, changes colours, and so what the model sees
+            format="png",  # Gradio's default, WebP, changes colours, and so the model's input
             label="Picture",
             sources=("upload", "clipboard"),
             transforms=(),
@@ -115,7 +115,7 @@ class CompleteTab:
         seen, caption = preview(picture, CHOICES[0], self.models[first])
         with gr.Row(equal_height=False):
             with gr.Column(min_width=240):
-                self.seen = parts.picture("What the model sees", "complete-seen", value=seen)
+                self.seen = parts.picture("Model input", "complete-seen", value=seen)
             with gr.Column(min_width=240):
                 self.region = gr.Radio([*CHOICES], value=CHOICES[0], label="Redraw")
                 self.go, self.stop = parts.buttons("Complete", "complete")
@@ -128,7 +128,7 @@ class CompleteTab:
         self.note = gr.Markdown(elem_id="complete-note", elem_classes="stopped")
         self.files = parts.downloads()
         self.command = gr.Code(
-            label="The same from the command line, given picture.png and mask.png of the ZIP",
+            label="The same from the command line, with picture.png and mask.png from the ZIP",
             interactive=False,
             visible=False,
             lines=1,
@@ -145,7 +145,7 @@ class CompleteTab:
         gr.on(
             [self.canvas.input, self.canvas.change, self.canvas.clear, self.canvas.upload],
             None,
-            self.canvas,  # asked for here, the editor drops what it kept of a canvas half done
+            self.canvas,  # this request makes the editor drop what it kept half updated
             None,
             js=SETTLED,
             trigger_mode="multiple",
@@ -171,8 +171,8 @@ class CompleteTab:
             queue=False,
             **parts.PRIVATE,
         ).then(**view)
-        # What the editor kept of its canvas may be half done. Asked for once, it drops that, and
-        # gives the picture itself where nothing was painted.
+        # What the editor kept of its canvas may be half updated. One request makes it drop that and
+        # return the picture itself where nothing was painted.
         self.name.change(None, self.canvas, None, js="() => {}", **parts.PRIVATE).then(
             self.switch,
             [self.name, self.canvas],
@@ -196,16 +196,16 @@ class CompleteTab:
         parts.end(self.stop, run, self.note)
 
     def look(self, canvas: Canvas, region: str, name: str) -> tuple[Image.Image, str]:
-        """Shows what the model sees."""
+        """Shows the model's input."""
         if not canvas or (canvas.get("background") is None and not canvas.get("layers")):
             return faint(sheet(blank_frame(self.models[name], 1))), EMPTY
         with told():
             return preview(canvas, region, self.models[name])
 
     def notice_paint(self, canvas: Canvas, name: str) -> Any:  # noqa: ANN401
-        """Takes what was painted for the region, where the marker was used.
+        """Selects the region "Painted" if the marker was used.
 
-        Elsewhere the choice is left alone, which may have changed since this was asked.
+        Otherwise the choice is left alone, since it may have changed since the event.
         """
         if not (canvas and canvas.get("layers")):
             return gr.skip()
@@ -213,17 +213,17 @@ class CompleteTab:
             return PAINTED if read_canvas(canvas, self.models[name])[1].any() else gr.skip()
 
     def choose(self, canvas: Canvas, region: str) -> Any:  # noqa: ANN401
-        """Takes the marks off the canvas when a ready-made region is chosen in their place."""
+        """Removes the marks from the canvas when a predefined region is chosen instead."""
         if region == PAINTED or not (canvas and canvas.get("layers")):
             return gr.skip()
         with told():
             return fresh(without_marks(canvas))
 
     def bring(self, path: str) -> tuple[Any, str]:
-        """Puts a file that was uploaded on the canvas, no larger than a page needs.
+        """Puts an uploaded file on the canvas, no larger than a page needs.
 
-        What is wrong with it is told beside the button: Gradio's page shows no errors of events
-        that do not wait in the queue.
+        An error is shown next to the button: Gradio's page shows no errors of events that do not
+        wait in the queue.
         """
         try:
             picture = open_picture(Path(path))
@@ -237,7 +237,7 @@ class CompleteTab:
         return fresh(self.pictures[name][event.index][0]), gr.update(selected_index=None)
 
     def switch(self, name: str, canvas: Canvas) -> tuple[Any, ...]:
-        """Shows another model's examples, also in the place of one that was left as it was."""
+        """Shows another model's examples, and replaces an unchanged example on the canvas."""
         value, swap = canvas or {}, None
         painted = any(layer.getchannel("A").getbbox() for layer in value.get("layers") or ())
         if value.get("background") is not None and not painted:
@@ -264,10 +264,10 @@ class CompleteTab:
         """Completes a picture; every frame shows what is drawn so far.
 
         The canvas is a dict of background, layers and composite. Strokes in its layers that are
-        #ff2e93 mark what is redrawn, in the place of the region; white, black and the other inks
-        belong to the picture. The label matters to models that know classes only. An empty seed is
-        a new one. Returns the completions as one picture, an empty text when all is done, how they
-        were made, the command that gives the same, and two files: the picture, and a ZIP of all.
+        #ff2e93 mark what is redrawn, instead of the region; white, black and the other inks belong
+        to the picture. The label matters only for models with classes. An empty seed draws a new
+        one. Returns the completions as one picture, an empty text when all is done, how they were
+        made, the command that draws the same, and two files: the picture, and a ZIP of everything.
         """
         with told(), work_folder() as folder:
             net, count = self.models[model], int(completions)

@@ -1,4 +1,4 @@
-"""Classes of components of our own."""
+"""The metaclass of the demo's own components."""
 
 from abc import ABCMeta
 from typing import Any
@@ -9,9 +9,9 @@ __all__ = ["OwnComponent"]
 
 
 class OwnComponent(ComponentMeta):
-    """Makes such classes without writing a stub file beside their source, as Gradio's own does.
+    """Creates component classes without a stub file next to their source, which Gradio writes.
 
-    The stub would lie in the way of type checkers, in a source tree or an installed package.
+    The stub would get in the way of type checkers, in a source tree or an installed package.
     """
 
     def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> type:

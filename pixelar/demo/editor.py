@@ -1,10 +1,10 @@
 """Gradio's image editor within bounds.
 
 The editor's canvas reaches the server in parts, through an address that anyone may post to, before
-the event that uses it. The parts wait in memory. Gradio sets no limit to how many wait, nor to the
-number of the layer that a part claims to be, for which it makes room; here both are bounded, and
-what waits longest makes way. Pictures are decoded within the demo's limits, and what is wrong with
-one is told in a sentence.
+the event that uses it. The parts wait in memory. Gradio limits neither how many wait nor the layer
+number that a part claims, up to which it allocates layers; here both are bounded, and the canvases
+that have waited longest are dropped. Pictures are decoded within the demo's limits, and errors are
+reported in a sentence.
 """
 
 import threading
@@ -29,11 +29,11 @@ MOST_WAITING = 32  # canvases
 LARGEST = 5_000_000  # bytes of a part
 LARGEST_STORE = 64_000_000  # bytes of all that wait
 KINDS = ("background", "layer", "composite")
-STORE = threading.Lock()  # what is posted at the same time is kept one after the other
+STORE = threading.Lock()  # parts posted at the same time are stored one by one
 
 
 class Editor(gr.ImageEditor, metaclass=OwnComponent):
-    """An image editor whose store of unused canvases is bounded, and whose refusals are told.
+    """An image editor with a bounded store of unused canvases, which shows why it refuses one.
 
     Takes the arguments of `gr.ImageEditor`. `type` must be "pil": background, layers and composite
     are PIL images, upright, in mode RGBA.
@@ -65,10 +65,10 @@ class Editor(gr.ImageEditor, metaclass=OwnComponent):
 
 
 def _fault(data: AcceptBlobs) -> str | None:
-    """Returns what is wrong with what someone posted, None if nothing is."""
+    """Returns what is wrong with a posted part, or None if nothing is."""
     part, files = getattr(data, "data", None), getattr(data, "files", None)
     if not isinstance(part, dict) or not files or part.get("type") not in KINDS:
-        return "This is no part of a canvas."
+        return "This is not a part of a canvas."
     if len(files) > 1 or len(files[0][1]) > LARGEST or not 0 < len(str(part.get("id", ""))) <= 64:
         return f"A part of a canvas is one file of at most {LARGEST:,} bytes, with a short id."
     # the page sends numbers as text, and none as "null"
@@ -78,6 +78,6 @@ def _fault(data: AcceptBlobs) -> str | None:
 
 
 def _within_bounds(store: Mapping[str, EditorDataBlobs]) -> bool:
-    """Whether what waits is neither too much nor too many."""
+    """Returns whether the waiting canvases are within the limits of number and size."""
     parts = [p for c in store.values() for p in (c.background, *c.layers, c.composite) if p]
     return len(store) <= MOST_WAITING and sum(map(len, parts)) <= LARGEST_STORE

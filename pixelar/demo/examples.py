@@ -1,4 +1,4 @@
-"""Pictures to begin with, which come with the package or are drawn here: nothing is fetched."""
+"""Example pictures, packaged or drawn here: nothing is downloaded."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,10 +20,10 @@ GAP = 4  # pixels around each image of samples.png
 
 
 def examples(name: str, model: PixelModel) -> list[tuple[Image.Image, str]]:
-    """Returns pictures of the kind that a model knows, with what each is called.
+    """Returns pictures that suit a model, each with its title.
 
-    For models of 8×8 pixels these are scikit-learn's digits; for others that come with the package
-    what they drew themselves, which is on their cards; else simple drawings.
+    For models of 8×8 pixels these are scikit-learn's digits; for other packaged models, the samples
+    next to their cards; for the rest, simple drawings.
 
     Arguments:
         name: The model's name.
@@ -43,14 +43,14 @@ def examples(name: str, model: PixelModel) -> list[tuple[Image.Image, str]]:
 
 
 def blank(model: PixelModel) -> Image.Image:
-    """Returns an empty page in the colour that a model's pictures have there."""
+    """Returns an empty page in the background colour of a model's pictures."""
     return Image.new("RGB", (CANVAS, CANVAS), "white" if model.image_shape[0] == 3 else "black")
 
 
 def counterpart(
     picture: Image.Image, shelves: Mapping[str, Sequence[tuple[Image.Image, str]]], name: str
 ) -> Image.Image | None:
-    """Returns the example of a model that takes the place of one of any model.
+    """Returns the example of a model that replaces an example of any model.
 
     Arguments:
         picture: What is shown now.
@@ -58,7 +58,7 @@ def counterpart(
         name: The model that was chosen.
 
     Returns:
-        The example; None if the picture is no example, and so someone's own.
+        The example; None if the picture is not an example, but a user's own.
     """
     shelf = shelves[name]
     for others in shelves.values():
@@ -81,10 +81,10 @@ def tiles(file: Path, size: tuple[int, int]) -> list[Image.Image]:
 
     Arguments:
         file: The picture of the grid.
-        size: Height and width of an image, of which each pixel is a block there.
+        size: Height and width of an image, each pixel of which is a block in the grid.
 
     Returns:
-        The images at their own size; none if there is no such file or it is no such grid.
+        The images at their own size; no images if there is no such file or it is not such a grid.
     """
     try:
         with Image.open(file) as opened:
@@ -99,7 +99,7 @@ def tiles(file: Path, size: tuple[int, int]) -> list[Image.Image]:
 
 
 def _cut(sheet: np.ndarray, k: int, size: tuple[int, int]) -> list[Image.Image]:
-    """Returns the first row of a grid whose images have blocks of k pixels; none if it has not."""
+    """Returns the first row of a grid whose images have blocks of k pixels, or no images."""
     height, width = size
     step_y, step_x = k * height + GAP, k * width + GAP
     if (sheet.shape[0] - GAP) % step_y or (sheet.shape[1] - GAP) % step_x:

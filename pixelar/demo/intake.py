@@ -1,11 +1,11 @@
-"""What people bring, as a model sees it: pictures of any size and kind, and painted regions.
+"""Converts users' pictures of any size and kind, and painted regions, to a model's input.
 
 picture ── upright, 8 bits ──► cropped to the model's aspect ──► resized ──► nearest levels
 paint ─────────────────────► the same crop ──► a pixel is painted if any of its part is
 
 A picture becomes what `pixelar complete --fit` makes of the same file, so that the command line
-gives the results of the demo: white lies behind what is transparent, colours become grey by their
-luma, and the filter, Lanczos, antialiases.
+reproduces the results of the demo: transparent parts are composited on white, colours become grey
+by their luma, and the filter, Lanczos, antialiases.
 """
 
 import io
@@ -31,7 +31,7 @@ LIMITS = "PNG, JPEG, WebP, GIF or BMP, at most 5 MB and 16 megapixels"
 
 
 def open_picture(file: Path | bytes) -> Image.Image:
-    """Decodes a picture that someone brought; it takes memory only within the limits.
+    """Decodes a user's picture, using memory only within the limits.
 
     Arguments:
         file: An image file, or its content.
@@ -41,7 +41,7 @@ def open_picture(file: Path | bytes) -> Image.Image:
 
     Raises:
         PixelarError: If it is none of `FORMATS`, damaged, or of more than `MOST_PIXELS`. The
-            message does not name the file, which lies where others need not know.
+            message does not name the file, since its location is private.
     """
     if isinstance(file, Path):
         try:
@@ -72,12 +72,12 @@ def read_picture(picture: Image.Image | str | Path, model: PixelModel) -> Tensor
 def painted(value: Mapping[str, Any] | None, model: PixelModel) -> Tensor:
     """Returns which of the model's pixels were painted on, with shape (1, H, W).
 
-    A pixel counts as painted where any part of it is, however small the model's picture: a stroke
-    never gets lost. The crop is that of `read_picture`.
+    A pixel counts as painted where any part of it is, so no stroke is lost, however small the
+    model's picture. The crop is that of `read_picture`.
 
     Arguments:
-        value: What an image editor holds: a background, and layers that are transparent but for
-            the paint.
+        value: What an image editor holds: a background, and layers that are transparent
+            except for the paint.
         model: The model.
     """
     _, height, width = model.image_shape

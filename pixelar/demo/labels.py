@@ -1,4 +1,4 @@
-"""Classes of models that are conditioned on them, as a page offers them."""
+"""The choice of a class on the page, for models with classes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,9 +25,9 @@ TURNS = "each in turn"
 
 
 def label_choice(models: Mapping[str, PixelModel], first: str) -> gr.Dropdown:
-    """Returns the choice of a class, `first` or a number, hidden where the first model has none."""
+    """Returns the dropdown for a class, `first` or a number; hidden if the first model has none."""
     most = max(model.classes for model in models.values())
-    # with all that any of the models knows: a program that calls chooses the model as well
+    # with the classes of all models: a program that calls chooses the model as well
     named = choices_of(next(iter(models.values())))
     return gr.Dropdown(
         [(first, first), *named, *((str(k), str(k)) for k in range(len(named), most))],
@@ -38,7 +38,7 @@ def label_choice(models: Mapping[str, PixelModel], first: str) -> gr.Dropdown:
 
 
 def label_update(model: PixelModel, first: str) -> dict[str, Any]:
-    """Returns how the choice of a class looks for a model: hidden where it knows none."""
+    """Returns the update of the dropdown for a model: hidden if the model has no classes."""
     choices = [(first, first), *choices_of(model)]
     return gr.update(visible=bool(model.classes), choices=choices, value=first)
 
@@ -50,14 +50,14 @@ def choices_of(model: PixelModel) -> list[tuple[str, str]]:
 
 
 def read_label(model: PixelModel, choice: str) -> int:
-    """Returns the number of a class that was chosen by its number."""
+    """Parses the number of a class, and checks that the model has it."""
     if not (str(choice).isdecimal() and int(choice) < model.classes):
         raise DataError(f"class must be from 0 to {model.classes - 1}; got {choice!r:.30}")
     return int(choice)
 
 
 def label_of(model: PixelModel, choice: str, picture: Tensor) -> int | None:
-    """Returns the class of a picture (1, C, H, W), as chosen or the likeliest; None without any."""
+    """Returns the chosen or the likeliest class of a picture (1, C, H, W), if there are classes."""
     if not model.classes:
         return None
     if choice == LIKELIEST:
@@ -67,7 +67,7 @@ def label_of(model: PixelModel, choice: str, picture: Tensor) -> int | None:
 
 @torch.no_grad()
 def class_probabilities(model: PixelModel, picture: Tensor) -> Tensor:
-    """Returns p(class | picture), with shape (classes,), where all classes are equally frequent.
+    """Returns p(class | picture), with shape (classes,), under a uniform prior.
 
     By Bayes' rule: p(c | x) ∝ p(x | c), which the model computes exactly.
     """

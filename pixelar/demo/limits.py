@@ -1,4 +1,4 @@
-"""How many direct calls are answered at the same time.
+"""Limits how many direct calls are answered at the same time.
 
 Events that use a model wait in Gradio's queue, which is bounded. Those that only show something are
 called directly, and nothing else bounds how many pictures they hold decoded at the same time.
@@ -13,10 +13,10 @@ __all__ = ["Turns"]
 
 
 class Turns:
-    """Lets calls of events that are not queued wait for their turn.
+    """Makes calls of unqueued events wait for their turn.
 
     Arguments:
-        app: What answers all requests.
+        app: The application that answers all requests.
         at_once: How many such calls are answered at the same time.
     """
 
@@ -28,7 +28,7 @@ class Turns:
             await self.app(scope, receive, send)
             return
         try:
-            body = await Request(scope, receive).body()  # who sends slowly keeps nobody waiting
+            body = await Request(scope, receive).body()  # a slow sender delays no others
         except ClientDisconnect:
             return
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]

@@ -12,8 +12,8 @@ __all__ = ["CSS", "FOOTER", "HEADER", "script", "theme"]
 HEADER = """
 <header class="masthead">
   <h1>pixelar</h1>
-  <p>Image models that paint one pixel at a time. Let them finish a picture, see what surprises
-  them, or watch them begin from nothing.</p>
+  <p>Image models that draw one pixel at a time. Let them complete a picture, see which pixels
+  surprise them, or draw samples.</p>
 </header>
 """
 FOOTER = """
@@ -22,7 +22,7 @@ FOOTER = """
 
 
 def theme() -> gr.themes.Base:
-    """Returns the page's colours and sizes; text on buttons has the contrast that WCAG asks for."""
+    """Returns the page's colours and sizes; text on buttons has the contrast that WCAG requires."""
     fonts = ["ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif"]
     mono = ["ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace"]
     return gr.themes.Default(
@@ -65,7 +65,7 @@ SCRIPT = """
 
 
 def script() -> str:
-    """Returns what the page runs when it has loaded."""
+    """Returns the script that the page runs when it has loaded."""
     names = {f"rgb{ImageColor.getrgb(code)}": name for code, name in COLOURS.items()}
     return SCRIPT % json.dumps(names)
 
@@ -94,7 +94,7 @@ button[role="tab"].selected { color: var(--primary-600) !important; }
 footer { margin-top: 0 !important; }
 footer .divider { display: none; }
 footer button { color: var(--body-text-color) !important; text-decoration: underline; }
-/* mistakes are told in a message; work that was stopped is none, which Gradio does not know */
+/* errors are shown in a message; stopped work is not an error, but Gradio marks it as one */
 [data-testid="status-tracker"]:has(.error) { display: none !important; }
 .thumbnails img { image-rendering: pixelated; }
 .thumbnails .grid-container { display: flex; flex-wrap: wrap; gap: 8px; padding: 2px; }
@@ -106,7 +106,7 @@ footer button { color: var(--body-text-color) !important; text-decoration: under
 #sample-status:not(:has(p)) { display: none; }
 @media (max-width: 600px) { #complete-canvas { height: 400px !important; } }
 .done:not(:has(progress)) { display: none; }
-/* a run on its way, or stopped there, has no results yet; one that was stopped has no bar */
+/* a run under way, or stopped, has no results; one that was stopped has no bar */
 .of-a-run:has(.done progress) .of-a-result { display: none !important; }
 .of-a-run:has(.stopped p) .done { display: none; }
 .done progress { width: 100%; height: 6px; appearance: none; border: 0; border-radius: 3px;

@@ -1,4 +1,4 @@
-"""Parts that several tabs of the page have."""
+"""Components that several tabs of the page share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,23 +28,23 @@ __all__ = [
 ]
 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-"""How events wait that compute with a model: one after the other, whoever asks."""
+"""Queue options of events that compute with a model: one at a time, for all users together."""
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-"""How events are that serve the page alone."""
+"""Options of events that only the page uses."""
 
 RESULT = "of-a-result"
-"""The class of boxes that hold something only where a run has ended; the style sheet hides them in
-a column of class `RUN` while another run is on its way, and after it was stopped."""
+"""The CSS class of boxes that are filled when a run has ended; the style sheet hides them, in a
+column of class `RUN`, while another run is under way, and after it was stopped."""
 
 RUN = "of-a-run"
-STOPPED = "Stopped. What was drawn until then is shown."
+STOPPED = "Stopped. The picture shows what was drawn until then."
 
 THUMBNAIL = 112  # pixels
 
 
 def model_choice(models: Mapping[str, PixelModel]) -> gr.Dropdown:
-    """Returns the choice of a model by its name."""
+    """Returns the dropdown for a model by its name."""
     return gr.Dropdown([*models], value=next(iter(models)), label="Model")
 
 
@@ -57,7 +57,7 @@ def buttons(text: str, name: str) -> tuple[gr.Button, gr.Button]:
 
 
 def downloads() -> tuple[gr.DownloadButton, gr.DownloadButton]:
-    """Returns what offers a picture of all results, and all of them; hidden until there are any."""
+    """Returns the buttons to download a picture of all results, and all files; hidden at first."""
     with gr.Row(elem_classes=["buttons", RESULT]):
         picture = gr.DownloadButton("Picture (PNG)", visible=False, size="sm", min_width=90)
         everything = gr.DownloadButton("All files (ZIP)", visible=False, size="sm", min_width=90)
@@ -65,20 +65,20 @@ def downloads() -> tuple[gr.DownloadButton, gr.DownloadButton]:
 
 
 def reveal(run: Dependency, results: Sequence[Component]) -> None:
-    """Shows what holds results, once a run has ended well."""
+    """Shows the components that hold results, once a run has succeeded."""
     seen = [gr.update(visible=True)] * len(results)
     run.success(lambda: seen, None, [*results], queue=False, **PRIVATE)
 
 
 def begin(go: gr.Button, note: gr.Markdown) -> None:
-    """Clears the note on how the last run ended; to be connected before what the button runs."""
+    """Clears the note on how the last run ended; must be connected before the button's run."""
     go.click(None, None, note, js="() => ''", **PRIVATE)
 
 
 def end(stop: gr.Button, run: Dependency, note: gr.Markdown) -> None:
-    """Lets a button stop a run, and says so where no frame that comes late can write.
+    """Makes a button stop a run, and writes a note that late frames cannot overwrite.
 
-    What was drawn stays to be seen; the style sheet hides the bar where there is a note.
+    What was drawn stays visible; the style sheet hides the bar while there is a note.
     """
     stop.click(None, None, note, js=f"() => '{STOPPED}'", cancels=[run], **PRIVATE)
 
@@ -86,14 +86,14 @@ def end(stop: gr.Button, run: Dependency, note: gr.Markdown) -> None:
 def drawing_options() -> tuple[gr.Slider, gr.Slider, gr.Textbox]:
     """Returns the choices of temperature, top-p and seed."""
     temperature = gr.Slider(0, 2, 1, step=0.05, label="Temperature", info="below 1: less varied")
-    top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="below 1: no unlikely levels")
-    # a field for numbers would turn into 0 when it is first seen
+    top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="below 1: drops unlikely levels")
+    # a number field would turn into 0 when it is first shown
     seed = gr.Textbox("", label="Seed", info="a whole number; empty: a new one", max_lines=1)
     return temperature, top_p, seed
 
 
 def picture(label: str, name: str, value: Image.Image | None = None) -> gr.Image:
-    """Returns a place for a picture that the demo makes."""
+    """Returns the component for a picture that the demo makes."""
     return gr.Image(
         value,
         label=label,
@@ -108,7 +108,7 @@ def picture(label: str, name: str, value: Image.Image | None = None) -> gr.Image
 
 
 def gallery(pictures: list[tuple[Image.Image, str]]) -> gr.Gallery:
-    """Returns small pictures of which one can be taken."""
+    """Returns a gallery of small pictures to choose from."""
     return gr.Gallery(
         thumbnails(pictures),
         label="Examples",
@@ -125,13 +125,13 @@ def gallery(pictures: list[tuple[Image.Image, str]]) -> gr.Gallery:
 
 
 def thumbnails(pictures: list[tuple[Image.Image, str]]) -> list[tuple[Image.Image, str]]:
-    """Returns pictures as small as a gallery shows them."""
+    """Returns pictures at the size of the gallery."""
     nearest = Image.Resampling.NEAREST
     return [(picture.resize((THUMBNAIL, THUMBNAIL), nearest), name) for picture, name in pictures]
 
 
 def progress(done: float) -> str:
-    """Returns a bar that is filled to a share, in HTML; nothing when all is done."""
+    """Returns a progress bar in HTML; an empty text when all is done."""
     if done >= 1:
         return ""
     return f'<progress aria-label="Drawn so far" max="1" value="{done:.3f}"></progress>'

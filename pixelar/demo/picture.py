@@ -1,4 +1,4 @@
-"""Gradio's picture box, with refusals that are told."""
+"""Gradio's image component, which shows why it refuses a picture."""
 
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ __all__ = ["PictureBox"]
 
 
 class PictureBox(gr.Image, metaclass=OwnComponent):
-    """Takes the arguments of `gr.Image`, and gives a PIL image, upright, within the limits."""
+    """Takes the arguments of `gr.Image`, and returns a PIL image, upright, within the limits."""
 
     def get_block_name(self) -> str:
         return "image"  # the part of the page that draws it
 
     def preprocess(self, payload: ImageData | None) -> Any:  # noqa: ANN401
-        """Returns the picture that was brought, None where there is none."""
+        """Returns the user's picture, or None if there is none."""
         if payload is None or payload.path is None:
             return None
         with told():

@@ -1,4 +1,4 @@
-"""Small plots as SVG, in the page's colours, light or dark; in words they say what they show."""
+"""Small plots as SVG, in the page's colours, light or dark, described in words as well."""
 
 from collections.abc import Sequence
 from html import escape
@@ -25,7 +25,7 @@ def legend(top: float, unit: str) -> str:
 
 
 def rows(values: Sequence[float]) -> str:
-    """Returns what each row of a picture costs, top row first, as horizontal bars."""
+    """Plots the bits of each row of a picture, top row first, as horizontal bars."""
     most, step = max(max(values), 1e-9), (HEIGHT - TOP - BOTTOM) / len(values)
     bars = "".join(
         _bar(LEFT, TOP + i * step, v / most * (WIDTH - LEFT - RIGHT), step * 0.82)
@@ -34,14 +34,14 @@ def rows(values: Sequence[float]) -> str:
     marks = _text(LEFT - 6, TOP + step * 0.8, "0", "end")
     marks += _text(LEFT - 6, TOP + step * (len(values) - 0.2), str(len(values) - 1), "end")
     words = (
-        f"Bits of each row. The row that costs most is {int(np.argmax(values))}, "
-        f"with {most:.1f} bits; the total is {sum(values):.1f} bits."
+        f"Bits of each row. The row with the most bits is {int(np.argmax(values))}, "
+        f"with {most:.1f}; the total is {sum(values):.1f} bits."
     )
     return _figure("Bits of each row", bars + marks + _scale(0, most, "bits"), words)
 
 
 def histogram(edges: Sequence[float], counts: Sequence[int], value: float, unit: str) -> str:
-    """Returns where a value stands among those of the test set."""
+    """Plots where a value stands in the histogram of the test set."""
     low, high = min(edges[0], value), max(edges[-1], value)
     span, most = max(high - low, 1e-9), max(max(counts), 1)
     across, up = (WIDTH - LEFT - RIGHT) / span, (HEIGHT - TOP - BOTTOM) / most
@@ -55,16 +55,16 @@ def histogram(edges: Sequence[float], counts: Sequence[int], value: float, unit:
         + _text(at, TOP - 10, f"{value:.2f}", "middle", "mark")
     )
     words = f"Histogram of the test set in {unit}; this picture has {value:.3f}."
-    return _figure("Among the test set", bars + needle + _scale(low, high, unit), words)
+    return _figure("Compared with the test set", bars + needle + _scale(low, high, unit), words)
 
 
 def distribution(
     probabilities: Sequence[float], true: int, title: str, colours: Sequence[str] | None = None
 ) -> str:
-    """Returns a distribution over levels as bars, the true one marked.
+    """Plots a distribution over levels as bars, the true level marked.
 
-    Heights are probabilities; their square roots where there are many levels, most of which have
-    so little that no bar would be seen. A few levels lie one below the other, with their shares.
+    Heights are probabilities; for many levels, their square roots, since most bars would be too low
+    to be visible. A few levels are drawn one below the other, with their probabilities.
     """
     count, most = len(probabilities), max(max(probabilities), 1e-9)
     words = (
@@ -97,8 +97,8 @@ def distribution(
 
 
 def _shares(probabilities: Sequence[float], true: int, colours: Sequence[str] | None = None) -> str:
-    """Returns horizontal bars, each with its level before it and its share behind it."""
-    before, behind = 64, 62  # room for words
+    """Returns horizontal bars, each with its level before it and its probability after it."""
+    before, behind = 64, 62  # space for words
     room, step = WIDTH - before - behind, (HEIGHT - TOP) / len(probabilities)
     high = min(step * 0.7, 44)
     parts = []
@@ -128,7 +128,7 @@ def _text(x: float, y: float, text: str, anchor: str, kind: str = "") -> str:
 
 
 def _scale(low: float, high: float, unit: str, digits: int = 1) -> str:
-    """Returns the line below a plot, its ends and its unit."""
+    """Returns the axis below a plot, with its ends and its unit."""
     y = HEIGHT - BOTTOM
     return (
         f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'

@@ -1,9 +1,9 @@
-"""A folder for what users of the demo bring and get, theirs alone and not for long.
+"""A private folder for uploads to the demo and its results, which are deleted soon.
 
-It lies in the system's folder for temporary files, is readable by nobody else, and goes when the
-demo ends. A demo that was killed cannot remove its own, so the next one does: a living demo holds
-a lock in its folder. While it runs, old files go, and the oldest when there are too many; what work
-under way writes goes when that ends, however long it takes.
+It is in the system's folder for temporary files, only this user can read it, and it is removed when
+the demo ends. A demo that was killed cannot remove its own, so the next one does: a running demo
+holds a lock in its folder. While it runs, old files are removed, and the oldest when there are too
+many; the files of work in progress stay until it ends, however long it takes.
 """
 
 import os
@@ -27,7 +27,7 @@ __all__ = ["IN_USE", "MOST_FILES", "private_folder", "sweep", "sweeping", "work_
 
 PREFIX = "pixelar-demo-"
 LOCK = "lock"
-IN_USE = "in-use-"  # begins the name of what is not swept, since it is removed by who made it
+IN_USE = "in-use-"  # prefix of what is not swept, since its maker removes it
 LARGEST = 256_000_000  # bytes of all files
 MOST_FILES = 3000
 OLDEST = 3600  # seconds
@@ -37,7 +37,7 @@ FRESH = 60  # seconds in which a folder without files may be about to get one
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Gives a new folder that only this user can read, and removes it and all in it at the end."""
+    """Yields a new folder that only this user can read, and removes it with all in it on exit."""
     remove_abandoned(Path(tempfile.gettempdir()))
     try:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
@@ -56,9 +56,9 @@ def private_folder() -> Iterator[Path]:
 
 @contextmanager
 def work_folder() -> Iterator[Path]:
-    """Gives a folder for the files of one piece of work, and removes it when that ends.
+    """Yields a folder for the files of one piece of work, and removes it when that ends.
 
-    It lies in the folder for temporary files, and is never swept before.
+    It is in the folder for temporary files, and is not swept before that.
     """
     with tempfile.TemporaryDirectory(prefix=IN_USE, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
@@ -75,12 +75,12 @@ def remove_abandoned(parent: Path) -> None:
             with (folder / LOCK).open("r+") as lock:  # a demo that starts has no lock yet
                 if _take(lock):
                     shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # it went in the meantime
+        except OSError:  # it was removed in the meantime
             continue
 
 
 def _take(lock: TextIO) -> bool:
-    """Returns whether a lock could be taken, which is then kept until the file is closed."""
+    """Takes a lock, kept until the file is closed, and returns whether it was free."""
     if fcntl is None:
         return True
     try:
@@ -92,7 +92,7 @@ def _take(lock: TextIO) -> bool:
 
 @contextmanager
 def sweeping(folder: Path) -> Iterator[None]:
-    """Keeps a folder within its limits while the context lasts; what is there already stays."""
+    """Keeps a folder within its limits while the context lasts; existing files stay."""
     kept = set(folder.rglob("*"))
     done = threading.Event()
 
@@ -118,18 +118,18 @@ def sweep(
     oldest: float = OLDEST,
     fresh: float = FRESH,
 ) -> None:
-    """Removes files that are too old and then, oldest first, until the rest is small and few.
+    """Removes files that are too old, then the oldest ones until the rest is within the limits.
 
-    What is in use stays and does not count: files and folders whose names begin with `IN_USE`, and
-    all that lies in such folders.
+    Files in use stay and do not count: files and folders whose names begin with `IN_USE`, and
+    everything in such folders.
 
     Arguments:
-        folder: The folder, of which subfolders without files go as well.
+        folder: The folder; its subfolders without files are removed as well.
         kept: Files that stay, and do not count.
         largest: The bytes that the others may have together.
         most: How many others there may be.
         oldest: Their greatest age in seconds.
-        fresh: The age in seconds from which folders without files go.
+        fresh: The age in seconds from which folders without files are removed.
     """
     now, total, count = time.time(), 0, 0
     for age, path, size, is_folder in sorted(_entries(folder, now)):
@@ -150,7 +150,7 @@ def _in_use(path: Path, folder: Path) -> bool:
 
 
 def _entries(folder: Path, now: float) -> list[tuple[float, Path, int, bool]]:
-    """Returns age, path, size in bytes, and whether it is a folder, of all that is in a folder."""
+    """Returns age, path, size in bytes, and whether it is a folder, of everything in a folder."""
     entries = []
     for path in folder.rglob("*"):
         try:

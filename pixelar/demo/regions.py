@@ -1,4 +1,4 @@
-"""What is to be redrawn: ready-made regions of a picture, or what was painted over."""
+"""The region to redraw: a predefined one of a picture, or what was painted over."""
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ def known_pixels(region: str, paint: Tensor) -> Tensor:
     """Returns which pixels are known, bool with shape (1, H, W).
 
     Arguments:
-        region: One of `CHOICES`, the part that is to be redrawn unless something was painted over.
+        region: One of `CHOICES`, the part to redraw unless something was painted over.
         paint: Which pixels were painted over, with shape (1, H, W).
 
     Example:

@@ -1,4 +1,4 @@
-"""The tab that draws pictures from nothing."""
+"""The tab that draws samples."""
 
 import time
 import zipfile
@@ -26,7 +26,7 @@ WIDTH, HEIGHT = 920, 560  # pixels of the page, at most, of all samples together
 
 
 class SampleTab:
-    """Lays the tab out, and connects its parts.
+    """Lays the tab out, and connects its components.
 
     Arguments:
         models: The models by name.
@@ -77,10 +77,10 @@ class SampleTab:
         top_p: float,
         seed: str,
     ) -> Iterator[tuple[Any, ...]]:
-        """Draws pictures from nothing; every frame shows what is drawn so far.
+        """Draws samples; every frame shows what is drawn so far.
 
-        The label matters to models that know classes only: "each in turn", or a number. An empty
-        seed is a new one. Returns the samples as one picture, an empty text when all is done, how
+        The label matters only for models with classes: "each in turn", or a number. An empty seed
+        draws a new one. Returns the samples as one picture, an empty text when all is done, how
         they were made, and two files: the picture, and a ZIP of all samples.
         """
         with told(), work_folder() as folder:
@@ -108,7 +108,7 @@ class SampleTab:
 
 
 def labels_of(model: PixelModel, choice: str, count: int) -> Tensor | None:
-    """Returns the classes of samples with shape (N,), None for a model that knows none."""
+    """Returns the classes of samples with shape (N,), None for a model without classes."""
     if not model.classes:
         return None
     if choice == TURNS:
@@ -131,7 +131,7 @@ def summary(task: Task, seconds: float) -> str:
 
 
 def write_files(folder: Path, frame: Frame) -> tuple[Path, Path]:
-    """Writes what can be downloaded: one picture of all samples, and all of them in a ZIP."""
+    """Writes the files to download: one picture of all samples, and a ZIP of all of them."""
     picture, archive = folder / "samples.png", folder / "samples.zip"
     sheet(frame).save(picture)
     with zipfile.ZipFile(archive, "w") as file:

@@ -1,5 +1,5 @@
-"""What a model sees of a canvas: strokes that draw become part of the picture, strokes of the
-marker become the region that is to be redrawn.
+"""Converts a canvas to a model's input: strokes of ink become part of the picture, strokes of the
+marker become the region to redraw.
 """
 
 from collections.abc import Mapping
@@ -41,20 +41,20 @@ Canvas: TypeAlias = Mapping[str, Any] | None
 
 
 def read_canvas(canvas: Canvas, model: PixelModel) -> tuple[Tensor, Tensor]:
-    """Returns what a model sees of an image editor's value, and what was marked in it.
+    """Returns the model's input from an image editor's value, and what was marked in it.
 
     Returns:
         The picture, uint8 with shape (1, C, H, W), and a bool mask with shape (1, H, W).
     """
     picture, marks = _separated(canvas)
-    # a canvas is transparent beside a picture that is no square
+    # a canvas is transparent around a picture that is not square
     box = picture.getchannel("A").getbbox() or (0, 0, *picture.size)
     picture, marks = picture.crop(box), [layer.crop(box) for layer in marks]
     return settle(picture, model), painted({"background": picture, "layers": marks}, model)
 
 
 def without_marks(canvas: Canvas) -> Image.Image:
-    """Returns the picture on a canvas with all that was drawn, and without the marker's strokes."""
+    """Returns the picture on a canvas with the strokes of ink, without those of the marker."""
     return _separated(canvas)[0]
 
 
@@ -62,7 +62,7 @@ def settle(picture: Image.Image, model: PixelModel) -> Tensor:
     """Returns a picture as the model takes it, uint8 with shape (1, C, H, W).
 
     Where whole blocks of the picture become pixels, each becomes the mean of its block, so that an
-    enlarged picture of the model's own kind is taken for what it is.
+    enlarged picture of the model's own size is restored exactly.
     """
     _, height, width = model.image_shape
     if picture.width % width == 0 and picture.height % height == 0:
@@ -74,7 +74,7 @@ def settle(picture: Image.Image, model: PixelModel) -> Tensor:
 
 
 def _separated(canvas: Canvas) -> tuple[Image.Image, list[Image.Image]]:
-    """Returns the picture of a canvas, what was drawn included, and the layers of its marks."""
+    """Returns the picture of a canvas with its strokes of ink, and the layers of its marks."""
     picture, layers = _parts(canvas)
     marks = []
     for layer in layers:
@@ -110,7 +110,7 @@ def _rgb(code: str) -> np.ndarray:
 
 
 def _keep(layer: Image.Image, where: np.ndarray) -> Image.Image:
-    """Returns a layer that is transparent elsewhere."""
+    """Returns a copy of a layer that is transparent outside `where`."""
     pixels = np.array(layer)
     pixels[~where] = 0
     return Image.fromarray(pixels)

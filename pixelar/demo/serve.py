@@ -1,7 +1,7 @@
-"""A web server for the demo, safe as it comes: docs/demo.md says what it refuses, and why.
+"""A web server for the demo, with safe defaults: docs/demo.md says what it refuses, and why.
 
-Gradio reads settings from the environment when it is imported and when components are made, and so
-an app is built here, after they are settled, and not passed in.
+Gradio reads settings from the environment when it is imported and when components are made, so an
+app is built here, after these are settled, and not passed in.
 """
 
 import errno
@@ -30,10 +30,10 @@ __all__ = ["HOST", "PORT", "serve"]
 
 HOST = "127.0.0.1"
 PORT = 7860
-MORE_PORTS = 100  # that are tried after PORT, where the user named none
+MORE_PORTS = 100  # tried after PORT, if the user named none
 EVERYWHERE = "0.0.0.0"
 MOST_WAITING = 16  # events in the queue
-MOST_SESSIONS = 64  # whose state is kept, of some 0.5 MB each; the longest unused go
+MOST_SESSIONS = 64  # with state kept, some 0.5 MB each; the least recently used are dropped
 LARGEST_FILE = "5mb"
 LARGEST_REQUEST = 8_000_000  # bytes
 DIRECT_AT_ONCE = 2  # events that are not queued
@@ -51,16 +51,16 @@ def serve(
     """Serves an app until it is interrupted or terminated, and returns the exit code.
 
     Arguments:
-        build: Makes the app, in an environment that is settled. Events that use a model need
+        build: Builds the app, in the settled environment. Events that use a model need
             `concurrency_limit=1`, and the app `delete_cache`.
         host: The address to listen at; by default this machine's own, 127.0.0.1.
         port: The port; by default 7860, or the next that is free. 0 is any that is free.
-        public: Whether other machines may connect, which `host` then defaults to allowing.
+        public: Whether other machines may connect; `host` then defaults to all addresses.
         open_browser: Whether to open the page in a browser.
         root_path: The path below which a proxy shows the app.
 
     Raises:
-        PixelarError: If it cannot listen there, or may not.
+        PixelarError: If it cannot listen there, or is not allowed to.
     """
     host = checked_host(host, public=public)
     port = free_port(host, port)
@@ -100,7 +100,7 @@ def serve(
 
 
 def checked_host(host: str | None, *, public: bool) -> str:
-    """Returns the address to listen at, and refuses one that others reach unless `public`."""
+    """Returns the address to listen at, and refuses one that others can reach, unless `public`."""
     if host is None:
         return EVERYWHERE if public else HOST
     if not public and not _is_own(host):
@@ -112,7 +112,7 @@ def checked_host(host: str | None, *, public: bool) -> str:
 
 
 def _is_own(host: str) -> bool:
-    """Whether an address is reached from this machine only."""
+    """Returns whether an address can be reached from this machine only."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -143,10 +143,10 @@ def free_port(host: str, port: int | None) -> int:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Treats a request to terminate like an interrupt, and the end of the context like neither."""
+    """Raises KeyboardInterrupt at a request to terminate as well, until the context ends."""
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough: what follows cleans up
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # ignored from now on: what follows cleans up
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
@@ -162,21 +162,21 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def settled(folder: Path) -> Iterator[None]:
-    """Makes Gradio silent, and has it keep its files in a folder, whatever the environment says."""
+    """Silences Gradio, and makes it keep its files in a folder, whatever the environment says."""
     environment, temporary = dict(os.environ), tempfile.tempdir
     for name in [name for name in os.environ if name.startswith("GRADIO_")]:
-        del os.environ[name]  # what is meant for other apps opens paths, shares and watches
+        del os.environ[name]  # settings for other apps could open paths, share or watch files
     for name in ("uploads", "unfinished"):
         (folder / name).mkdir()
     tempfile.tempdir = str(folder / "unfinished")
     os.environ |= {
         "GRADIO_ANALYTICS_ENABLED": "False",
-        "GRADIO_ANALYTICS_MAX_EVENTS": "1",  # of how long each call took, computed at every call
+        "GRADIO_ANALYTICS_MAX_EVENTS": "1",  # statistics of call times, computed at every call
         "GRADIO_TEMP_DIR": str(folder / "uploads"),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_OFFLINE": "1",
     }
-    for name in ("no_proxy", "NO_PROXY"):  # the server asks itself whether it is there
+    for name in ("no_proxy", "NO_PROXY"):  # Gradio checks by a request that its server runs
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), "localhost,127.0.0.1,::1")))
     try:
         yield
@@ -187,7 +187,7 @@ def settled(folder: Path) -> Iterator[None]:
 
 
 def _bounds() -> dict[str, Any]:
-    """Returns what the web application bounds beside what Gradio does."""
+    """Returns the limits of the web application that Gradio does not set."""
     from starlette.middleware import Middleware
 
     from pixelar.demo.limits import Turns
@@ -199,8 +199,8 @@ def _bounds() -> dict[str, Any]:
 
 
 def _amend_gradio() -> None:
-    """Makes Gradio refuse inputs that are addresses, which it would fetch in the user's name, and
-    keep what it is sending as it is.
+    """Makes Gradio refuse inputs that are addresses, which it would fetch on the user's behalf, and
+    leave files that it is sending unchanged.
     """
     import gradio as gr
     from gradio import processing_utils
@@ -218,16 +218,17 @@ def _amend_gradio() -> None:
 
 
 def _keep_what_is_there() -> None:
-    """Lets the collector of garbage look at what comes from now on only.
+    """Excludes existing objects from garbage collection.
 
-    All that was imported would else count, and garbage be left until it is a quarter of that.
+    Otherwise all imported objects would count, and garbage would be kept until it is a quarter of
+    them.
     """
     gc.collect()
     gc.freeze()
 
 
 def announce(url: str, *, public: bool, open_browser: bool) -> None:
-    """Prints where the app is, and what it means where others reach it."""
+    """Prints the address of the app, and a warning if other machines can reach it."""
     if public:
         print(
             "pixelar: the demo is open to every machine that can reach this one, without a "
@@ -247,7 +248,7 @@ def _wait() -> NoReturn:
 
 
 def _close(app: "gr.Blocks") -> None:
-    """Stops the server at once, without waiting for pages that are open, or logging that."""
+    """Stops the server at once, without waiting for open pages, and without logging that."""
     logging.getLogger("uvicorn.error").disabled = True
     if getattr(app, "server", None) is not None:
         app.server.force_exit = True

@@ -1,4 +1,4 @@
-"""Images as pictures that a page shows: enlarged to whole blocks, what is not known hatched."""
+"""Images as pictures for the page: enlarged to whole blocks, with unknown pixels hatched."""
 
 import torch
 from PIL import Image, ImageDraw
@@ -25,7 +25,7 @@ def show(
     Arguments:
         images: uint8 images with shape (N, C, H, W).
         hidden: Which pixels are not known (yet), with a shape that broadcasts to (N, 1, H, W).
-        side: The longer side of an enlarged image, about.
+        side: The approximate length of the longer side of an enlarged image.
         columns: The number of columns.
 
     Returns:
@@ -64,7 +64,7 @@ def ring(picture: Image.Image, row: int, column: int, k: int) -> Image.Image:
 
 
 def faint(picture: Image.Image) -> Image.Image:
-    """Returns a picture of which little is to be seen, for a place where there is none yet."""
+    """Returns a faded picture, a placeholder where there is no result yet."""
     faded = picture.convert("RGBA")
     faded.putalpha(faded.getchannel("A").point(lambda alpha: alpha // 4))
     return faded

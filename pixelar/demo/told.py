@@ -1,4 +1,4 @@
-"""Mistakes of people, told to them in the page."""
+"""Shows users their mistakes in the page."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ __all__ = ["sentence", "told"]
 
 
 def sentence(error: PixelarError) -> str:
-    """Returns what an error says, as the page says it."""
+    """Returns the message of an error, as the page shows it."""
     text = str(error)
     return text[:1].upper() + text[1:]
 
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Shows the sentence of a PixelarError to the one who made the mistake, and to no log."""
+    """Shows the message of a PixelarError to the user who made the mistake, and does not log it."""
     try:
         yield
     except PixelarError as error:

@@ -1,4 +1,4 @@
-"""What a model makes of a picture: what the tab "Understand" computes."""
+"""The score of a picture and of its pixels: the computations of the tab "Understand"."""
 
 import math
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ __all__ = ["Pixel", "Reading", "histogram_of", "look_at_pixel", "read", "share_b
 
 @dataclass(frozen=True)
 class Reading:
-    """What a picture costs a model.
+    """The score of a picture.
 
     Attributes:
-        image: The picture as the model sees it, uint8 with shape (1, C, H, W).
+        image: The picture as the model's input, uint8 with shape (1, C, H, W).
         bits: The bits of each pixel with shape (H, W).
         per_dim: Their sum for each dimension or token of the picture.
         unit: "bits/dim" or "bits/token".
         map_unit: "bits per pixel" or "bits/token", of `bits`.
-        label: The class that the picture was read as; None for a model without classes.
+        label: The class that the picture was scored as; None for a model without classes.
         classes: The probabilities of all classes; None where there are none.
     """
 
@@ -42,7 +42,7 @@ class Reading:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """All that was found, as plain values."""
+        """All results, as plain values."""
         return {
             self.unit: self.per_dim,
             "bits": float(self.bits.sum()),
@@ -55,15 +55,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Pixel:
-    """What a model expects at one pixel.
+    """The prediction of a model at one pixel.
 
     Attributes:
-        names: What each of the pixel's symbols is called.
+        names: The names of the pixel's symbols.
         probabilities: The distribution over the levels of each symbol given what comes before,
             with shape (C', V).
-        true: The symbols that are there, with shape (C',).
-        seen: How much the prediction moves with each pixel, with shape (H, W); 0 where the model
-            did not look.
+        true: The true symbols, with shape (C',).
+        seen: How much the prediction changes with each pixel, with shape (H, W); 0 where it does
+            not depend on the pixel.
     """
 
     names: Sequence[str]
@@ -78,11 +78,11 @@ class Pixel:
 
 
 def read(model: PixelModel, picture: Tensor, label: str) -> Reading:
-    """Returns what a picture costs a model.
+    """Scores a picture.
 
     Arguments:
         model: The model.
-        picture: What is read, uint8 with shape (1, C, H, W).
+        picture: The picture, uint8 with shape (1, C, H, W).
         label: The number of a class, or "likeliest".
     """
     classes = class_probabilities(model, picture) if model.classes else None
@@ -104,7 +104,7 @@ def read(model: PixelModel, picture: Tensor, label: str) -> Reading:
 def look_at_pixel(
     model: PixelModel, picture: Tensor, label: int | None, row: int, column: int
 ) -> Pixel:
-    """Returns what a model expects at a pixel of a picture (1, C, H, W), read as a class."""
+    """Returns the prediction at a pixel of a picture (1, C, H, W), scored as a class."""
     _, height, width = model.image_shape
     if not (0 <= row < height and 0 <= column < width):
         raise DataError(
@@ -130,7 +130,7 @@ def look_at_pixel(
 
 
 def histogram_of(name: str) -> tuple[list[float], list[int]] | None:
-    """Returns edges and counts of the figures of the test set, of a model whose card has them."""
+    """Returns edges and counts of the scores of the test set, if a model's card has them."""
     try:
         card = read_card(find(name))
         bars = (card or {})["histogram"]
@@ -142,7 +142,7 @@ def histogram_of(name: str) -> tuple[list[float], list[int]] | None:
 
 
 def share_below(edges: Sequence[float], counts: Sequence[int], value: float) -> float:
-    """Returns about what share of a histogram lies below a value.
+    """Returns the approximate share of a histogram below a value.
 
     Example:
         >>> share_below([0, 1, 2], [30, 10], 1.5)

@@ -1,4 +1,4 @@
-"""The tab that shows what a model makes of a picture: what is on it, and what its parts do."""
+"""The tab that shows the score of a picture: its layout, and what its components do."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +34,7 @@ NO_PICTURE = "there is no picture yet: upload one, paste one or take an example"
 
 
 class UnderstandTab:
-    """Lays the tab out, and connects its parts.
+    """Lays the tab out, and connects its components.
 
     Arguments:
         models: The models by name.
@@ -77,7 +77,7 @@ class UnderstandTab:
         self.headline = gr.HTML(headline, elem_id="understand-headline")
         with gr.Row(equal_height=True):
             with gr.Column(min_width=150):
-                self.seen = parts.picture("What the model sees", "understand-seen", seen)
+                self.seen = parts.picture("Model input", "understand-seen", seen)
             with gr.Column(min_width=150):
                 self.surprise = parts.picture("Surprise", "understand-surprise", surprise)
         self.plots = gr.HTML(plots_first, elem_id="understand-plots")
@@ -98,7 +98,7 @@ class UnderstandTab:
                 self.text = gr.Markdown(text, elem_id="pixel-text")
                 self.chart = gr.HTML(chart, elem_id="pixel-chart")
             with gr.Column(scale=2, min_width=150):
-                self.looked = parts.picture("What it had seen", "pixel-looked", looked)
+                self.looked = parts.picture("What it depends on", "pixel-looked", looked)
         with gr.Accordion("Numbers of the pixel", open=False):
             self.pixel_numbers = gr.JSON(numbers, show_label=False, open=False)
 
@@ -139,11 +139,11 @@ class UnderstandTab:
     def understand(
         self, picture: Image.Image | None, model: str, label: str
     ) -> tuple[str, Image.Image, Image.Image, str, dict[str, Any]]:
-        """Tells what a picture costs a model, in all, in each row and at each pixel.
+        """Scores a picture: the bits in all, in each row and at each pixel.
 
-        The label matters to models that know classes only; "likeliest" takes the class under which
-        the picture is likeliest. Returns a headline, what the model sees, the bits of each pixel as
-        a picture, plots of the rows and of the test set, and all the numbers.
+        The label matters only for models with classes; "likeliest" takes the class under which the
+        picture is likeliest. Returns a headline, the model's input, the bits of each pixel as a
+        picture, plots of the rows and of the test set, and all the numbers.
         """
         with told():
             net = self.models[model]
@@ -159,10 +159,10 @@ class UnderstandTab:
     def pixel(
         self, picture: Image.Image | None, model: str, label: str, row: float, column: float
     ) -> tuple[str, Image.Image, str, Image.Image, dict[str, Any]]:
-        """Tells what a model expects at a pixel, given the pixels before it.
+        """Returns the prediction at a pixel, given the pixels before it.
 
         Rows and columns count from 0. Returns a sentence, the picture with the pixel marked, the
-        distribution as a plot, how much the prediction moves with each pixel as a picture (dark:
+        distribution as a plot, how much the prediction changes with each pixel as a picture (dark:
         not at all), and all the numbers.
         """
         with told():
@@ -203,8 +203,8 @@ class UnderstandTab:
         return self.pictures[name][event.index][0], gr.update(selected_index=None)
 
     def switch(self, name: str, picture: Image.Image | None) -> tuple[Any, ...]:
-        """Shows another model's examples, also in the place of one of the last model's, and the
-        pixel in its middle.
+        """Shows another model's examples, replaces one of the last model's, and selects the middle
+        pixel.
         """
         model = self.models[name]
         _, height, width = model.image_shape
@@ -220,7 +220,7 @@ class UnderstandTab:
 
 
 def most_surprising(numbers: dict[str, Any]) -> tuple[int, int]:
-    """Returns row and column of the pixel that costs most, of the numbers of a reading."""
+    """Returns row and column of the pixel with the most bits, from the numbers of a reading."""
     bits = torch.tensor(numbers["bits_of_pixels"])
     return divmod(int(bits.argmax()), bits.shape[1])
 
@@ -232,20 +232,20 @@ def whole_number(value: int, label: str) -> gr.Number:
 
 
 ABOUT_PIXELS = (
-    "<h2>One pixel</h2><p>Click a pixel of a picture above, or give its row and column: what the "
-    "model expected there, knowing only what comes before it in its order.</p>"
+    "<h2>One pixel</h2><p>Click a pixel of a picture above, or give its row and column, to see the "
+    "model's prediction there, given only the pixels before it in the model's order.</p>"
 )
 
 
 def headline(found: Reading, bars: tuple[list[float], list[int]] | None) -> str:
-    """Returns in HTML what a picture costs, and where that stands."""
+    """Returns in HTML the score of a picture, and where it stands in the test set."""
     if bars is None:
         where = "This model's card has no histogram of a test set to compare with."
     else:
         share = share_below(*bars, found.per_dim)
         where = f"More surprising than {share:.0%} of the test set's images."
     if found.classes is not None and found.label is not None:
-        where += f" Read as class {found.label}, p = {float(found.classes[found.label]):.2f}."
+        where += f" Scored as class {found.label}, p = {float(found.classes[found.label]):.2f}."
     return (
         f'<p class="figure"><strong>{found.per_dim:.3f}</strong> {found.unit}'
         f"<span>{float(found.bits.sum()):.0f} bits in all. {where}</span></p>"
@@ -262,7 +262,7 @@ def charts(found: Reading, bars: tuple[list[float], list[int]] | None) -> str:
 
 
 def sentence(found: Pixel, row: int, column: int) -> str:
-    """Returns in Markdown what a model expected at a pixel."""
+    """Returns in Markdown the prediction at a pixel."""
     each = [
         f"{name} ".lstrip() + f"level {int(v)} has p = {float(p[v]):.3f}, {float(b):.2f} bits"
         for name, p, v, b in zip(
@@ -270,7 +270,9 @@ def sentence(found: Pixel, row: int, column: int) -> str:
         )
     ]
     looked = int((found.seen > 0).sum())
-    return f"Row {row}, column {column}: {'; '.join(each)}. It had seen {looked} pixels."
+    return (
+        f"Row {row}, column {column}: {'; '.join(each)}. The prediction depends on {looked} pixels."
+    )
 
 
 def pixel_charts(found: Pixel, model: PixelModel) -> str:
@@ -281,7 +283,7 @@ def pixel_charts(found: Pixel, model: PixelModel) -> str:
         colours = [f"rgb({r},{g},{b})" for r, g, b in rgb]
     each = zip(found.names, found.probabilities.tolist(), found.true.tolist(), strict=True)
     inside = "".join(
-        plots.distribution(p, true, f"What it expected {name}".rstrip(), colours)
+        plots.distribution(p, true, f"Prediction {name}".rstrip(), colours)
         for name, p, true in each
     )
     return f'<div class="plots">{inside}</div>'

@@ -1,4 +1,4 @@
-"""Drawing as a film: what fills in, frame by frame, and what is known of it at the end."""
+"""Drawing frame by frame, as the page shows it."""
 
 import math
 import secrets
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 FRAMES_A_SECOND = 6
-STEPS_A_ROW = 8  # how often a row is looked at, so that Stop works within it
+STEPS_A_ROW = 8  # frames in a row, so that Stop works within it
 NEW_SEEDS = 1_000_000  # short enough to be copied by hand
 LONGEST_SEED = 18  # digits
 
@@ -40,18 +40,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be drawn.
+    """A drawing task.
 
     Attributes:
-        model: The model, in the order in which it is walked.
-        images: What is given, uint8 with shape (N, C, H, W).
-        known: Which of it is known, bool with shape (1, H, W).
+        model: The model, with the order in which its sites are drawn.
+        images: The given images, uint8 with shape (N, C, H, W).
+        known: Which pixels are known, bool with shape (1, H, W).
         labels: Classes with shape (N,), or None.
-        method: As in `pixelar.complete`; "auto" is settled.
-        particles: The canvases of each image's population, for that method.
+        method: As in `pixelar.complete`; "auto" is replaced by the method that it chooses.
+        particles: The canvases of each image's population, for method particles.
         temperature: As in `pixelar.sample`.
         top_p: As in `pixelar.sample`; 1 for all levels.
-        seed: Gives the same images again.
+        seed: The same seed draws the same images.
     """
 
     model: PixelModel
@@ -64,7 +64,7 @@ class Task:
     top_p: float
     seed: int
 
-    canvas: Canvas = field(init=False)  # of all this, once
+    canvas: Canvas = field(init=False)  # made once, from all the above
 
     def __post_init__(self) -> None:
         if bool(self.known.all()):
@@ -87,13 +87,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Frame:
-    """Images on their way.
+    """Images while they are drawn.
 
     Attributes:
         images: uint8 with shape (N, C, H, W).
         hidden: Which pixels are not drawn yet, bool with shape (H, W).
         done: The share of the work that is done, 0 … 1.
-        found: What the particles tell so far, for that method.
+        found: The posterior so far, for method particles.
     """
 
     images: Tensor
@@ -103,7 +103,7 @@ class Frame:
 
 
 def frames(task: Task) -> Iterator[Frame]:
-    """Draws, once for a task, and yields what there is; what is yielded last is complete."""
+    """Draws a task, which can be drawn once, and yields frames; the last one is complete."""
     scan = task.model.scan
     sites = torch.arange(scan.sites, device=scan.index.device)[None, :, None]
     turn = scan.scatter(sites.expand(1, -1, scan.symbols).contiguous())[0].amax(0).cpu()  # (H, W)
@@ -118,13 +118,13 @@ def frames(task: Task) -> Iterator[Frame]:
 
 
 def first_frame(model: PixelModel, images: Tensor, known: Tensor) -> Frame:
-    """Returns what is given before anything is drawn, as the model sees it."""
+    """Returns the given images before anything is drawn, as the model's input."""
     given = model.quantizer.decode(model.encode(images)).cpu()
     return Frame(given, ~known[0], 0.0, None)
 
 
 def blank_frame(model: PixelModel, count: int) -> Frame:
-    """Returns so many images of which nothing is known."""
+    """Returns `count` images without known pixels."""
     images = torch.zeros(count, *model.image_shape, dtype=torch.uint8)
     return first_frame(model, images, torch.zeros(1, *model.image_shape[1:], dtype=torch.bool))
 
@@ -151,7 +151,7 @@ def paced(items: Iterator[T]) -> Iterator[T]:
 
 
 def read_seed(text: str | None) -> int:
-    """Returns the seed that someone wrote, a new one if there is none."""
+    """Parses the seed that a user wrote; a new one if there is none."""
     text = (text or "").strip()
     if not text:
         return secrets.randbelow(NEW_SEEDS)
