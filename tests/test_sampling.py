@@ -14,7 +14,7 @@ from pixelar.nets import NETS
 from pixelar.nets.presets import PRESETS
 from pixelar.sampling.completion import complete, stream
 from pixelar.sampling.draw import temper
-from pixelar.sampling.known import is_prefix
+from pixelar.sampling.known import come_first, known_symbols
 from pixelar.sampling.posterior import posterior
 from pixelar.sampling.samples import sample
 from pixelar.testing import randomize
@@ -149,9 +149,9 @@ def test_prefix_is_told_from_scattered_pixels() -> None:
     images = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
     top, left = torch.zeros(4, 4, dtype=torch.bool), torch.zeros(4, 4, dtype=torch.bool)
     top[:2], left[:, :2] = True, True
-    assert is_prefix(model, top, images)
-    assert is_prefix(model, torch.zeros(4, 4), images)
-    assert not is_prefix(model, left, images)
+    for known, first in ((top, True), (torch.zeros(4, 4), True), (left, False)):
+        mask = known_symbols(model, known, model.encode(images))
+        assert come_first(model.scan, mask) == first
 
 
 def test_temper_options() -> None:

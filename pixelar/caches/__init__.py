@@ -3,6 +3,7 @@
 To add one: its file, a line here; see `pixelar.caches.base`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -67,14 +68,18 @@ def cache_class(net: Net) -> type[Cache[Any]]:
     """Returns the class of a net's cache: its own `cache_class`, or that of the table.
 
     A subclass uses the cache of its base class, unless it overrides what the base class computes:
-        then it is recomputed, since the inherited cache would draw images of another distribution.
+    then it is recomputed, since the inherited cache would draw images of another distribution.
     """
+    return _found(net, "cache_class", CACHES) or RecomputeCache
+
+
+def _found(net: Net, attribute: str, table: Mapping[type[Net], Any]) -> Any:  # noqa: ANN401
     for kind in type(net).__mro__:
-        if found := vars(kind).get("cache_class") or CACHES.get(kind):
+        if found := vars(kind).get(attribute) or table.get(kind):
             return found
         if FORWARD & vars(kind).keys():
             break
-    return RecomputeCache
+    return None
 
 
 def new_cache(net: Net, x: Tensor, labels: Tensor | None = None) -> Cache[Any]:
@@ -90,12 +95,7 @@ def new_cache(net: Net, x: Tensor, labels: Tensor | None = None) -> Cache[Any]:
 
 def wave_class(net: Net) -> type[WaveCache[Any]]:
     """Returns the class that computes waves of pixels of a net, looked up as in `cache_class`."""
-    for kind in type(net).__mro__:
-        if found := vars(kind).get("wave_class") or WAVES.get(kind):
-            return found
-        if FORWARD & vars(kind).keys():
-            break
-    return RecomputeWaves
+    return _found(net, "wave_class", WAVES) or RecomputeWaves
 
 
 def has_waves(net: Net) -> bool:

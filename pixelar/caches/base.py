@@ -139,7 +139,7 @@ class StepsCache(Cache[N]):
         raise NotImplementedError
 
 
-class WaveCache(Batched, Generic[N]):
+class WaveCache(Generic[N]):
     """What is kept of a canvas whose pixels are computed in waves; see `Net.reach`.
 
     Arguments:

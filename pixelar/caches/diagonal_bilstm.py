@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pixelar.caches.base import Cache
 from pixelar.caches.gates import Gates
 from pixelar.caches.incremental import ColumnsLeft, RowsAbove
+from pixelar.caches.rows import RowCache
 from pixelar.layers.convlstm import GATES, cell
 from pixelar.layers.readout import PixelReadout
 from pixelar.layers.shifted import shift_down
@@ -45,7 +45,7 @@ class Column:
     output: list[Tensor]
 
 
-class DiagonalBiLSTMCache(Cache[DiagonalBiLSTM]):
+class DiagonalBiLSTMCache(RowCache[DiagonalBiLSTM]):
     """The row of the next pixel, and the column beside the image: inputs and states of all layers.
 
     The state of column j is at index j + 1 of a row; index 0 holds zeros.
@@ -89,6 +89,7 @@ class DiagonalBiLSTMCache(Cache[DiagonalBiLSTM]):
         hidden = like.new_zeros(depth, 1 + columns, batch, 2 * width + 1)
         hidden[..., -1] = 1
         self.matrices = matrices_of(net)
+        self.readout = self.matrices.readout
         self.above = RowsAbove(taps // 2, taps, 1, size, like)
         self.left = ColumnsLeft(taps // 2 + 1, 1, size, like)
         self.stem = like.new_zeros(batch, columns, 2 * width)
@@ -102,42 +103,27 @@ class DiagonalBiLSTMCache(Cache[DiagonalBiLSTM]):
         self.finished = 0
         self.columns = {}
 
-    @torch.no_grad()
-    def step(self, x: Tensor, t: int) -> Tensor:
-        self._advance(x, t)
-        return self.matrices.readout(self.last, t % self.net.colours)
-
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int) -> None:
+    def fill_rows(self, x: Tensor, i: int) -> None:
         net = self.net
-        per_row = net.colours * x.shape[3]
-        i = self.finished = stop // per_row
-        if i:
-            width = net.width
-            h = net.stem(net.pixels(x[:, :, :i]))
-            for k, layer in enumerate(net.layers):
-                left, right = layer.sweep(h, self.labels)
-                self.inputs[k] = h[:, :, -1].permute(2, 0, 1)
-                self.hidden[k, 1:, :, :width] = left[:, :, -1].permute(2, 0, 1)
-                self.hidden[k, 1:, :, width:-1] = shift_down(right)[:, :, -1].permute(2, 0, 1)
-                h = layer.expand(h, left, right)
-            self.above.fill(net.pixels(x[:, :, : i - 1]))
-        for t in range(i * per_row, stop):
-            self._advance(x, t)
+        self.finished, width = i, net.width
+        h = net.stem(net.pixels(x[:, :, :i]))
+        for k, layer in enumerate(net.layers):
+            left, right = layer.sweep(h, self.labels)
+            self.inputs[k] = h[:, :, -1].permute(2, 0, 1)
+            self.hidden[k, 1:, :, :width] = left[:, :, -1].permute(2, 0, 1)
+            self.hidden[k, 1:, :, width:-1] = shift_down(right)[:, :, -1].permute(2, 0, 1)
+            h = layer.expand(h, left, right)
+        self.above.fill(net.pixels(x[:, :, : i - 1]))
 
-    def _advance(self, x: Tensor, t: int) -> None:
-        """Runs all layers for the pixel of site t, up to the readout."""
-        net = self.net
-        pixel, colour = divmod(t, net.colours)
-        i, j = divmod(pixel, x.shape[3])
-        if j == 0 and colour == 0:
-            self._begin_row(x, i)
-        else:  # only the pixel of the previous site has changed
-            last = j if colour else j - 1
-            self.left.at(last).copy_(net.embed(x[:, :, i, last]))
+    def advance(self, x: Tensor, t: int) -> Tensor:
+        j = self.enter(x, t)
         self._pass_from_left(j)
+        return self.last
 
-    def _begin_row(self, x: Tensor, i: int) -> None:
+    def write_pixel(self, symbols: Tensor, column: int) -> None:
+        self.left.at(column).copy_(self.net.embed(symbols))
+
+    def begin_row(self, x: Tensor, i: int) -> None:
         """Computes what the rows above, which are final, add to all of row i."""
         net = self.net
         weights = self.matrices

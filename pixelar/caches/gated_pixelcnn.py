@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelar.caches.base import Cache
 from pixelar.caches.incremental import ColumnsLeft, RowsAbove, last_rows
+from pixelar.caches.rows import RowCache
 from pixelar.layers.readout import PixelReadout
 from pixelar.layers.shifted import shift_down
 from pixelar.nets.gated_pixelcnn import GatedPixelCNN, gate
@@ -39,7 +39,7 @@ class Matrices:
 Column: TypeAlias = list[tuple[Tensor, ...]]
 
 
-class GatedPixelCNNCache(Cache[GatedPixelCNN]):
+class GatedPixelCNNCache(RowCache[GatedPixelCNN]):
     """The rows and columns that the next pixel depends on."""
 
     batch_axis: ClassVar = {"above": 0, "left": 0, "links": 0, "maps": 0, "gate": 0, "last": 0}
@@ -72,6 +72,7 @@ class GatedPixelCNNCache(Cache[GatedPixelCNN]):
         ]
         left[0].buffer.fill_(net.embed.zero)
         self.matrices = matrices_of(net)
+        self.readout = self.matrices.readout
         self.above = above
         self.left = left
         self.links = [like.new_zeros(batch, columns, 2 * width) for _ in net.layers]
@@ -80,41 +81,24 @@ class GatedPixelCNNCache(Cache[GatedPixelCNN]):
         self.last = like.new_zeros(batch, width)
         self.columns = {}
 
-    def step(self, x: Tensor, t: int) -> Tensor:
-        self._advance(x, t)
-        return self.matrices.readout(self.last, t % self.net.colours)
-
-    def prefill(self, x: Tensor, stop: int) -> None:
+    def fill_rows(self, x: Tensor, i: int) -> None:
         net = self.net
-        per_row = net.colours * x.shape[3]
-        i = stop // per_row
-        if i:
-            # the next row of a layer reads up to `margin` rows above, whose own inputs reach
-            # further up
-            reaches = [layer.vertical.margin[2] for layer in net.layers]
-            first = max(0, i - sum(reaches) - net.first_kernel_size // 2 - 1)
-            pixels = net.embed(x[:, :, first:i])
-            self.above[0].fill(pixels[:, :, :-1])  # the last is taken in when row i begins
-            v = net.placed(net.vertical_stem(shift_down(pixels)), first)
-            for k, above in enumerate(self.above[1:]):
-                if k:
-                    v = gate(net.layers[k - 1].maps_above(v, self.labels))
-                v = last_rows(v, max(1, sum(reaches[k:])))
-                above.fill(-v if k else v)  # the sign of a gate, as in Matrices
-        for t in range(i * per_row, stop):
-            self._advance(x, t)
+        # the next row of a layer reads up to `margin` rows above, whose own inputs reach
+        # further up
+        reaches = [layer.vertical.margin[2] for layer in net.layers]
+        first = max(0, i - sum(reaches) - net.first_kernel_size // 2 - 1)
+        pixels = net.embed(x[:, :, first:i])
+        self.above[0].fill(pixels[:, :, :-1])  # the last is taken in when row i begins
+        v = net.placed(net.vertical_stem(shift_down(pixels)), first)
+        for k, above in enumerate(self.above[1:]):
+            if k:
+                v = gate(net.layers[k - 1].maps_above(v, self.labels))
+            v = last_rows(v, max(1, sum(reaches[k:])))
+            above.fill(-v if k else v)  # the sign of a gate, as in Matrices
 
-    @torch.no_grad()
-    def _advance(self, x: Tensor, t: int) -> None:
-        """Runs both stacks for the pixel of site t, up to the readout."""
+    def advance(self, x: Tensor, t: int) -> Tensor:
         net = self.net
-        pixel, colour = divmod(t, net.colours)
-        i, j = divmod(pixel, x.shape[3])
-        if j == 0 and colour == 0:
-            self.begin_row(x, i)
-        else:  # only the pixel of the previous site has changed
-            last = j if colour else j - 1
-            self._column(last)[0][0].copy_(x[:, :, i, last])
+        j = self.enter(x, t)
         (_, pixels, h), *layers = self._column(j)
         matrix, bias = self.matrices.horizontal_stem
         torch.addmm(bias, pixels, matrix, out=h)
@@ -128,6 +112,10 @@ class GatedPixelCNNCache(Cache[GatedPixelCNN]):
             torch.addmm(link, window, matrix, out=maps).sigmoid_()
             torch.addcmul(b, a, b, value=-2, out=inner)
             torch.addmm(h, gate, out, out=output)
+        return self.last
+
+    def write_pixel(self, symbols: Tensor, column: int) -> None:
+        self._column(column)[0][0].copy_(symbols)
 
     @torch.no_grad()
     def begin_row(self, x: Tensor, i: int) -> None:

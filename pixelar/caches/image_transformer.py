@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelar.caches.base import StepsCache
-from pixelar.caches.keys_and_values import KeysAndValues, look_of
+from pixelar.caches.keys_and_values import KeysAndValues, MemoryCache, look_of
 from pixelar.nets.image_transformer import Block, ImageTransformer
 
 __all__ = ["ImageTransformerCache"]
@@ -27,7 +26,7 @@ class BlockMatrices:
     contract: Tensor
 
 
-class ImageTransformerCache(StepsCache[ImageTransformer]):
+class ImageTransformerCache(MemoryCache[ImageTransformer]):
     """Keys and values of the positions so far."""
 
     batch_axis: ClassVar = {"label": 0, "memories": 0}
@@ -35,7 +34,6 @@ class ImageTransformerCache(StepsCache[ImageTransformer]):
     label: Tensor  # (B, D)
     matrices: list[BlockMatrices]
     out: Tensor  # (D, P)
-    memories: list[KeysAndValues]  # one per block
 
     @torch.no_grad()
     def __init__(self, net: ImageTransformer, x: Tensor, labels: Tensor | None = None) -> None:
@@ -44,12 +42,13 @@ class ImageTransformerCache(StepsCache[ImageTransformer]):
         self.label = net.label(labels).expand(x.shape[0], -1)
         self.matrices = [matrices_of(net, block) for block in net.blocks]
         self.out = net.out.weight.T.contiguous()
+        self.blocks = net.blocks
         self.memories = [KeysAndValues(size, (each, each), net.out.weight) for _ in net.blocks]
 
     @torch.no_grad()
     def steps(self, x: Tensor, first: int, stop: int) -> Tensor:
         net = self.net
-        h = self._inputs(x, first, stop).flatten(0, 1)  # (B · n, D)
+        h = self.inputs(x, first, stop).flatten(0, 1)  # (B · n, D)
         by_head, size = (x.shape[0], stop - first, 3, net.heads, -1), (net.width,)
         look = look_of(net.attention, first, stop, h.device)
         for block, weights, memory in zip(net.blocks, self.matrices, self.memories, strict=True):
@@ -61,23 +60,7 @@ class ImageTransformerCache(StepsCache[ImageTransformer]):
             h = F.layer_norm(h, size, block.mlp_norm.weight, block.mlp_norm.bias)
         return torch.addmm(net.out.bias, h, self.out).unflatten(0, (x.shape[0], -1))  # (B, n, P)
 
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int) -> None:
-        net = self.net
-        if stop == 0:
-            return
-        h = self._inputs(x, 0, stop)
-        for block, memory in zip(net.blocks, self.memories, strict=True):
-            q, k, v = block.queries_keys_values(h)
-            memory.fill(k, v)
-            if block is net.blocks[-1]:
-                break  # its output would be for known sites only
-            h = block.finish(h, net.attention(q, k, v))
-
-    def _inputs(self, x: Tensor, first: int, stop: int) -> Tensor:
-        """Returns the input vectors of positions of a canvas, each from the previous site: (B, n,
-        D).
-        """
+    def inputs(self, x: Tensor, first: int, stop: int) -> Tensor:
         net = self.net
         before = net.embed.sites(x, max(first - 1, 0), stop - 1)
         if first == 0:

@@ -122,7 +122,7 @@ class ColumnsLeft(Batched):
         self.buffer[:, :, self.taps - 1 :] = columns.transpose(1, 2)
 
 
-class Diagonals(Batched):
+class Diagonals:
     """A convolution's input along a wavefront: pixel (i, j) is in wave j + skew · i.
 
     Within a wave, pixels are held by row. A tap di rows up and dj columns to the right is in the
@@ -135,8 +135,6 @@ class Diagonals(Batched):
         size: The batch, the height of the image and the channels (B, H, D).
         like: A tensor with the data type and device of the buffer.
     """
-
-    batch_axis: ClassVar = {"buffer": 1}
 
     def __init__(
         self, kernel_size: int, skew: int, size: tuple[int, int, int], like: Tensor

@@ -3,17 +3,21 @@ some.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from pixelar.caches.base import Batched, Rows
+from pixelar.caches.base import Batched, Rows, StepsCache
 from pixelar.layers.sparse_attention import SparseAttention
+from pixelar.nets.base import Net
 
-__all__ = ["KeysAndValues", "Look", "look_of"]
+__all__ = ["KeysAndValues", "Look", "MemoryCache", "look_of"]
+
+
+N = TypeVar("N", bound=Net)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,21 @@ def look_of(attention: SparseAttention, first: int, stop: int, device: torch.dev
     (found,) = sees.any(0).nonzero(as_tuple=True)
     hidden, seen = ~sees[:, found].to(device), found.to(device)
     return Look(first, stop, lambda x: x[:, seen], hidden)
+
+
+class AttentionBlock(Protocol):
+    """A block of a Transformer whose attention follows a pattern."""
+
+    @property
+    def attention(self) -> SparseAttention: ...
+
+    def queries_keys_values(self, h: Tensor) -> Sequence[Tensor]:
+        """Returns q, k and v of positions (B, L, D), each with shape (B, L, heads, ·)."""
+        ...
+
+    def finish(self, h: Tensor, attended: Tensor) -> Tensor:
+        """Returns the block's output (B, L, D) from that of its heads (B, L, heads, ·)."""
+        ...
 
 
 class KeysAndValues(Batched):
@@ -92,3 +111,31 @@ class KeysAndValues(Batched):
         self.filled = k.shape[1]
         self._keys[:, : self.filled] = k.transpose(1, 2).flatten(0, 1)
         self._values[:, : self.filled] = v.transpose(1, 2).flatten(0, 1)
+
+
+class MemoryCache(StepsCache[N]):
+    """A cache that keeps the keys and values of each block.
+
+    Attributes:
+        blocks: The net's blocks.
+        memories: Their keys and values.
+    """
+
+    blocks: Sequence[AttentionBlock]
+    memories: list[KeysAndValues]
+
+    @torch.no_grad()
+    def prefill(self, x: Tensor, stop: int) -> None:
+        if stop == 0:
+            return
+        h = self.inputs(x, 0, stop)
+        for block, memory in zip(self.blocks, self.memories, strict=True):
+            q, k, v = block.queries_keys_values(h)
+            memory.fill(k, v)
+            if block is self.blocks[-1]:
+                break  # its output would be for known sites only
+            h = block.finish(h, block.attention(q, k, v))
+
+    def inputs(self, x: Tensor, first: int, stop: int) -> Tensor:
+        """Returns the input vectors of positions, each from the previous site: (B, n, D)."""
+        raise NotImplementedError

@@ -6,8 +6,9 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
-from pixelar.caches.base import Cache, WaveCache
+from pixelar.caches.base import WaveCache
 from pixelar.caches.incremental import ColumnsLeft, Diagonals, RowsAbove, last_rows
+from pixelar.caches.rows import RowCache
 from pixelar.layers.masked import MaskedConv2d
 from pixelar.layers.readout import PixelReadout
 from pixelar.nets.pixelcnn import PixelCNN
@@ -38,7 +39,7 @@ class Matrices:
 Column: TypeAlias = list[tuple[Tensor, ...]]
 
 
-class PixelCNNCache(Cache[PixelCNN]):
+class PixelCNNCache(RowCache[PixelCNN]):
     """The inputs of all k×k convolutions: some rows, the columns of the pixel's own row, and what
     the rows above add to it.
     """
@@ -64,50 +65,33 @@ class PixelCNNCache(Cache[PixelCNN]):
             left.append(ColumnsLeft(taps // 2 + 1, 1, size, like))
             links.append(like.new_zeros(batch, columns, conv.out_channels))
         self.matrices = matrices_of(net)
+        self.readout = self.matrices.readout
         self.above = above
         self.left = left
         self.links = links
         self.inner = like.new_ones(batch, net.width + 1)
         self.columns = {}
 
-    @torch.no_grad()
-    def step(self, x: Tensor, t: int) -> Tensor:
-        return self.matrices.readout(self._advance(x, t), t % self.net.colours)
-
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int) -> None:
+    def fill_rows(self, x: Tensor, i: int) -> None:
         net = self.net
-        per_row = net.colours * x.shape[3]
-        i = stop // per_row
-        if i:
-            # the next row of a block reads `up` rows above, whose own inputs reach further up
-            up = net.kernel_size // 2
-            needed = [max(1, up) + up * k for k in range(net.depth)][::-1]  # rows of each block
-            first = max(0, i - needed[0] - net.first_kernel_size // 2)
-            inputs = net.embed(x[:, :, first:i])
-            h = net.stem(inputs)
-            self.above[0].fill(inputs[:, :, :-1])  # the last row is taken in when row i begins
-            layers = zip(net.blocks, self.above[1:], self.left[1:], needed, strict=True)
-            for k, (block, above, left, rows) in enumerate(layers):
-                if k:
-                    h = net.blocks[k - 1].expand(h, inputs, self.labels)
-                h = last_rows(h, rows)
-                inputs = block.squeeze(h)
-                above.fill(inputs[:, :, :-1])
-                left.fill(inputs[:, :, -1].mT)
-        for t in range(i * per_row, stop):
-            self._advance(x, t)
+        # the next row of a block reads `up` rows above, whose own inputs reach further up
+        up = net.kernel_size // 2
+        needed = [max(1, up) + up * k for k in range(net.depth)][::-1]  # rows of each block
+        first = max(0, i - needed[0] - net.first_kernel_size // 2)
+        inputs = net.embed(x[:, :, first:i])
+        h = net.stem(inputs)
+        self.above[0].fill(inputs[:, :, :-1])  # the last row is taken in when row i begins
+        layers = zip(net.blocks, self.above[1:], self.left[1:], needed, strict=True)
+        for k, (block, above, left, rows) in enumerate(layers):
+            if k:
+                h = net.blocks[k - 1].expand(h, inputs, self.labels)
+            h = last_rows(h, rows)
+            inputs = block.squeeze(h)
+            above.fill(inputs[:, :, :-1])
+            left.fill(inputs[:, :, -1].mT)
 
-    def _advance(self, x: Tensor, t: int) -> Tensor:
-        """Returns the features (B, 2D) of the pixel of site t, and keeps what later pixels read."""
-        net = self.net
-        pixel, colour = divmod(t, net.colours)
-        i, j = divmod(pixel, x.shape[3])
-        if j == 0 and colour == 0:
-            self._begin_row(x, i)
-        else:  # only the pixel of the previous site has changed
-            last = j if colour else j - 1
-            self._column(last)[0][0].copy_(net.embed(x[:, :, i, last]))
+    def advance(self, x: Tensor, t: int) -> Tensor:
+        j = self.enter(x, t)
         weights, inner = self.matrices, self.inner
         (_, pixels, link), *blocks = self._column(j)
         h = torch.addmm(link, pixels, weights.stem_left)
@@ -119,7 +103,10 @@ class PixelCNNCache(Cache[PixelCNN]):
             h = torch.addmm(h, inner, block.up)
         return h
 
-    def _begin_row(self, x: Tensor, i: int) -> None:
+    def write_pixel(self, symbols: Tensor, column: int) -> None:
+        self._column(column)[0][0].copy_(self.net.embed(symbols))
+
+    def begin_row(self, x: Tensor, i: int) -> None:
         """Computes what the rows above, which are final, add to all of row i."""
         net = self.net
         weights = self.matrices

@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pixelar.caches.base import Cache
 from pixelar.caches.gates import Gates
 from pixelar.caches.incremental import ColumnsLeft, RowsAbove
+from pixelar.caches.rows import RowCache
 from pixelar.layers.convlstm import GATES
 from pixelar.layers.readout import PixelReadout
 from pixelar.nets.row_lstm import RowLSTM, beside
@@ -28,7 +28,7 @@ class Matrices:
     readout: PixelReadout
 
 
-class RowLSTMCache(Cache[RowLSTM]):
+class RowLSTMCache(RowCache[RowLSTM]):
     """The row of the next pixel: inputs and states of all L layers, and what the row above it adds.
 
     The batch is the second dimension of all of the layers' tensors.
@@ -74,6 +74,7 @@ class RowLSTMCache(Cache[RowLSTM]):
         hidden[..., :-1] = initial[:, :1]
         cells = like.new_empty(depth, batch, columns, width)
         self.matrices = matrices_of(net)
+        self.readout = self.matrices.readout
         self.above = RowsAbove(taps // 2, taps, 1, (batch, columns, channels), like)
         self.left = ColumnsLeft(taps // 2 + 1, 1, (batch, columns, channels), like)
         self.stem = like.new_zeros(batch, columns, 2 * width)
@@ -87,38 +88,19 @@ class RowLSTMCache(Cache[RowLSTM]):
         self.last = like.new_zeros(batch, 2 * width)
         self.columns = {}
 
-    @torch.no_grad()
-    def step(self, x: Tensor, t: int) -> Tensor:
-        self._advance(x, t)
-        return self.matrices.readout(self.last, t % self.net.colours)
-
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int) -> None:
+    def fill_rows(self, x: Tensor, i: int) -> None:
         net = self.net
-        per_row = net.colours * x.shape[3]
-        i = stop // per_row
-        if i:
-            pixels = net.embed(x[:, :, :i])
-            self.above.fill(pixels[:, :, :-1])  # the last row is taken in when row i begins
-            h = net.stem(pixels)
-            for k, layer in enumerate(net.layers):
-                hidden, cells = layer.sweep(h, self.labels)
-                self.hidden[k, ..., :-1] = hidden[:, :, -1].mT
-                self.cells[k] = cells
-                h = layer.expand(h, hidden)
-        for t in range(i * per_row, stop):
-            self._advance(x, t)
+        pixels = net.embed(x[:, :, :i])
+        self.above.fill(pixels[:, :, :-1])  # the last row is taken in when row i begins
+        h = net.stem(pixels)
+        for k, layer in enumerate(net.layers):
+            hidden, cells = layer.sweep(h, self.labels)
+            self.hidden[k, ..., :-1] = hidden[:, :, -1].mT
+            self.cells[k] = cells
+            h = layer.expand(h, hidden)
 
-    def _advance(self, x: Tensor, t: int) -> None:
-        """Runs all layers for the pixel of site t, up to the readout."""
-        net = self.net
-        pixel, colour = divmod(t, net.colours)
-        i, j = divmod(pixel, x.shape[3])
-        if j == 0 and colour == 0:
-            self._begin_row(x, i)
-        else:  # only the pixel of the previous site has changed
-            last = j if colour else j - 1
-            self.left.at(last).copy_(net.embed(x[:, :, i, last]))
+    def advance(self, x: Tensor, t: int) -> Tensor:
+        j = self.enter(x, t)
         (h, pixels, link), *layers = self._column(j)
         torch.addmm(link, pixels, self.matrices.stem_left, out=h)
         gates = self.gates
@@ -126,8 +108,12 @@ class RowLSTMCache(Cache[RowLSTM]):
             torch.addmm(link, seen, matrix, out=gates.maps)
             gates.close(above, c, hidden)
             torch.addmm(h, joined, up, out=output)
+        return self.last
 
-    def _begin_row(self, x: Tensor, i: int) -> None:
+    def write_pixel(self, symbols: Tensor, column: int) -> None:
+        self.left.at(column).copy_(self.net.embed(symbols))
+
+    def begin_row(self, x: Tensor, i: int) -> None:
         """Computes what the rows above, which are final, add to all of row i."""
         net = self.net
         if i:

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelar.caches.base import StepsCache
-from pixelar.caches.keys_and_values import KeysAndValues, look_of
+from pixelar.caches.keys_and_values import KeysAndValues, MemoryCache, look_of
 from pixelar.nets.sparse_transformer import Block, SparseTransformer
 
 __all__ = ["SparseTransformerCache"]
@@ -42,7 +41,7 @@ class BlockMatrices:
     contract: tuple[Tensor, Tensor]
 
 
-class SparseTransformerCache(StepsCache[SparseTransformer]):
+class SparseTransformerCache(MemoryCache[SparseTransformer]):
     """Keys and values of the positions so far."""
 
     batch_axis: ClassVar = {"label": 0, "memories": 0}
@@ -51,7 +50,6 @@ class SparseTransformerCache(StepsCache[SparseTransformer]):
     label: Tensor  # (B, D)
     matrices: list[BlockMatrices]
     out: tuple[Tensor, Tensor]
-    memories: list[KeysAndValues]  # one per block
 
     @torch.no_grad()
     def __init__(self, net: SparseTransformer, x: Tensor, labels: Tensor | None = None) -> None:
@@ -62,12 +60,13 @@ class SparseTransformerCache(StepsCache[SparseTransformer]):
         self.label = net.label(labels).expand(x.shape[0], -1)
         self.matrices = [matrices_of(net, block) for block in net.blocks]
         self.out = folded(net.norm, net.out)
+        self.blocks = net.blocks
         self.memories = [KeysAndValues(size, (key, value), net.start) for _ in net.blocks]
 
     @torch.no_grad()
     def steps(self, x: Tensor, first: int, stop: int) -> Tensor:
         net = self.net
-        h = self._inputs(x, first, stop).flatten(0, 1)  # (B · n, D)
+        h = self.inputs(x, first, stop).flatten(0, 1)  # (B · n, D)
         looks = [look_of(pattern, first, stop, h.device) for pattern in net.patterns]
         for k, (block, weights) in enumerate(zip(net.blocks, self.matrices, strict=True)):
             qkv = torch.addmm(weights.qkv[0], normalize(h), weights.qkv[1])
@@ -80,23 +79,7 @@ class SparseTransformerCache(StepsCache[SparseTransformer]):
         params = torch.addmm(self.out[0], normalize(h), self.out[1])
         return params.unflatten(0, (x.shape[0], -1))  # (B, n, P)
 
-    @torch.no_grad()
-    def prefill(self, x: Tensor, stop: int) -> None:
-        net = self.net
-        if stop == 0:
-            return
-        h = self._inputs(x, 0, stop)
-        for block, memory in zip(net.blocks, self.memories, strict=True):
-            q, k, v = block.queries_keys_values(h)
-            memory.fill(k, v)
-            if block is net.blocks[-1]:
-                break  # its output would be for known sites only
-            h = block.finish(h, block.attention(q, k, v))
-
-    def _inputs(self, x: Tensor, first: int, stop: int) -> Tensor:
-        """Returns the input vectors of positions of a canvas, each from the previous site: (B, n,
-        D).
-        """
+    def inputs(self, x: Tensor, first: int, stop: int) -> Tensor:
         net = self.net
         before = net.embed.sites(x.flatten(1)[:, net.scan.index[max(first - 1, 0) : stop - 1]])
         if first == 0:

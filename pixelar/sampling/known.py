@@ -1,6 +1,5 @@
 """Which symbols of an image are known, and whether they come first in the model's order."""
 
-import torch
 from torch import Tensor
 
 from pixelar.common.arrays import Array, as_mask
@@ -8,7 +7,7 @@ from pixelar.errors import DataError
 from pixelar.model import PixelModel
 from pixelar.scan import Scan
 
-__all__ = ["come_first", "is_prefix", "known_symbols", "same_sites_are_known"]
+__all__ = ["come_first", "known_symbols", "same_sites_are_known"]
 
 
 def known_symbols(model: PixelModel, known: Array, x: Tensor) -> Tensor:
@@ -24,12 +23,6 @@ def known_symbols(model: PixelModel, known: Array, x: Tensor) -> Tensor:
     if mask.shape != x.shape:  # a palette's token is known where the whole pixel is
         mask = mask.all(1, keepdim=True)
     return mask
-
-
-@torch.no_grad()
-def is_prefix(model: PixelModel, known: Array, images: Array) -> bool:
-    """Returns whether the known sites come first in the scan, so that clamping them is exact."""
-    return come_first(model.scan, known_symbols(model, known, model.encode(images)))
 
 
 def come_first(scan: Scan, mask: Tensor) -> bool:
