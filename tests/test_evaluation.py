@@ -416,7 +416,7 @@ def test_two_processes_find_what_one_finds(net: str, orders: str, tmp_path: Path
     model = zoo.tiny(net, shape=(1, 8, 8), levels=17).float()
     pixelar.save(model, tmp_path / "model")
     command = ["evaluate", str(tmp_path / "model"), "-d", "digits", "--limit", str(N)]
-    command += ["--dtype", "float64", "--orders", orders]
+    command += ["--dtype", "float64", "--orders", orders, "--batch-size", "16"]
     assert main([*command, "-o", str(tmp_path / "one")]) == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     launch += ["--master-addr", "127.0.0.1", "--master-port", str(free_port()), "-m", "pixelar"]

@@ -107,6 +107,10 @@ def run_command(name: str, arguments: list[str]) -> int:
     return code
 
 
+# options as they were called before
+RENAMED = {("pixelar sample", "--method"): "--schedule"}
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are reported like all others, and name the nearest option."""
 
@@ -118,6 +122,8 @@ class Parser(argparse.ArgumentParser):
             if word == "--":
                 break
             if name.startswith("--") and name not in known:
+                if new := RENAMED.get((self.prog, name)):
+                    raise ConfigError(f"option: {name} is called {new} since version 0.2")
                 longer = [option for option in known if option.startswith(name)]
                 raise ConfigError(f"option: {did_you_mean(name, longer or known)}")
             option = known.get(word)

@@ -26,7 +26,7 @@ from pixelar.sampling.completion import complete as complete_images
 from pixelar.sampling.methods import choose_method
 from pixelar.sampling.posterior import Posterior, posterior
 from pixelar.sampling.samples import draw_images
-from pixelar.sampling.schedules import MANY_SITES, SCHEDULES
+from pixelar.sampling.schedules import MANY_SITES, SCHEDULES, require_sequential
 
 __all__ = ["RUN"]
 
@@ -106,6 +106,7 @@ def complete_by_particles(
     model: PixelModel, images: Tensor, known: Tensor, options: Namespace
 ) -> Tensor:
     """Returns n completions of each image, one per population, and prints their statistics."""
+    require_sequential(options.schedule)
     found = posterior(
         model,
         images,

@@ -79,7 +79,9 @@ def data_named(options: Namespace, shape: Shape) -> ImageData:
     name, known = options.data, sorted(DATASETS.keys() - {"folder"})
     if name not in known:
         if not Path(name).is_dir():
-            raise ConfigError(f"data: there is no folder {name}, and {did_you_mean(name, known)}")
+            raise ConfigError(
+                f"data: {did_you_mean(name, known)}; there is no folder {name} either"
+            )
         return _folder(Path(name), options, shape)
     kind: Any = DATASETS[name]
     offered = {"root": options.root or "data", "download": options.download, "size": shape[1]}

@@ -38,4 +38,4 @@ def find_config(name: str) -> Path:
     if path.is_dir():
         raise ConfigError(f"config: {name} is a folder; give a file in it")
     names = [known_name for known_name in known if "/" not in known_name]
-    raise ConfigError(f"config: there is no file {name}, and {did_you_mean(path.stem, names)}")
+    raise ConfigError(f"config: {did_you_mean(path.stem, names)}; there is no file {name} either")

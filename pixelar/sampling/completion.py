@@ -18,12 +18,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pixelar.common.arrays import Array, whole_number
-from pixelar.errors import ConfigError
 from pixelar.model import PixelModel, evaluating
 from pixelar.model.boundary import for_models
 from pixelar.names import Method, ScheduleName
 from pixelar.sampling.canvas import Canvas
-from pixelar.sampling.schedules import SCHEDULES, choose_schedule
+from pixelar.sampling.schedules import SCHEDULES, choose_schedule, require_sequential
 from pixelar.sampling.smc import follow
 
 __all__ = ["Drawn", "complete", "draw", "stream", "stream_canvas"]
@@ -88,7 +87,7 @@ def complete(
     )
     if canvas.method != "particles":
         return draw(canvas, schedule, progress=progress).images
-    _require_sequential(schedule)
+    require_sequential(schedule)
     *_, last = follow(canvas, every=model.scan.sites, particles=particles, progress=progress)
     return last.draw()[:, 0]
 
@@ -131,7 +130,7 @@ def stream(
         seed=seed,
     )
     if canvas.method == "particles":
-        _require_sequential(schedule)
+        require_sequential(schedule)
         for found in follow(canvas, every=every, particles=particles, progress=progress):
             yield found.draw()[:, 0]
     else:
@@ -188,8 +187,3 @@ def _run(canvas: Canvas, name: ScheduleName, progress: bool) -> Iterator[int]:
             bar.update(done - before)
             before = done
             yield done
-
-
-def _require_sequential(schedule: ScheduleName) -> None:
-    if schedule not in ("auto", "sequential"):
-        raise ConfigError(f"particles are drawn site by site; schedule {schedule} does not apply")

@@ -13,7 +13,7 @@ from pixelar.sampling.schedules.numba_rows import COMPILED
 from pixelar.sampling.schedules.sequential import SEQUENTIAL
 from pixelar.sampling.schedules.wavefront import WAVEFRONT
 
-__all__ = ["MANY_SITES", "SCHEDULES", "Schedule", "choose_schedule"]
+__all__ = ["MANY_SITES", "SCHEDULES", "Schedule", "choose_schedule", "require_sequential"]
 
 # "auto" takes the first that applies and is quick
 SCHEDULES: dict[ScheduleName, Schedule] = {
@@ -38,3 +38,11 @@ def choose_schedule(canvas: Canvas, name: ScheduleName = "auto") -> ScheduleName
     if reason := SCHEDULES[name].applies(canvas):
         raise ConfigError(f"schedule {name} {reason}")
     return name
+
+
+def require_sequential(name: ScheduleName) -> None:
+    """Raises PixelarError for a schedule by which particles cannot be drawn."""
+    if name not in NAMES:
+        raise ConfigError(f"schedule: {did_you_mean(str(name), NAMES)}")
+    if name not in ("auto", "sequential"):
+        raise ConfigError(f"particles are drawn site by site; schedule {name} does not apply")
