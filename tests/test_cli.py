@@ -552,14 +552,14 @@ def test_too_little_memory_is_told(
         torch.empty(1 << 60)
         return 0
 
-    monkeypatch.setitem(listing.RUN, "list", use_up)
+    monkeypatch.setattr(listing, "list_names", use_up)
     refused("list", "there is not enough memory", capsys)
 
     def fail(options: object) -> int:
         torch.zeros(2) @ torch.zeros(3)
         return 0
 
-    monkeypatch.setitem(listing.RUN, "list", fail)
+    monkeypatch.setattr(listing, "list_names", fail)
     with pytest.raises(RuntimeError, match="size"):
         main(["list"])
 

@@ -12,8 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pixelar.caches import new_cache
 from pixelar.cli import device, main
-from pixelar.cli.commands import completions
 from pixelar.cli.device import choose_device, place
+from pixelar.cli.draw import completions
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 from pixelar.nets import NETS

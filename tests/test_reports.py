@@ -9,7 +9,7 @@ from fixtures import palette_model
 
 import pixelar
 from pixelar.cli import main
-from pixelar.cli.commands import complete_by_particles, report_populations
+from pixelar.cli.draw import complete_by_particles, report_populations
 from pixelar.demo.complete import complete_picture
 from pixelar.demo.understand import read
 from pixelar.demo.understand_tab import charts, headline

@@ -4,7 +4,6 @@ Nothing heavy is imported before a command is known, so that `pixelar --help` an
 """
 
 import argparse
-import importlib
 import io
 import os
 import sys
@@ -14,8 +13,8 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from pixelar._version import __version__
-from pixelar.cli.options import COMMANDS, HOMES
 from pixelar.cli.processes import settle_processes
+from pixelar.cli.table import COMMANDS
 from pixelar.errors import Advice, ConfigError, PixelarError, did_you_mean, extras
 
 __all__ = ["main"]
@@ -85,26 +84,13 @@ def run(arguments: list[str]) -> int:
 
 def run_command(name: str, arguments: list[str]) -> int:
     """Runs a command with its arguments."""
-    if name == "fit":  # its options come from the classes that it builds
-        if {"-h", "--help"} & {*arguments}:
-            from pixelar.cli.fit_help import fit_help
-
-            print(fit_help(), end="")
-            raise SystemExit(0)  # as argparse ends where it has printed the help of a command
-        from pixelar.cli.fit import fit
-
-        return fit(arguments)
-    summary, add_options = COMMANDS[name]
-    parser = Parser(f"pixelar {name}", description=summary, allow_abbrev=False)
-    add_options(parser)
+    command = COMMANDS[name]
+    if command.add_options is None:
+        return command.load()(arguments)
+    parser = Parser(f"pixelar {name}", description=command.summary, allow_abbrev=False)
+    command.add_options(parser)
     options = parser.read(arguments)
-    if name == "demo":  # which imports less than the others, to start within seconds
-        from pixelar.cli.demo import demo
-
-        return demo(options)
-    home = importlib.import_module(f"pixelar.cli.{HOMES.get(name, 'commands')}")
-    code: int = home.RUN[name](options)
-    return code
+    return command.load()(options)
 
 
 # options as they were called before
@@ -149,7 +135,7 @@ def top_parser() -> Parser:
         usage="pixelar COMMAND ...",
         description="Pixel-autoregressive image models: train, score, sample, complete.",
         epilog="commands:\n"
-        + "\n".join(f"  {name:10s}{summary}" for name, (summary, _) in COMMANDS.items())
+        + "\n".join(f"  {name:10s}{command.summary}" for name, command in COMMANDS.items())
         + "\n\nOptions of a command: pixelar COMMAND --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -3,7 +3,7 @@
 import json
 import math
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pixelar.hub.index import find, is_packaged, read_card
 from pixelar.io import plain
 from pixelar.names.classes import check_names, listed
 
-__all__ = ["RUN", "cards_beside", "describe", "render", "run_of"]
+__all__ = ["cards_beside", "describe", "info", "render", "run_of"]
 
 PARTS = ("quantizer", "head", "net")
 
@@ -198,6 +198,3 @@ def _measured(entry: Mapping[str, Any]) -> str:
         f"{figure['mean']:.4f}{error} {figure['unit']}, {images_in_words(data)} of "
         f"{data['name']}, {entry['weights']} weights, {entry['dtype']}{averaged}: {entry['card']}"
     )
-
-
-RUN: dict[str, Callable[[Namespace], int]] = {"info": info}

@@ -3,7 +3,7 @@
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,7 +29,7 @@ from pixelar.names.classes import listed
 from pixelar.scoring.evaluation import evaluate as evaluate_model
 from pixelar.scoring.report import EvaluationReport
 
-__all__ = ["RUN"]
+__all__ = ["evaluate"]
 
 
 def evaluate(options: Namespace) -> int:
@@ -220,6 +220,3 @@ def prepare(data: ImageData, rank: int, *, in_turn: bool) -> None:
     data.prepare()
     if in_turn and not rank:
         dist.barrier()
-
-
-RUN: dict[str, Callable[[Namespace], int]] = {"evaluate": evaluate}

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pixelar.cli.fit_options import OPTIONS
 from pixelar.names.defaults import TRAINER_DEFAULTS
 
-__all__ = ["ABOUT", "Argument", "arguments_of", "fit_help"]
+__all__ = ["ABOUT", "Argument", "arguments_of", "fit_help", "fit_or_help"]
 
 PACKAGE = Path(__file__).parents[1]
 WIDEST = 100  # columns
@@ -130,6 +130,16 @@ def fit_help() -> str:
         about = _with(TRAINER_DEFAULTS.get(name), about)
         option(f"--trainer.{name}", metavar=metavar, help=about)
     return parser.format_help()
+
+
+def fit_or_help(arguments: list[str]) -> int:
+    """Trains, or prints the help where the arguments request it."""
+    if {"-h", "--help"} & {*arguments}:
+        print(fit_help(), end="")
+        raise SystemExit(0)  # as argparse ends where it has printed the help of a command
+    from pixelar.cli.fit import fit
+
+    return fit(arguments)
 
 
 def _about(title: str, argument: Argument) -> str:

@@ -6,14 +6,14 @@ import functools
 import itertools
 import re
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from pixelar.hub.cards import list_lines
 from pixelar.hub.configs import configs
 from pixelar.hub.index import packaged
 
-__all__ = ["RUN", "TABLES", "names"]
+__all__ = ["TABLES", "list_names", "names"]
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -84,6 +84,3 @@ def _summary(source: str, name: str) -> str:
     start = rf'^(?:class|def) {name}\b[^"]*?:\n +"""([^\n]*?)(?:"""|\n)'
     found = re.search(start, source, re.MULTILINE)
     return found[1] if found else ""
-
-
-RUN: dict[str, Callable[[Namespace], int]] = {"list": list_names}

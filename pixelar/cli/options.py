@@ -1,13 +1,20 @@
-"""The commands and their options, as argparse takes them; needs no torch."""
+"""The options of the commands, as argparse takes them; needs no torch."""
 
 import argparse
-from collections.abc import Callable
 
 from pixelar.cli.numbers import device, orders, real, resize, sides, whole
 from pixelar.names import METHODS, SCHEDULES
 from pixelar.names.limits import Limit
 
-__all__ = ["COMMANDS", "HOMES"]
+__all__ = [
+    "add_complete",
+    "add_demo",
+    "add_evaluate",
+    "add_export",
+    "add_import",
+    "add_info",
+    "add_sample",
+]
 
 MOST_IMAGES = 10_000  # that are drawn at once
 SEEDS = 1 << 63  # on either side of 0
@@ -266,26 +273,3 @@ def add_demo(command: argparse.ArgumentParser) -> None:
     )
     option("--root-path", default="", metavar="PATH", help="path under which a proxy shows it")
     option("--open", action="store_true", help="open the page in a browser")
-
-
-def add_nothing(command: argparse.ArgumentParser) -> None:
-    """`list` and `fit` have no options here."""
-
-
-COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "fit": ("train a model: pixelar fit -c CONFIG", add_nothing),
-    "evaluate": (
-        "exact bits/dim (or bits/token) of a model on a data set, with its protocol",
-        add_evaluate,
-    ),
-    "sample": ("draw images", add_sample),
-    "complete": ("draw the missing part of images", add_complete),
-    "demo": ("complete, understand and sample pictures in a web page", add_demo),
-    "import": ("make a model folder from weights of another program", add_import),
-    "export": ("write a model folder from a checkpoint, or a model for transformers", add_export),
-    "info": ("describe a model and its scores", add_info),
-    "list": ("list models, configs, nets, heads, scans, quantizers and data sets", add_nothing),
-}
-
-# modules of commands that have one of their own; the others are in `commands`
-HOMES = {"evaluate": "evaluate", "info": "describe", "list": "listing"}

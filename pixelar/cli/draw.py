@@ -1,14 +1,13 @@
-"""The commands that draw, complete and convert: they parse, build, call and print."""
+"""`pixelar sample` and `pixelar complete`: images drawn into one picture."""
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from pixelar.cli.exchange import export_model, import_weights
 from pixelar.cli.inputs import (
     drawing,
     labels_for,
@@ -28,7 +27,7 @@ from pixelar.sampling.posterior import Posterior, posterior
 from pixelar.sampling.samples import draw_images
 from pixelar.sampling.schedules import MANY_SITES, SCHEDULES, require_sequential
 
-__all__ = ["RUN"]
+__all__ = ["complete", "sample"]
 
 
 def sample(options: Namespace) -> int:
@@ -152,11 +151,3 @@ def completions(model: PixelModel, images: Tensor, known: Tensor, drawn: Tensor)
     kept = show_unknown(model.quantizer.decode(model.encode(images)).cpu(), known)
     rows = torch.cat((images.expand(-1, 3, -1, -1)[:, None], kept[:, None], own), 1)
     return grid(rows.flatten(0, 1), columns=rows.shape[1])
-
-
-RUN: dict[str, Callable[[Namespace], int]] = {
-    "sample": sample,
-    "complete": complete,
-    "import": import_weights,
-    "export": export_model,
-}
