@@ -35,7 +35,7 @@ def test_tempered_particles_estimate_no_log_p(options: dict, capsys: pytest.Capt
     found = posterior(tiny_model(), BLACK, KNOWN, particles=8, seed=0, **options)
     assert found.log_known.isnan().all() == found.log_known_stderr.isnan().all() == tempered
     assert found.log_weights.isfinite().any() and found.draw().shape == (1, 4, 1, 2, 3)
-    given = Namespace(label=None, particles=8, n=4, images=["a.png"], seed=0)
+    given = Namespace(schedule="auto", label=None, particles=8, n=4, images=["a.png"], seed=0)
     vars(given).update(PLAIN, **options)
     complete_by_particles(tiny_model(), BLACK, KNOWN[None], given)
     line = capsys.readouterr().out
