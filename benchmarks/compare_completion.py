@@ -37,7 +37,7 @@ options.download = options.fit = options.split = False
 model = pixelar.load(options.model)
 test = data_named(options, model.image_shape).split("test")
 first = torch.arange(len(test.images))[: options.n]
-images = model.quantizer.decode(model.encode(test.images[first]))
+images = model.decode(model.encode(test.images[first]))
 labels = test.labels[first] if model.classes and test.labels is not None else None
 repeated = images.repeat_interleave(options.draws, 0)
 again = None if labels is None else labels.repeat_interleave(options.draws)

@@ -63,8 +63,10 @@ def test_images_in_any_container() -> None:
         assert torch.equal(pixelar.bits_per_dim(tried, given, batch_size=2), bits), name
         assert torch.equal(pixelar.surprise_map(tried, given), shown), name
         assert torch.equal(pixelar.complete(tried, given, KNOWN, seed=1), drawn), name
-        assert torch.equal(ImageSet(given, None, ["a", "b"]).images, IMAGES), name
-        assert type(ImageSet(given, None, ["a", "b"]).images) is Tensor
+        kept = ImageSet(given, None, ["a", "b"])
+        assert torch.equal(kept.images.long(), IMAGES.long()), name
+        assert type(kept.images) is Tensor and not kept.images.is_floating_point()
+        assert kept.fingerprint() == ImageSet(IMAGES, None, ["a", "b"]).fingerprint()
 
 
 def test_labels_in_any_container() -> None:

@@ -117,7 +117,7 @@ def naive_mixture(head: LogisticMixture, params: torch.Tensor, x: torch.Tensor) 
             mean = means[:, component * s + symbol].clone()
             for earlier in range(symbol):
                 mean += pull[:, symbol * (symbol - 1) // 2 + earlier] * values[:, earlier]
-            scale = scales[:, component * s + symbol].clamp(-7, 7).exp()
+            scale = scales[:, component * s + symbol].clamp(*head.layout.log_scale_range).exp()
             half = 1 / (head.levels - 1)
             upper = torch.sigmoid((values[:, symbol] + half - mean) / scale)
             lower = torch.sigmoid((values[:, symbol] - half - mean) / scale)

@@ -7,6 +7,7 @@ from pixelar.errors import PixelarError
 from pixelar.quantizers import (
     QUANTIZERS,
     BitDepth,
+    Codes,
     Identity,
     Palette,
     Quantizer,
@@ -20,6 +21,15 @@ def photos() -> torch.Tensor:
     return torch.randint(256, (5, 3, 6, 4), generator=generator, dtype=torch.uint8)
 
 
+def images_for(quantizer: Quantizer) -> torch.Tensor:
+    """Returns images with all kinds of values that a quantizer's range has, its ends included."""
+    least, most = quantizer.values
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(least, most + 1, (5, 3, 6, 4), generator=generator)
+    images[0, 0, 0, :2] = torch.tensor([least, most])
+    return quantizer.nearest(images).to(quantizer.dtype)
+
+
 def fitted_palette() -> Palette:
     palette = Palette(levels=8)
     palette.fit(photos())
@@ -27,8 +37,21 @@ def fitted_palette() -> Palette:
 
 
 ZOO: dict[str, list[Quantizer]] = {
-    "Identity": [Identity()],
-    "BitDepth": [BitDepth(bits=1), BitDepth(bits=5), BitDepth(bits=8)],
+    "Identity": [
+        Identity(),
+        Identity(levels=17),
+        Identity(levels=65536),
+        Identity(levels=4096, high=4095),
+        Identity(levels=1000),
+        Identity(levels=2, low=-1, high=1),
+        Identity(levels=301, low=-70000, high=-10000),
+    ],
+    "BitDepth": [
+        *(BitDepth(bits=1), BitDepth(bits=5), BitDepth(bits=8)),
+        *(BitDepth(bits=1, depth=16), BitDepth(bits=12, depth=16), BitDepth(bits=16, depth=16)),
+        BitDepth(bits=10, depth=12),
+    ],
+    "Codes": [Codes(levels=2), Codes(levels=512), Codes(levels=65536)],
     "Threshold": [Threshold(), Threshold(threshold=1)],
     "StochasticBinarisation": [StochasticBinarisation(seed=3)],
     "Palette": [fitted_palette()],
@@ -43,24 +66,37 @@ def test_every_quantizer_is_tried() -> None:
 @pytest.mark.parametrize("quantizer", EVERY)
 def test_symbols_survive_the_way_to_the_image_and_back(quantizer: Quantizer) -> None:
     """What a model draws must be valid as its input: decoded symbols encode to themselves."""
-    x = quantizer.encode(photos())
+    given = images_for(quantizer)
+    quantizer.check(given)
+    x = quantizer.encode(given)
     assert x.dtype == torch.int64 and x.min() >= 0 and x.max() < quantizer.levels
     assert x.shape[1:] == quantizer.symbol_shape((3, 6, 4))
     images = quantizer.decode(x)
-    assert images.dtype == torch.uint8 and images.shape == photos().shape
+    assert images.dtype == quantizer.dtype and images.shape == given.shape
+    wide = images.long()
+    assert quantizer.values[0] <= wide.min() and wide.max() <= quantizer.values[1]
+    assert torch.equal(quantizer.encode(images), x)
+    assert torch.equal(quantizer.encode(wide), x)  # of whatever type
+
+
+@pytest.mark.parametrize("quantizer", EVERY)
+def test_every_symbol_has_an_image(quantizer: Quantizer) -> None:
+    x = torch.arange(quantizer.levels).view(-1, 1, 1, 1)
+    images = quantizer.decode(x)
+    quantizer.check(images)
     assert torch.equal(quantizer.encode(images), x)
 
 
 @pytest.mark.parametrize("quantizer", EVERY)
 def test_lossless_means_lossless(quantizer: Quantizer) -> None:
-    images = photos()
+    images = images_for(quantizer)
     same = torch.equal(quantizer.decode(quantizer.encode(images)), images)
     assert same == quantizer.lossless
 
 
 @pytest.mark.parametrize("quantizer", EVERY)
 def test_an_image_alone_gives_the_same_symbols_as_in_a_batch(quantizer: Quantizer) -> None:
-    images = photos()
+    images = images_for(quantizer)
     alone = torch.cat([quantizer.encode(image[None]) for image in images])
     assert torch.equal(alone, quantizer.encode(images))
 
@@ -122,8 +158,13 @@ def test_palette_keeps_its_colours_when_fitted_again() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Identity(levels=1), "levels must be from 2 to 256; got 1"),
+        (lambda: Identity(levels=1), "levels must be from 2 to 65536; got 1"),
+        (lambda: Identity(levels=65537), "levels must be from 2 to 65536; got 65537"),
+        (lambda: Identity(levels=300, high=255), "from 0 to 255 there are 256 whole numbers"),
+        (lambda: Identity(levels=2, low=3, high=1), "from 3 to 1 there are 0 whole numbers"),
+        (lambda: Codes(levels=1), "levels must be from 2 to 65536; got 1"),
         (lambda: BitDepth(bits=9), "bits must be from 1 to 8; got 9"),
+        (lambda: BitDepth(bits=5, depth=17), "depth must be from 1 to 16; got 17"),
         (lambda: Threshold(threshold=0), "threshold must be from 1 to 255; got 0"),
         (lambda: Palette(levels=1), "levels must be at least 2; got 1"),
         (lambda: Palette(levels=4).check(photos()), "has no colours yet; call fit"),

@@ -87,9 +87,8 @@ def place(
 def _try_out(model: PixelModel, dtype: torch.dtype) -> None:
     """Scores and completes one image, which runs every operation that a command may need."""
     torch.zeros(1, dtype=dtype, device=model.device)
-    images = torch.zeros(1, *model.image_shape, dtype=torch.uint8)
     labels = torch.zeros(1, dtype=torch.long) if model.classes else None
-    surprise_map(model, images, labels)
+    surprise_map(model, model.blank(1), labels)
     known = torch.ones(model.scan.shape, dtype=torch.bool)
     known.view(-1)[model.scan.index[-1].cpu()] = False
-    posterior(model, images, known[:1] & known.all(0), labels, particles=2, seed=0)
+    posterior(model, model.blank(1), known[:1] & known.all(0), labels, particles=2, seed=0)

@@ -148,6 +148,6 @@ def report_populations(found: Posterior, names: Sequence[str]) -> str:
 def completions(model: PixelModel, images: Tensor, known: Tensor, drawn: Tensor) -> Tensor:
     """Returns a picture with a row per image: the image, what is kept of it, its completions."""
     own = drawn.view(len(images), -1, *drawn.shape[1:]).expand(-1, -1, 3, -1, -1)  # (B, n, …)
-    kept = show_unknown(model.quantizer.decode(model.encode(images)).cpu(), known)
+    kept = show_unknown(model.decode(model.encode(images)).cpu(), known)
     rows = torch.cat((images.expand(-1, 3, -1, -1)[:, None], kept[:, None], own), 1)
     return grid(rows.flatten(0, 1), columns=rows.shape[1])

@@ -39,7 +39,8 @@ class FitCLI(LightningCLI):
                 parser.add_argument(f"--{name}", type=given, default=default, help=about)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.link_arguments("data.shape", "model.shape", apply_on="instantiate")
+        for name in ("shape", "image_dtype"):
+            parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
         for action in parser._actions:
             whole_numbers_first(action)
 

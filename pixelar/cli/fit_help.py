@@ -122,7 +122,7 @@ def fit_help() -> str:
     for title, (file, cls) in CLASSES.items():
         option = parser.add_argument_group(title).add_argument
         for argument in arguments_of(file, cls):
-            if argument.name != "shape":  # which comes from the data
+            if argument.name not in ("shape", "image_dtype"):  # which come from the data
                 metavar = METAVARS.get(argument.annotation.removesuffix(" | None"), "NAME")
                 option(f"--{title}.{argument.name}", metavar=metavar, help=_about(title, argument))
     option = parser.add_argument_group("trainer").add_argument

@@ -15,7 +15,21 @@ from torch import Tensor
 
 from pixelar.errors import DataError
 
-__all__ = ["Array", "as_images", "as_labels", "as_mask", "as_symbols", "whole_number"]
+__all__ = [
+    "DTYPES",
+    "Array",
+    "as_grid",
+    "as_images",
+    "as_labels",
+    "as_mask",
+    "as_symbols",
+    "holds",
+    "narrowest",
+    "whole_number",
+]
+
+# the types that images may have, by name, from the narrowest to the widest
+DTYPES = {name: getattr(torch, name) for name in ("uint8", "uint16", "int32", "int64")}
 
 
 class SupportsArray(Protocol):
@@ -27,18 +41,58 @@ class SupportsArray(Protocol):
 Array: TypeAlias = Tensor | np.ndarray | Sequence[Any] | SupportsArray
 
 
-def as_images(values: Array) -> Tensor:
-    """Returns 8-bit images as a plain uint8 tensor of the same shape.
+def holds(dtype: torch.dtype, least: int, most: int) -> bool:
+    """Returns whether a type of integers holds all values from `least` to `most`."""
+    return torch.iinfo(dtype).min <= least and most <= torch.iinfo(dtype).max
+
+
+def narrowest(least: int, most: int) -> torch.dtype:
+    """Returns the narrowest type of images that holds all values from `least` to `most`."""
+    for dtype in DTYPES.values():
+        if holds(dtype, least, most):
+            return dtype
+    raise DataError(f"images hold values of at most 64 bits; got {least} to {most}")
+
+
+def as_grid(values: Array) -> Tensor:
+    """Returns a grid of whole numbers as a plain tensor of the same shape, in its own type where
+    images may have it (`DTYPES`), else in a wider one.
 
     Raises:
-        PixelarError: If they are not whole numbers from 0 to 255.
+        PixelarError: If they are not whole numbers, or too large for 64 bits.
     """
-    images = _as_tensor(values, wanted := "the model takes uint8 images with values 0 … 255")
-    if images.dtype == torch.uint8:
-        return images
+    grid = _as_tensor(values, wanted := "images are whole numbers")
+    _require_integers(grid, values, wanted)
+    if grid.dtype in DTYPES.values():
+        return grid
+    if grid.dtype == torch.uint64:  # of which the largest become negative
+        _require_range(grid, 0, torch.iinfo(torch.int64).max, "image values", "images")
+    return grid.to(torch.int32 if grid.dtype.itemsize < 4 else torch.int64)
+
+
+def as_images(
+    values: Array, least: int = 0, most: int = 255, dtype: torch.dtype = torch.uint8
+) -> Tensor:
+    """Returns images as a plain tensor of the same shape.
+
+    Arguments:
+        values: The images.
+        least: The smallest value that they may have.
+        most: The largest value that they may have.
+        dtype: The type of the result, which holds all of these values.
+
+    Raises:
+        PixelarError: If they are not whole numbers from `least` to `most`; the first other one is
+            named.
+    """
+    kind = str(dtype).removeprefix("torch.")
+    wanted = f"the model takes {kind} images with values {least} … {most}"
+    images = _as_tensor(values, wanted)
     _require_integers(images, values, wanted)
-    _require_range(images, 256, "image values", "images")
-    return images.to(torch.uint8)
+    limits = torch.iinfo(images.dtype)
+    if limits.min < least or most < limits.max:  # else every value of the type is allowed
+        _require_range(images, least, most, "image values", "images")
+    return images.to(dtype)
 
 
 def as_labels(values: Array) -> Tensor:
@@ -86,7 +140,7 @@ def as_symbols(values: Array, levels: int) -> Tensor:
     """
     x = _as_tensor(values, wanted := f"symbols must be whole numbers from 0 to {levels - 1}")
     _require_integers(x, values, wanted)
-    _require_range(x, levels, "symbols", "x")
+    _require_range(x, 0, levels - 1, "symbols", "x")
     return x.long()
 
 
@@ -170,13 +224,15 @@ def _require_integers(tensor: Tensor, values: object, wanted: str) -> None:
         raise DataError(f"{wanted}; got {_kind(values, array)}")
 
 
-def _require_range(x: Tensor, levels: int, what: str, name: str) -> None:
-    """Raises PixelarError unless all values are from 0 to `levels` - 1."""
-    # else `levels` would be converted to a narrow type to compare with; the largest unsigned
+def _require_range(x: Tensor, least: int, most: int, what: str, name: str) -> None:
+    """Raises PixelarError unless all values are from `least` to `most`."""
+    # else a bound would be converted to a narrow type to compare with; the largest unsigned
     # integers of 64 bits become negative
     wide = x.long()
-    outside = (wide < 0) | (wide >= levels)
+    outside = (wide < least) | (wide > most)
+    if x.dtype == torch.uint64:
+        outside |= wide < 0
     if outside.any():
         at = outside.nonzero()[0].tolist()
         value = x.numpy(force=True)[tuple(at)]
-        raise DataError(f"{what} must be from 0 to {levels - 1}; {name}{at} is {value}")
+        raise DataError(f"{what} must be from {least} to {most}; {name}{at} is {value}")

@@ -1,4 +1,4 @@
-"""What a dataset is: three splits of 8-bit images, each held in memory as one tensor.
+"""What a dataset is: three splits of images, each held as one tensor of integers.
 
     ImageData ── split("train") ──► ImageSet ── DataLoader ──► images (B, C, H, W), labels (B,)
 
@@ -16,11 +16,20 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pixelar.common.arguments import Recorded
-from pixelar.common.arrays import as_images, as_labels, whole_number
+from pixelar.common.arrays import as_grid, as_labels, narrowest, whole_number
 from pixelar.errors import DataError, did_you_mean, plural
 from pixelar.names import Shape
 
-__all__ = ["SPLITS", "Batch", "ImageData", "ImageSet", "Split", "collate", "holdout"]
+__all__ = [
+    "SPLITS",
+    "Batch",
+    "ImageData",
+    "ImageSet",
+    "Split",
+    "collate",
+    "compact",
+    "holdout",
+]
 
 Split: TypeAlias = Literal["train", "val", "test"]
 Batch: TypeAlias = tuple[Tensor, Tensor | None]
@@ -38,13 +47,14 @@ class ImageSet(Dataset[Batch]):
     none. Images and labels may come in any container of whole numbers, and are kept as tensors.
 
     Arguments:
-        images: 8-bit images with shape (N, C, H, W).
+        images: Images with shape (N, C, H, W): whole numbers, of which uint8, uint16, int32 and
+            int64 are kept as they are.
         labels: Class numbers with shape (N,), or None where the data has no labels.
         names: A name for each image, unique within the dataset.
         classes: The names of the classes by number, or None where they are not known.
 
     Raises:
-        PixelarError: If the images are not whole numbers from 0 to 255, or shapes do not match.
+        PixelarError: If the images are not whole numbers, or shapes do not match.
 
     Example:
         >>> data = ImageSet(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), None, ["a", "b", "c"])
@@ -59,7 +69,7 @@ class ImageSet(Dataset[Batch]):
     classes: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        images = as_images(self.images)
+        images = as_grid(self.images)
         labels = None if self.labels is None else as_labels(self.labels)
         if images.ndim != 4:
             raise DataError(
@@ -101,12 +111,22 @@ class ImageSet(Dataset[Batch]):
         return self.subset(range(min(limit, len(self))))
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 of shape, images and labels, in hexadecimal digits."""
+        """Returns the SHA-256 of shape, images and labels, in hexadecimal digits, whatever the type
+        of the images.
+        """
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        digest.update(self.images.contiguous().numpy().data)
+        digest.update(compact(self.images).contiguous().numpy().data)
         if self.labels is not None:
             digest.update(self.labels.numpy().astype("<i8").data)
         return digest.hexdigest()
+
+
+def compact(images: Tensor) -> Tensor:
+    """Returns images in the narrowest type that holds their values, by which digests are formed."""
+    if images.dtype == torch.uint8 or not images.numel():
+        return images
+    wide = images.long()  # unsigned integers of 16 bits have neither minimum nor maximum
+    return images.to(narrowest(int(wide.min()), int(wide.max())))
 
 
 def collate(batch: T) -> T:
@@ -138,13 +158,15 @@ class ImageData(Recorded, abc.ABC):
     Attributes:
         name: Its name in `DATASETS`.
         shape: The shape (C, H, W) of an image.
+        dtype: The type of the images: uint8, uint16, int32 or int64.
         classes: The names of the classes by label, or None where the data has no labels.
-        preprocessing: How the images of the source became 8-bit images of that shape, in words.
+        preprocessing: How the images of the source became images of that shape and type, in words.
         shortage: Why there are too few images for all splits, in words, or "".
     """
 
     name: str
     shape: Shape
+    dtype: torch.dtype = torch.uint8
     classes: Sequence[str] | None
     preprocessing: str
     shortage: str = ""

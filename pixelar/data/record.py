@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pixelar.common.files import read_bytes, read_object, replacing
 from pixelar.data import DATASETS, Folder
-from pixelar.data.base import SPLITS, ImageData, ImageSet
+from pixelar.data.base import SPLITS, ImageData, ImageSet, compact
 from pixelar.errors import DataError, PixelarError
 
 __all__ = ["DataRecord", "copy_record", "image_digests", "read_record", "record_of"]
@@ -213,12 +212,11 @@ def image_digests(images: Tensor) -> np.ndarray:
     """Returns a digest of each image's pixels, uint64 with shape (N,).
 
     Arguments:
-        images: uint8 images with shape (N, C, H, W).
+        images: Images with shape (N, C, H, W); their type does not matter.
     """
-    assert images.dtype == torch.uint8
     shape = repr(tuple(images.shape[1:])).encode()
     digests = [
-        hashlib.blake2b(image.contiguous().numpy().data, digest_size=8, key=shape).digest()
+        hashlib.blake2b(compact(image).contiguous().numpy().data, digest_size=8, key=shape).digest()
         for image in images
     ]
     return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)

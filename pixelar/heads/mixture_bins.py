@@ -1,5 +1,6 @@
 """Bins of logistics, and how the parameters of a mixture of them are laid out."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,18 +12,14 @@ from pixelar.kernels import numba_is_there
 
 __all__ = [
     "BEYOND",
-    "LOG_SCALE_RANGE",
     "Bins",
+    "Layout",
     "arrays",
     "beyond",
     "has_kernel",
     "log_mass",
     "pull",
 ]
-
-
-# at V = 256, from 1/9 of a bin's width to 1,000 times the whole range
-LOG_SCALE_RANGE = (-7.0, 7.0)
 
 
 BEYOND = 1e30  # in place of an edge at infinity, on the scale [-1, 1]
@@ -41,6 +38,13 @@ class Layout:
     levels: int
     symbols: int
     components: int
+
+    @property
+    def log_scale_range(self) -> tuple[float, float]:
+        """Where log-scales are clamped: at the largest, a scale is 1,000 times the whole range; at
+        the smallest, with 256 levels or more, 1/9 of a bin's width.
+        """
+        return -7 - max(0, math.log((self.levels - 1) / 255)), 7.0
 
     @property
     def half_bin(self) -> float:

@@ -9,7 +9,6 @@ from torch.autograd.function import once_differentiable
 
 from pixelar.common.graphs import outside_graphs, writes_program
 from pixelar.heads.mixture_bins import (
-    LOG_SCALE_RANGE,
     Bins,
     Layout,
     arrays,
@@ -121,7 +120,7 @@ def log_prob_by_kernel(
 
     found = params.new_empty(len(params))
     gradient = params.new_empty(len(params) if with_gradient else 0, params.shape[1])
-    sizes, limits = (layout.components, layout.levels), map(np.float32, LOG_SCALE_RANGE)
+    sizes, limits = (layout.components, layout.levels), map(np.float32, layout.log_scale_range)
     log_prob(*arrays(params, symbols.long()), *sizes, *limits, *arrays(found, gradient))
     return found, gradient
 
@@ -131,7 +130,7 @@ def as_program(params: Tensor, x: Tensor, layout: Layout) -> Tensor:
     logits, means, log_scales, couplings = layout.split(params)
     values, pulls = layout.scaled(x, means), couplings.tanh()
     drawn = torch.stack([pull(pulls, values, s) for s in range(layout.symbols)], 1)
-    centred, sharpness = values - means - drawn, (-log_scales.clamp(*LOG_SCALE_RANGE)).exp()
+    centred, sharpness = values - means - drawn, (-log_scales.clamp(*layout.log_scale_range)).exp()
     bottom, top = x == 0, x == layout.levels - 1
     upper = (centred + beyond(top, layout.half_bin, centred)) * sharpness
     lower = (beyond(bottom, layout.half_bin, centred) - centred) * sharpness
@@ -153,7 +152,7 @@ def one_part(
     centred = values - means
     for s in range(1, layout.symbols):
         centred[:, s] -= pull(couplings, values, s)
-    smallest, largest = LOG_SCALE_RANGE
+    smallest, largest = layout.log_scale_range
     edges = x == 0, x == layout.levels - 1
     bins = Bins(centred, log_scales.clamp(smallest, largest), *edges, layout.half_bin)
     weights = logits.log_softmax(0)

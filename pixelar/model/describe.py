@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from pixelar.common.arrays import DTYPES
 from pixelar.errors import ConfigError, did_you_mean
 from pixelar.heads import HEADS, Head
 from pixelar.model.pixel_model import PixelModel
@@ -28,6 +29,8 @@ LATER: dict[str, dict[str, Any]] = {
     "ImageGPT": {"bias": False},
     "LMConv": {"version": 1},
     "StochasticBinarisation": {"version": 1},
+    "Identity": {"low": 0, "high": None},
+    "BitDepth": {"depth": 8},
 }
 
 
@@ -44,7 +47,10 @@ def describe_model(model: PixelModel) -> dict[str, Any]:
     A part whose class is in none of pixelar's tables has a "class", the name to import it by.
     """
     parts = {part: _describe_part(getattr(model, part), PARTS[part]) for part in PARTS}
-    return {"image_shape": list(model.image_shape), "scan": model.net.built_in, **parts}
+    described = {"image_shape": list(model.image_shape), "scan": model.net.built_in, **parts}
+    if model.image_dtype != model.quantizer.dtype:  # older models have the quantizer's
+        described["image_dtype"] = str(model.image_dtype).removeprefix("torch.")
+    return described
 
 
 def _describe_part(module: Net | Head | Quantizer, table: Mapping[str, type]) -> dict[str, Any]:
@@ -125,4 +131,7 @@ def build_model(
     scan = build_scan(description["scan"], quantizer.symbol_shape((c, h, w)))
     head = make_head(quantizer.levels, scan.symbols, **head_args)
     net = make_net(scan, quantizer.levels, head.num_params, **net_args)
-    return PixelModel(net, head, quantizer, (c, h, w))
+    name = description.get("image_dtype")
+    if name is not None and name not in DTYPES:
+        raise ConfigError(f"image_dtype: {did_you_mean(str(name), DTYPES)}")
+    return PixelModel(net, head, quantizer, (c, h, w), None if name is None else DTYPES[name])

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pixelar.common.arrays import Array, as_images, as_labels, as_symbols
+from pixelar.common.arrays import DTYPES, Array, as_images, as_labels, as_symbols, holds
 from pixelar.common.graphs import writes_program
 from pixelar.errors import ConfigError, DataError
 from pixelar.heads import Head
@@ -27,8 +27,10 @@ class PixelModel(nn.Module):
     Arguments:
         net: Turns symbols into parameters of every site.
         head: Turns the parameters of a site into a distribution over its symbols.
-        quantizer: Turns 8-bit images into symbols.
-        image_shape: The shape (C, H, W) of an 8-bit image.
+        quantizer: Turns images into symbols.
+        image_shape: The shape (C, H, W) of an image.
+        image_dtype: The type of the images that the model draws, which is that of its training
+            data: uint8, uint16, int32 or int64; None for the quantizer's own.
 
     Example:
         >>> from pixelar.heads import Categorical
@@ -42,7 +44,14 @@ class PixelModel(nn.Module):
         torch.Size([3])
     """
 
-    def __init__(self, net: Net, head: Head, quantizer: Quantizer, image_shape: Shape) -> None:
+    def __init__(
+        self,
+        net: Net,
+        head: Head,
+        quantizer: Quantizer,
+        image_shape: Shape,
+        image_dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         scan = net.scan
         if head.symbols != scan.symbols:
@@ -66,6 +75,7 @@ class PixelModel(nn.Module):
             )
         self.net, self.head, self.quantizer = net, head, quantizer
         self.image_shape: Shape = (image_shape[0], image_shape[1], image_shape[2])
+        self.image_dtype = check_dtype(image_dtype or quantizer.dtype, quantizer)
         self._class_names: tuple[str, ...] | None = None
         self._compiled: tuple[Callable[..., Tensor], Score] | None = None
 
@@ -149,13 +159,28 @@ class PixelModel(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_compiled": None}
 
+    def check_images(self, images: Array) -> Tensor:
+        """Returns images as a tensor of integers; raises PixelarError if their values are outside
+        of the model's range.
+        """
+        return as_images(images, *self.quantizer.values, self.quantizer.dtype)
+
+    def blank(self, n: int) -> Tensor:
+        """Returns n images of the smallest value that the model takes, with shape (n, C, H, W)."""
+        least, dtype = self.quantizer.values[0], self.quantizer.dtype
+        return torch.full((n, *self.image_shape), least, dtype=dtype)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Returns the images (B, C, H, W) of symbols, of type `image_dtype` and on their device."""
+        return self.quantizer.decode(x).to(self.image_dtype)
+
     def encode(self, images: Array) -> Tensor:
-        """Returns the symbols (B, C, H, W) of 8-bit images, on the model's device.
+        """Returns the symbols (B, C, H, W) of images, on the model's device.
 
         Raises:
             PixelarError: If the images have another size, type or range than the model's.
         """
-        images = as_images(images)
+        images = self.check_images(images)
         if images.ndim != 4 or tuple(images.shape[1:]) != self.image_shape:
             raise DataError(
                 f"the model takes images of shape (B, {', '.join(map(str, self.image_shape))}) "
@@ -204,6 +229,19 @@ class PixelModel(nn.Module):
                 f"got {int(labels.min())} to {int(labels.max())}"
             )
         return labels
+
+
+def check_dtype(dtype: torch.dtype, quantizer: Quantizer) -> torch.dtype:
+    """Returns a type of images; raises PixelarError if it cannot hold those of a quantizer."""
+    if dtype not in DTYPES.values():
+        raise ConfigError(f"images are of type {', '.join(DTYPES)}; got {dtype}")
+    least, most = quantizer.values
+    if not holds(dtype, least, most):
+        raise ConfigError(
+            f"images of {dtype} cannot hold the values {least} … {most} of quantizer "
+            f"{type(quantizer).__name__}"
+        )
+    return dtype
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""From 8-bit images to symbols and back.
+"""From images to symbols and back.
 
 To add one: its file, a line here, one in the zoo of `tests/test_quantizers.py`.
 """
 
 from pixelar.quantizers.base import Quantizer
 from pixelar.quantizers.bit_depth import BitDepth
+from pixelar.quantizers.codes import Codes
 from pixelar.quantizers.identity import Identity
 from pixelar.quantizers.palette import Palette
 from pixelar.quantizers.stochastic_binarisation import StochasticBinarisation
@@ -13,6 +14,7 @@ from pixelar.quantizers.threshold import Threshold
 __all__ = [
     "QUANTIZERS",
     "BitDepth",
+    "Codes",
     "Identity",
     "Palette",
     "Quantizer",
@@ -23,6 +25,7 @@ __all__ = [
 QUANTIZERS: dict[str, type[Quantizer]] = {
     "Identity": Identity,
     "BitDepth": BitDepth,
+    "Codes": Codes,
     "Threshold": Threshold,
     "StochasticBinarisation": StochasticBinarisation,
     "Palette": Palette,

@@ -91,7 +91,7 @@ class Canvas:
         return Draw(given, known, numbers.to(self.model.device), *self.options)
 
     def images(self, done: int | None = None) -> Tensor:
-        """Decodes the images as they are now: uint8 with shape (B, C, H, W), on the CPU.
+        """Decodes the images as they are now, with shape (B, C, H, W), on the CPU.
 
         Arguments:
             done: How many sites are final; later sites are shown as they were given. None shows
@@ -103,4 +103,4 @@ class Canvas:
             symbols = self.given.clone()
             final = scan.index[:done].flatten()
             symbols.flatten(1)[:, final] = self.symbols.flatten(1)[:, final]
-        return self.model.quantizer.decode(symbols).cpu()
+        return self.model.decode(symbols).cpu()

@@ -54,7 +54,7 @@ def complete(
 
     Arguments:
         model: The model.
-        images: uint8 images with shape (B, C, H, W); what the unknown part holds is ignored.
+        images: Images with shape (B, C, H, W); what the unknown part holds is ignored.
         known: Which pixels are known, with a shape that broadcasts to (B, C, H, W).
         labels: Classes with shape (B,), for a model that is conditioned on them.
         method: "prefix", "known_first", "particles" or "clamp"; "auto" takes the first of them
@@ -71,8 +71,8 @@ def complete(
         progress: Whether to show a progress bar.
 
     Returns:
-        uint8 images with shape (B, C, H, W); known pixels are those of `images`, after
-        quantization.
+        Images with shape (B, C, H, W), of the model's `image_dtype`; known pixels are those of
+        `images`, after quantization.
     """
     canvas = Canvas.prepare(
         model,
@@ -142,7 +142,7 @@ class Drawn:
     """Images, and how they were drawn.
 
     Attributes:
-        images: uint8 with shape (B, C, H, W).
+        images: Images with shape (B, C, H, W).
         schedule: The name of the schedule.
         steps: The number of sequential steps: sites, rows, waves or passes.
     """

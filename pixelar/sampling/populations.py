@@ -15,7 +15,7 @@ class Posterior:
     """Weighted images that approximate p(unknown | known): M populations of K canvases each.
 
     Attributes:
-        images: The canvases, uint8 with shape (B, M, K, C, H, W).
+        images: The canvases, images with shape (B, M, K, C, H, W).
         log_weights: Their normalised log-weights with shape (B, M, K).
         log_known: The estimate of log p(known) in nats with shape (B,): the log of an unbiased
             estimate, pooled over the populations. nan with a temperature, top_k or top_p, as
@@ -39,7 +39,7 @@ class Posterior:
     choices: Tensor
 
     def draw(self) -> Tensor:
-        """Returns one image of each population, drawn by weight: uint8 (B, M, C, H, W).
+        """Returns one image of each population, drawn by weight: (B, M, C, H, W).
 
         Images of different populations are independent; canvases of one population share ancestors.
         """

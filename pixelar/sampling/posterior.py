@@ -35,7 +35,7 @@ def posterior(
 
     Arguments:
         model: The model.
-        images: uint8 images with shape (B, C, H, W); what the unknown part holds is ignored.
+        images: Images with shape (B, C, H, W); what the unknown part holds is ignored.
         known: Which pixels are known, with a shape that broadcasts to (B, C, H, W).
         labels: Classes with shape (B,), for a model that is conditioned on them.
         particles: K, the canvases of a population; more come closer to the exact conditional.

@@ -48,7 +48,7 @@ def sample(
         progress: Whether to show a progress bar.
 
     Returns:
-        uint8 images with shape (n, C, H, W).
+        Images with shape (n, C, H, W), of the model's `image_dtype`: uint8 for pictures of 8 bits.
     """
     options = Drawing(
         temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, progress=progress
@@ -67,8 +67,7 @@ def draw_images(
 ) -> Drawn:
     """Draws images as `sample` does, and reports how: by which schedule, in how many steps."""
     count = whole_number(n, "n, the number of images,", 0)
-    blank = torch.zeros(count, *model.image_shape, dtype=torch.uint8)
     nothing = torch.zeros(1, 1, 1, dtype=torch.bool)
     progress = options.pop("progress", False)
-    canvas = Canvas.prepare(model, blank, nothing, labels, method="clamp", **options)
+    canvas = Canvas.prepare(model, model.blank(count), nothing, labels, method="clamp", **options)
     return draw(canvas, schedule, progress=progress)

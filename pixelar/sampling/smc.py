@@ -160,7 +160,7 @@ class _Swarm:
     def snapshot(self, symbols: Tensor) -> Posterior:
         """Returns the current populations, given their symbols (R, C, H, W)."""
         shape = (-1, self.populations, self.particles)
-        images = self.model.quantizer.decode(symbols).cpu().unflatten(0, shape)
+        images = self.model.decode(symbols).cpu().unflatten(0, shape)
         each = (self.log_known + self._log_mean_weight()).cpu().view(-1, self.populations)
         if self.tempered:
             each = torch.full_like(each, math.nan)

@@ -200,7 +200,7 @@ def surprise_unit(model: PixelModel) -> str:
 @for_models
 @torch.no_grad()
 def surprise_map(model: PixelModel, images: Array, labels: Array | None = None) -> Tensor:
-    """Returns the bits that each pixel of uint8 images costs the model, with shape (B, H, W).
+    """Returns the bits that each pixel of images costs the model, with shape (B, H, W).
 
     The sum over an image is its negative log-likelihood in bits.
     """

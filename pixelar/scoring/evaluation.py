@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pixelar._version import __version__
-from pixelar.common.arrays import Array, as_images, whole_number
+from pixelar.common.arrays import Array, whole_number
 from pixelar.data import ImageData, ImageSet, Split
 from pixelar.data.record import DataRecord
 from pixelar.errors import ConfigError, DataError
@@ -46,9 +46,9 @@ def bits_per_dim(
     """Returns the exact bits per dimension of every image.
 
     Arguments:
-        model: The model, which computes in its own data type; one with a palette has no bits/dim,
-            and is rejected.
-        images: uint8 images with shape (N, C, H, W).
+        model: The model, which computes in its own data type; one of tokens or codes has no
+            bits/dim, and is rejected.
+        images: Images with shape (N, C, H, W), integers of any type.
         labels: Classes with shape (N,), for a model that is conditioned on them.
         batch_size: How many images are evaluated at once; None for the fastest number that fits
             into memory.
@@ -57,12 +57,14 @@ def bits_per_dim(
         Bits per dimension with shape (N,), float64.
     """
     if model.quantizer.unit != "dim":
+        unit = model.quantizer.unit
+        which = "a palette's tokens" if unit == "token" else "codes"
         raise DataError(
-            "a palette's tokens are not dimensions of the image, so the model has no bits/dim; "
-            "use pixelar.evaluate, which reports bits/token"
+            f"{which} are not dimensions of the image, so the model has no bits/dim; "
+            f"use pixelar.evaluate, which reports bits/{unit}"
         )
     batch_size = _batch_size(model, batch_size)
-    images = as_images(images)
+    images = model.check_images(images)
     found = _bits(model, images, labels, [model.scan], batch_size, progress=False)
     _check_finite(found, range(len(found)))
     return found

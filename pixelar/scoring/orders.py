@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from pixelar.common.arrays import Array, as_images, whole_number
+from pixelar.common.arrays import Array, whole_number
 from pixelar.errors import ConfigError
 from pixelar.memory.budget import choose_batch_size
 from pixelar.model import PixelModel, evaluating
@@ -102,7 +102,7 @@ def order_averaged_log_prob(
 
     Arguments:
         model: A model whose net takes any order.
-        images: uint8 images with shape (B, C, H, W).
+        images: Images with shape (B, C, H, W), integers of any type.
         orders: The scans, of equal weight.
         labels: Classes with shape (B,), for a model that is conditioned on them.
         batch_size: How many images are evaluated at once; None for a fast number that fits.
@@ -115,7 +115,7 @@ def order_averaged_log_prob(
     if batch_size is None:
         batch_size = choose_batch_size(model)
     size = whole_number(batch_size, "batch_size", 1)
-    images = as_images(images)
+    images = model.check_images(images)
     labels = model.check_labels(labels, len(images))
     found = []
     with evaluating(model):

@@ -26,7 +26,7 @@ ORDER = ("images", "together", "seed")
 
 
 class PixelData(L.LightningDataModule):
-    """Batches of 8-bit images with shape (B, C, H, W), and labels with shape (B,) or None.
+    """Batches of images with shape (B, C, H, W), and labels with shape (B,) or None.
 
     Training is one long Lightning epoch of `max_steps · accumulate_grad_batches` batches, so that
     it resumes from any checkpoint with the batch that would have come next. Resumed with batches of
@@ -69,6 +69,11 @@ class PixelData(L.LightningDataModule):
     def shape(self) -> Shape:
         """The shape (C, H, W) of an image."""
         return self.dataset.shape
+
+    @property
+    def image_dtype(self) -> str:
+        """The name of the images' type."""
+        return str(self.dataset.dtype).removeprefix("torch.")
 
     @property
     def classes(self) -> Sequence[str] | None:

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from pixelar.common.arrays import DTYPES, holds
 from pixelar.errors import ConfigError
 from pixelar.heads import Head
 from pixelar.model import PixelModel, describe_model
@@ -36,9 +37,11 @@ class Training(L.LightningModule):
     Arguments:
         net: Builds the net from the scan, the levels V and the parameters per site P.
         head: Builds the head from the levels V and the symbols per site S.
-        quantizer: Turns 8-bit images into symbols.
+        quantizer: Turns images into symbols.
         scan: The order of generation, and that of validation.
-        shape: The shape (C, H, W) of an 8-bit image; on the command line it comes from the data.
+        shape: The shape (C, H, W) of an image; on the command line it comes from the data.
+        image_dtype: The type of the images, from the data as well, which drawn images have too;
+            where it cannot hold all values of the quantizer, they have the quantizer's.
         orders: "one": that of the scan; for nets that take any order also "symmetries": for each
             batch one of the scan's eight mirror images; "random": for each batch a new one. They
             follow from the seed and the batch's number, so that all processes draw the same.
@@ -61,6 +64,7 @@ class Training(L.LightningModule):
         head: Callable[[int, int], Head],
         quantizer: Quantizer,
         shape: tuple[int, int, int],
+        image_dtype: Literal["uint8", "uint16", "int32", "int64"] = "uint8",
         scan: Literal["raster", "subpixel", "planes", "snake", "hilbert"] = "raster",
         orders: Literal["one", "symmetries", "random"] = "one",
         optimizer: Literal["adamw", "rmsprop"] = "adamw",
@@ -81,7 +85,7 @@ class Training(L.LightningModule):
             "corruption": corruption,
         }
         check_limits({f"model.{name}": number for name, number in numbers.items()})
-        self.model = assemble(net, head, quantizer, scan, shape)
+        self.model = assemble(net, head, quantizer, scan, shape, DTYPES[image_dtype])
         self.model.net.grad_checkpointing = grad_checkpointing
         net_name = type(self.model.net).__name__
         if orders != "one" and not takes_any_order(self.model.net):
@@ -99,7 +103,7 @@ class Training(L.LightningModule):
 
     @property
     def figure(self) -> str:
-        """The metric's name: bits per dim, or per token where symbols stand for whole colours."""
+        """The metric's name: bits per dim, token or code; see `Quantizer.unit`."""
         return f"bits_per_{self.model.quantizer.unit}"
 
     def name_classes(self, names: Sequence[str] | None) -> None:
@@ -257,11 +261,14 @@ def assemble(
     quantizer: Quantizer,
     scan: str,
     shape: Shape,
+    image_dtype: torch.dtype,
 ) -> PixelModel:
     """Builds a model in the only order that works: shape, symbols, scan, head, net."""
     built = build_scan(scan, quantizer.symbol_shape(shape))
     made = head(quantizer.levels, built.symbols)
-    return PixelModel(net(built, quantizer.levels, made.num_params), made, quantizer, shape)
+    made_net = net(built, quantizer.levels, made.num_params)
+    dtype = image_dtype if holds(image_dtype, *quantizer.values) else None
+    return PixelModel(made_net, made, quantizer, shape, dtype)
 
 
 def compare(old: dict[str, Any], new: dict[str, Any], path: str = "") -> Iterator[str]:
