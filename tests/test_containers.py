@@ -170,7 +170,7 @@ def test_what_is_no_number_is_explained(name: str) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (LABELS + 0.5, "labels must be the whole numbers of classes; got torch.float32"),
+        (LABELS + 0.5, "labels must be class numbers, which are whole numbers; got torch.float32"),
         ([2.0, 0.5], "got a list of float64"),
         ("20", "got str '20'"),
         (3.7, "got float 3.7"),

@@ -1,1 +1,1 @@
-"""What all other parts build on: plain values in and out, and torch's special cases."""
+"""Shared helpers: arguments as plain values, files written safely, workarounds for torch."""

@@ -14,13 +14,14 @@ __all__ = ["Recorded"]
 class Recorded:
     """A base class whose instances remember the arguments that their constructor was given.
 
-    The outermost call is remembered, so that a subclass may pass `**kwargs` on.
+    Only the call of the outermost constructor is recorded, so a subclass may pass `**kwargs` on to
+    its base class.
 
     Attributes:
-        supplied: The names of the leading arguments, which depend on the rest of a model and are
-            not remembered.
-        recorded: The other arguments by name, as they were given; positional ones whose names
-            cannot be known are under "*".
+        supplied: The names of the leading arguments that the rest of a model determines, such as
+            `levels`; they are not recorded.
+        recorded: The other arguments by name, as they were given; those passed through `*args`,
+            which have no names, are under "*".
     """
 
     supplied: ClassVar[tuple[str, ...]] = ()
@@ -49,7 +50,7 @@ class Recorded:
 
 
 def _recording(init: Callable[..., None]) -> Callable[..., None]:
-    """Returns a constructor that stores its arguments unless a subclass's has done so."""
+    """Wraps a constructor to record its arguments, unless a subclass's has already done so."""
     parameters = [*inspect.signature(init).parameters.values()][1:]
 
     @functools.wraps(init)

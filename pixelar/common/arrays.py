@@ -1,8 +1,8 @@
 """Converts what callers pass as images, labels, masks and symbols to plain tensors of one kind.
 
-Tensors of any class, NumPy arrays, nested sequences of numbers and whatever converts to an array
-are taken, with integers of any type. Everything else is refused here, so that inner functions need
-no checks.
+Accepts tensors of any class, NumPy arrays, nested sequences of numbers and anything else that
+converts to an array, with any integer type. Everything else is refused here, so that inner
+functions need no checks.
 """
 
 import operator
@@ -33,7 +33,7 @@ DTYPES = {name: getattr(torch, name) for name in ("uint8", "uint16", "int32", "i
 
 
 class SupportsArray(Protocol):
-    """Whatever NumPy can make an array of, such as a column of a table."""
+    """An object that NumPy can convert to an array, such as a column of a table."""
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray: ...  # noqa: ANN401
 
@@ -96,12 +96,13 @@ def as_images(
 
 
 def as_labels(values: Array) -> Tensor:
-    """Returns class numbers as a plain int64 tensor of the same shape, whose range is not checked.
+    """Returns class numbers as a plain int64 tensor of the same shape, without checking their
+    range.
 
     Raises:
         PixelarError: If they are not whole numbers.
     """
-    labels = _as_tensor(values, wanted := "labels must be the whole numbers of classes")
+    labels = _as_tensor(values, wanted := "labels must be class numbers, which are whole numbers")
     _require_integers(labels, values, wanted)
     return labels.long()
 
@@ -110,14 +111,13 @@ def as_mask(values: Array) -> Tensor:
     """Returns which pixels are known as a plain bool tensor of the same shape.
 
     Raises:
-        PixelarError: If the values are neither truth values nor 0 for unknown and 1, or 255, for
-            known.
+        PixelarError: If a value is not a boolean, 0 (unknown), or 1 or 255 (known).
     """
     mask = _as_tensor(values, "known must be a mask of truth values, or of 0 and 1")
     if mask.dtype == torch.bool:
         return mask
     if not mask.is_floating_point():
-        mask = mask.long()  # else 255 would be converted to a narrow type to compare with
+        mask = mask.long()  # an int8 mask cannot be compared with 255
     fits = (mask == 0) | (mask == 1) | (mask == 255)
     if not fits.all():
         at = (~fits).nonzero()[0].tolist()
@@ -136,7 +136,8 @@ def as_symbols(values: Array, levels: int) -> Tensor:
         levels: V, the number of values of a symbol.
 
     Raises:
-        PixelarError: If they are not whole numbers from 0 to V - 1; the first other one is named.
+        PixelarError: If they are not whole numbers from 0 to V - 1; the message names the first
+            that is not.
     """
     x = _as_tensor(values, wanted := f"symbols must be whole numbers from 0 to {levels - 1}")
     _require_integers(x, values, wanted)
@@ -169,7 +170,7 @@ def whole_number(value: object, name: str, least: int | None = None) -> int:
 
 
 def _as_tensor(values: object, wanted: str) -> Tensor:
-    """Returns numbers in any container as a tensor of no subclass."""
+    """Converts numbers in any container to a plain tensor, not one of a subclass."""
     if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
         values = [v.numpy(force=True) if isinstance(v, Tensor) else v for v in values]
     if isinstance(values, Tensor):
@@ -187,7 +188,7 @@ def _as_tensor(values: object, wanted: str) -> Tensor:
     native = np.require(array, array.dtype.newbyteorder("="), ["C", "W", "E"])
     try:
         return torch.from_numpy(native)
-    except TypeError:  # wider numbers than torch has
+    except TypeError:  # a wider type than torch has
         raise DataError(f"{wanted}; got {_kind(values, array)}") from None
 
 
@@ -199,7 +200,7 @@ def _as_array(values: object) -> np.ndarray | None:
         return None
     try:
         return np.asarray(values)
-    except (ValueError, TypeError, OverflowError):  # rows of several lengths, for one
+    except (ValueError, TypeError, OverflowError):  # for example, rows of different lengths
         return None
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there when they are written, and checked before they are trusted."""
+"""Writes files completely or not at all, and checks files before their content is trusted."""
 
 import errno
 import json
@@ -15,15 +15,15 @@ from pixelar.errors import PixelarError, StorageError
 __all__ = ["read_bytes", "read_object", "read_torch", "replacing"]
 
 LARGEST_OBJECT = 1 << 20  # bytes of JSON
-# parts of what torch reports when it cannot write
+# parts of torch's messages when it cannot write
 TORCH_WRITER = ("PytorchStreamWriter", "inline_container", "unexpected pos", "Parent directory")
-ALMOST_FULL = 1 << 16  # free bytes up to which a failed write of torch is taken for a full disk
+ALMOST_FULL = 1 << 16  # with fewer free bytes, a write that failed in torch means a full disk
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path next to `path`, and moves it to `path`, synced to disk, if the body
-    succeeds.
+    """Yields a temporary path next to `path`; if the body succeeds, syncs that file to disk and
+    moves it to `path`.
 
     Raises:
         PixelarError: If the disk is full or the folder cannot be written; what `path` held before
@@ -47,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
         reason = full_disk or getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise StorageError(
             f"cannot write {path}: {reason}. Files written before are intact; "
-            "make room or choose another folder, and go on from there"
+            "free disk space or choose another folder, then continue"
         ) from error
     finally:
         with suppress(OSError):
@@ -58,7 +58,7 @@ def _is_of_writing(error: OSError | RuntimeError, temporary: Path) -> bool:
     """Returns whether an error came from writing that file, not from anything else in the body."""
     if isinstance(error, PixelarError):
         return False
-    if isinstance(error, RuntimeError):  # as torch reports a disk that is full
+    if isinstance(error, RuntimeError):  # torch reports a full disk this way
         return any(word in str(error) for word in TORCH_WRITER)
     return error.filename is None or Path(error.filename) in (temporary, *temporary.parents)
 
@@ -81,7 +81,7 @@ def read_torch(path: Path) -> Any:  # noqa: ANN401
         return torch.load(path, map_location="cpu", weights_only=True)
     except PixelarError:
         raise
-    except Exception as error:  # of any type, if the file was made to cause it
+    except Exception as error:  # of any type, where the file was crafted
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise StorageError(f"{path} is not a readable checkpoint: {reason}") from error
 
@@ -96,7 +96,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Returns the JSON object in a file; raises PixelarError if there is none, or a huge one."""
+    """Returns the JSON object in a file; raises PixelarError if it holds none, or is too large."""
     if path.is_file() and path.stat().st_size > LARGEST_OBJECT:
         raise StorageError(f"{path} has more than {LARGEST_OBJECT:,} bytes: it is not a config")
     try:

@@ -1,8 +1,8 @@
-"""Whether tensors have values, or a program is only being recorded.
+"""Detects whether tensors have values, or operations are only being recorded.
 
 While a model is exported, compiled or traced, and while its memory is forecast, its tensors have no
-values, or values that the next call will not have. Machine code reads and writes the memory of
-tensors, so it can run in all other cases only; see `holds_values`.
+values, or values of one call only. Machine code accesses the memory of tensors directly, so it must
+not run then; see `holds_values`.
 """
 
 import functools
@@ -22,7 +22,7 @@ WITHOUT_DISPATCH = Tensor.__torch_dispatch__
 
 
 def writes_program() -> bool:
-    """Returns whether what runs is being recorded as a program of torch's operations: by
+    """Returns whether the running code is being recorded as a program of torch operations, by
     torch.export, torch.compile, torch.jit.trace or make_fx.
     """
     if torch.compiler.is_compiling() or torch._C._is_tracing():
@@ -48,11 +48,11 @@ def holds_values(*tensors: Tensor) -> bool:
 
 
 def outside_graphs(function: Callable[P, T]) -> Callable[P, T]:
-    """Keeps a function out of what `torch.compile` makes, as `torch.compiler.disable` does; a
-    program that is exported contains it.
+    """Excludes a function from compiled programs, as `torch.compiler.disable` does; exported
+    programs contain it.
 
-    `torch.compiler.disable` loads torch._dynamo, which takes longer than torch itself: here it is
-    used once something else has loaded that.
+    `torch.compiler.disable` loads torch._dynamo, which takes longer than loading torch itself, so
+    it is used only once something else has loaded torch._dynamo.
     """
 
     disabled: Callable[P, T] | None = None

@@ -11,7 +11,7 @@ Convert: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def keeping_dtype(convert: Convert) -> Convert:
-    """Returns a function for `nn.Module._apply` that moves tensors as another one does, unrounded.
+    """Wraps a function for `nn.Module._apply` so that it moves tensors, but keeps their data type.
 
     Arguments:
         convert: What `Module.to`, `half`, `double` and the like do to each tensor of a module.

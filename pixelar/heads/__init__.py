@@ -1,5 +1,5 @@
-"""Heads: distributions over the symbols of a site. To add one: its file, a line here, one in
-`tests/zoo.py`.
+"""Heads: distributions over the symbols of a site. To add one, write its file, and add a line here
+and one in `tests/zoo.py`.
 """
 
 from pixelar.heads.base import Head

@@ -1,4 +1,4 @@
-"""A free probability for every level: the softmax over 256 values of PixelRNN and PixelCNN.
+"""An unconstrained probability for each level: the 256-way softmax of PixelRNN and PixelCNN.
 
 References:
     Pixel Recurrent Neural Networks (van den Oord et al., 2016), https://arxiv.org/abs/1601.06759

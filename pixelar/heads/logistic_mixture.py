@@ -4,8 +4,8 @@ A site's symbols, scaled to [-1, 1], come from one of K components; within a com
 a logistic distribution whose mean depends linearly on the channels before it, and a level has the
 mass of its bin:
 
-    p(x) = Σ_k π_k Π_s [ σ((x_s + ½δ - μ_ks) / τ_ks) - σ((x_s - ½δ - μ_ks) / τ_ks) ],   μ_ks = m_ks
-    + Σ_{r<s} c_ksr x_r
+    p(x) = Σ_k π_k Π_s [ σ((x_s + ½δ - μ_ks) / τ_ks) - σ((x_s - ½δ - μ_ks) / τ_ks) ]
+    μ_ks = m_ks + Σ_{r<s} c_ksr x_r
 
 The bins tile the whole real line (the outermost two are half-open), so the mass is exactly one.
 With p and q the upper and lower edge in units of τ, σ(p) - σ(q) = σ(p) σ(-q) (1 - e^{q-p}) holds

@@ -71,7 +71,7 @@ class Layout:
 
 
 def has_kernel(params: Tensor, symbols: Tensor, layout: Layout) -> bool:
-    """Returns whether there is machine code for parameters and symbols."""
+    """Returns whether there is machine code for these parameters and symbols."""
     if params.device.type != "cpu" or params.dtype != torch.float32:
         return False
     if not holds_values(params, symbols) or not numba_is_there():
@@ -101,18 +101,20 @@ def pull(couplings: Tensor, values: Tensor, s: int) -> Tensor:
 def log_mass(
     centred: Tensor, log_scales: Tensor, bottom: Tensor, top: Tensor, half: float
 ) -> Tensor:
-    """Returns the log-masses of bins of half a width `half`, at distances `centred` from a mean."""
+    """Returns the log-masses of bins of half-width `half`, centred at distances `centred` from a
+    mean.
+    """
     return Bins(centred, log_scales, bottom, top, half).log_mass()
 
 
 class Bins:
-    """Bins of half a width `half`, at distances `centred` from the means of logistics.
+    """Bins of half-width `half`, centred at distances `centred` from the means of logistics.
 
     Attributes:
         sharpness: s = 1/τ.
         upper, lower: The edges p and -q in units of the scale, huge where there is none.
-        t: tanh(½δs), by which 1 - e^{-δs} = 2t / (1 + t) and 1 / (e^{δs} - 1) = (1 - t) / 2t: to
-            full precision, and faster in vectors than expm1. One where an edge is missing.
+        t: tanh(½δs), which gives 1 - e^{-δs} = 2t / (1 + t) and 1 / (e^{δs} - 1) = (1 - t) / 2t to
+            full precision, and vectorizes better than expm1. It is 1 where an edge is missing.
     """
 
     def __init__(
@@ -131,7 +133,7 @@ class Bins:
         return mass.log_().add_(self.upper.clamp(max=0)).add_(self.lower.clamp(max=0))
 
     def gradients(self) -> tuple[Tensor, Tensor]:
-        """Returns the derivatives of the log-mass by the mean and by the logarithm of the scale:
+        """Returns the derivatives of the log-mass with respect to the mean and the log-scale:
 
             ∂/∂mean  = -s (σ(-p) - σ(q))
             ∂/∂log τ = -s ((centred + ½δ) σ(-p) - (centred - ½δ) σ(q) + δ / (e^{δs} - 1))

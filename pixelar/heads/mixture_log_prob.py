@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-AT_ONCE = 2**15  # numbers in a tensor of components and channels, of which a few fit the cache
+AT_ONCE = 2**15  # numbers in a tensor by component and channel: a few such tensors fit the cache
 
 
 class SiteLogProb(torch.autograd.Function):
@@ -82,7 +82,7 @@ class SiteLogProb(torch.autograd.Function):
         with_gradient: bool,
         by_kernel: bool,
     ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-        """Takes the mapped dimension as more sites, since sites are independent of each other."""
+        """Treats the mapped dimension as further sites, since sites are independent."""
         size = info.batch_size
         params, symbols = (
             tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
@@ -97,8 +97,8 @@ class SiteLogProb(torch.autograd.Function):
 
 def by_hand(params: Tensor, symbols: Tensor, layout: Layout, by_kernel: bool = True) -> Tensor:
     """Returns log-probabilities (N,) of symbols (N, S) given parameters (N, P), by machine code
-    where there is some. The gradient is written by hand or, while a program is being written,
-    derived by what runs the program.
+    where there is some. The gradient is the one written by hand, except while a program is
+    recorded: then whatever runs the program derives it.
     """
     if writes_program():
         return as_program(params.T, symbols.T, layout)

@@ -1,4 +1,5 @@
-"""Classes by name: a model's classes keep their names, and labels of any data are matched by them.
+"""Matches classes by name: a model keeps its class names, and labels of any data are mapped to
+them.
 
 a folder's classes   3 7          names ──► the model's   0 1 2 3 4 5 6 7 8 9
 its labels           0 1 1 0                              3 7 7 3
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pixelar.errors import Advice, DataError
 
-if TYPE_CHECKING:  # commands that print names alone do without
+if TYPE_CHECKING:  # commands that only print names do not load torch
     from torch import Tensor
 
 __all__ = ["check_names", "check_same_classes", "class_number", "listed"]
@@ -41,7 +42,7 @@ def check_names(names: object, classes: int) -> tuple[str, ...]:
         raise DataError(f"class_names must be a list of names; got {names!r:.60}")
     if len(set(names)) != len(names) or len(names) != classes or not classes:
         raise DataError(
-            f"class_names must be as many different names as the model has classes, {classes}; "
+            f"class_names must be {classes} different names, one for each class of the model; "
             f"got {listed(names) or 'none'}"
         )
     return tuple(names)
@@ -78,14 +79,14 @@ def class_number(word: str, names: Sequence[str] | None, classes: int) -> int:
 def match_labels(
     labels: "Tensor", given: Sequence[str] | None, names: Sequence[str] | None, classes: int
 ) -> "Tensor":
-    """Returns labels of some data as those of a model, with shape (N,): matched by name.
+    """Converts the labels of some data to a model's class numbers, with shape (N,), by name.
 
-    Where either side has no names, numbers are taken as they are.
+    If either side has no names, numbers are used as they are.
 
     Arguments:
         labels: Class numbers with shape (N,), as the data counts them.
         given: The names of the data's classes by number, or None where they are not known.
-        names: Those of the model.
+        names: The names of the model's classes by number, or None where they are not known.
         classes: The number of classes of the model.
 
     Raises:
@@ -101,7 +102,7 @@ def match_labels(
             )
         warnings.warn(
             f"the names of the model's {classes} classes are not known: the data's classes "
-            f"({listed(given)}) are taken for them in this order",
+            f"({listed(given)}) are taken to be the same, in this order",
             Advice,
             stacklevel=2,
         )
@@ -128,16 +129,16 @@ def check_same_classes(there: Sequence[str] | None, here: Sequence[str] | None, 
 
     Arguments:
         there: The names of the trained classes by number, or None where they are not known, which
-            is reported.
-        here: Those of the data.
-        owner: What has the trained classes, for messages.
+            gives a warning.
+        here: The names of the data's classes.
+        owner: What messages call the run or model that was trained.
     """
     if here is None or (there is not None and [*there] == [*here]):
         return
     if there is None:
         warnings.warn(
             f"{owner} does not name its {len(here)} classes: the data's classes ({listed(here)}) "
-            "are taken for them in this order",
+            "are taken to be the same, in this order",
             Advice,
             stacklevel=2,
         )

@@ -24,7 +24,7 @@ class Limit(NamedTuple):
         above: Whether `low` itself is excluded.
         below: Whether `high` itself is excluded.
         share: Whether fractions stand for a share, so that they are at most 1.
-        other: A number outside of the limits that means something else.
+        other: A number outside of the limits that is allowed, with a meaning of its own.
     """
 
     low: float
@@ -109,8 +109,8 @@ def check_limits(values: Mapping[str, Any]) -> None:
     """Raises PixelarError for the first option whose number is outside of its limits.
 
     Arguments:
-        values: Values by the option's full name. Those without limits, and those that are not
-            numbers (None, words, true and false), are not checked; of a list, each element is.
+        values: Values by the option's full name. Options without limits and values that are not
+            numbers (None, strings, booleans) are not checked; of a list, each element is checked.
     """
     for name, value in values.items():
         limit = LIMITS.get(name)

@@ -1,6 +1,6 @@
 """From images to symbols and back.
 
-To add one: its file, a line here, one in the zoo of `tests/test_quantizers.py`.
+To add one, write its file, and add a line here and one in the zoo of `tests/test_quantizers.py`.
 """
 
 from pixelar.quantizers.base import Quantizer

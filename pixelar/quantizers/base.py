@@ -1,8 +1,8 @@
 """From images to symbols and back.
 
-A likelihood is that of symbols. Where `lossless` holds, symbols and images are in one-to-one
-correspondence and a score in bits per dimension is that of the images; elsewhere it is that of the
-reduced images, which is a different quantity.
+A likelihood is that of the symbols. If the quantizer is `lossless`, symbols and images are in
+one-to-one correspondence, and a score in bits per dimension is that of the images; otherwise it is
+the score of the reduced images, which is a different quantity.
 """
 
 import abc
@@ -62,8 +62,8 @@ class Quantizer(Recorded, nn.Module, abc.ABC):
         return shape
 
     def nearest(self, images: Tensor) -> Tensor:
-        """Returns the nearest images that `encode` takes, with shape (B, C, H, W): for most
-        quantizers, which take all, the images themselves.
+        """Returns the nearest images that `encode` takes, with shape (B, C, H, W). Most quantizers
+        take all images, and return the images themselves.
         """
         return images
 
@@ -73,8 +73,8 @@ class Quantizer(Recorded, nn.Module, abc.ABC):
         """
 
     def _apply(self, fn: Convert, *args: Any, **kwargs: Any) -> nn.Module:  # noqa: ANN401
-        """Moves tensors with the model, and keeps their data type when a model is cast to another,
-        so that symbols do not depend on it.
+        """Moves tensors with the model, but keeps their data type when the model is cast, so that
+        symbols do not depend on its precision.
         """
         return super()._apply(keeping_dtype(fn), *args, **kwargs)
 

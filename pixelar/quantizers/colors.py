@@ -1,4 +1,4 @@
-"""Colours that represent those of many images, and which of them is nearest to each pixel.
+"""Fits a set of colours to many images, and finds the nearest of them for each pixel.
 
 Images are read a few at a time, so that memory does not grow with their number.
 """
@@ -12,10 +12,10 @@ from pixelar.errors import DataError
 __all__ = ["fit_colours", "nearest_colours"]
 
 FITTED = 1_000_000  # pixels that k-means is fitted to
-SHUFFLED = 1 << 24  # pixels up to which these are chosen by a permutation of all pixels
+SHUFFLED = 1 << 24  # up to this many pixels, those are chosen by a permutation of all
 READ = 1 << 20  # pixels whose colours are counted at a time
-# distances between pixels and colours at a time: what stays in a processor's cache, or keeps a GPU
-# busy
+# distances between pixels and colours computed at a time: as many as stay in a processor's cache,
+# or keep a GPU busy
 DISTANCES = {"cpu": 1 << 16, "cuda": 1 << 23}
 
 
@@ -73,7 +73,7 @@ def nearest_colours(images: Tensor, colours: Tensor) -> Tensor:
 def _nearest(pixels: Tensor, colours: Tensor) -> Tensor:
     """Returns the numbers (n,) of the colours (3, V) that are nearest to pixels (n, 3)."""
     values = pixels.to(colours.dtype)
-    # the sum of squares itself: shorter forms round equal distances apart
+    # not |p|² - 2pc + |c|², whose rounding makes equal distances differ
     red, green, blue = (
         (values[:, channel, None] - colours[channel]).square_() for channel in range(3)
     )
@@ -100,7 +100,7 @@ def _some_pixels(images: Tensor, seed: int) -> Tensor:
     total = count * height * width
     if total <= SHUFFLED:
         chosen = torch.randperm(total, generator=generator)[:FITTED]
-    else:  # twice as many as are needed, which leaves enough without those drawn more than once
+    else:  # with replacement: twice as many leave enough after removing duplicates
         drawn = torch.randint(total, (2 * FITTED,), generator=generator).unique()
         chosen = drawn[torch.randperm(len(drawn), generator=generator)[:FITTED]]
     image, place = chosen // (height * width), chosen % (height * width)

@@ -1,4 +1,4 @@
-"""Black and white by one draw that is made once and for all."""
+"""Black and white by one fixed random draw."""
 
 from typing import Literal
 
@@ -18,10 +18,10 @@ class StochasticBinarisation(Quantizer):
     and process. Images that are black and white already stay as they are.
 
     Arguments:
-        seed: Which of the fixed draws.
-        version: How the draw follows from an image. 2: from all of its pixels. 1, that of older
-            models: from all but the first, so that images which differ in their first pixel alone
-            share the draw of all other pixels.
+        seed: Selects one of the fixed draws.
+        version: Which pixels the draw depends on. 2: all of them. 1, of older models: all but the
+            first, so that images that differ only in their first pixel share the draw of all other
+            pixels.
 
     References:
         On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov and Murray, 2008)
@@ -40,9 +40,9 @@ class StochasticBinarisation(Quantizer):
     def encode(self, images: Tensor) -> Tensor:
         values = images.flatten(1).long()  # (B, N)
         place = torch.arange(values.shape[1], device=images.device)
-        # without the 1, pixel 0 alone would have the factor 0
+        # the 1 is added since pixel 0 alone would have the factor 0
         factor = _scramble(place + 1 if self.version > 1 else place)
-        # the image's own hash, so that the draw does not depend on its number
+        # a hash of the image, so that the draw does not depend on the image's index
         key = _scramble(factor * (values + 1)).sum(1, keepdim=True) + self.seed
         noise = _scramble(_scramble(key) + place) & 0xFFFFFF  # 24 uniform bits a pixel
         return (noise < values * (1 << 24) // 255).long().view(images.shape)
