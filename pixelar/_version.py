@@ -1,3 +1,3 @@
-"""The version, which has no need to import what it is the version of."""
+"""The version, in a module of its own, which imports nothing."""
 
 __version__ = "0.2.0"

@@ -35,7 +35,7 @@ class StorageError(PixelarError, OSError):
 
 
 class Advice(UserWarning):
-    """Something that could be better, and how; the command line prints its message alone."""
+    """Advice on what could be better, and how; the command line prints its message alone."""
 
 
 # the extra that installs each optional package
@@ -52,10 +52,10 @@ EXTRAS = {
 
 @contextmanager
 def extras(what: str) -> Iterator[None]:
-    """Makes imports report what to install where a package of an extra is missing.
+    """Turns a failed import of an optional package into an error that says what to install.
 
     Raises:
-        ConfigError: As `fit needs lightning: pip install 'pixelar[train]'`.
+        ConfigError: Such as `fit needs lightning: pip install 'pixelar[train]'`.
     """
     try:
         yield

@@ -68,10 +68,10 @@ def save_picture(image: Tensor, path: Path) -> None:
 def save_curves(
     curves: Sequence[tuple[str, list[float], list[float]]], path: Path, label: str
 ) -> None:
-    """Draws curves, each a name with steps and values, over training steps into a PNG file.
+    """Draws curves over training steps into a PNG file.
 
     Arguments:
-        curves: The curves.
+        curves: The name, the steps and the values of each curve.
         path: The file.
         label: The label of the values.
     """

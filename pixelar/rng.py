@@ -6,7 +6,7 @@ __all__ = ["mix"]
 
 
 def mix(*values: int) -> int:
-    """Returns a seed in [0, 2⁶³) of all values in their order, the same on every machine.
+    """Derives a seed in [0, 2⁶³) from all values and their order, the same on every machine.
 
     Example:
         >>> mix(0, 1) == mix(0, 1), mix(0, 1) == mix(1, 0)

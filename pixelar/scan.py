@@ -125,8 +125,8 @@ def snake(shape: Shape) -> Scan:
 def hilbert(shape: Shape) -> Scan:
     """The Hilbert curve: T = H·W, S = C.
 
-    Where the image is not a square with a power of two as its side, the curve of the smallest such
-    square around it is followed, and what lies outside the image is skipped.
+    If the image is not a square whose side is a power of two, the scan follows the curve of the
+    smallest such square around it, and skips the positions outside the image.
     """
     _, h, w = shape
     side = 1 << (max(h, w) - 1).bit_length()
@@ -163,12 +163,12 @@ def build_scan(name: str, shape: Shape) -> Scan:
 
 
 def known_first(scan: Scan, known: Tensor) -> Scan:
-    """Returns a scan of the sites that are known in full, then the others, each in a scan's order.
+    """Returns a scan that visits the sites known in full first, then all others.
 
-    In this order the rest of an image is drawn given all that is known.
+    Drawn in this order, every unknown site depends on all known ones.
 
     Arguments:
-        scan: The order within each of the two.
+        scan: The order within each of the two groups.
         known: Which symbols are known, with a shape that broadcasts to (C, H, W).
     """
     try:
@@ -176,7 +176,7 @@ def known_first(scan: Scan, known: Tensor) -> Scan:
     except RuntimeError:
         raise ConfigError(
             f"known has shape {tuple(known.shape)}, which does not broadcast to {scan.shape} "
-            "(channels, height, width): one mask makes one order"
+            "(channels, height, width): an order is made from a single mask"
         ) from None
     unknown = ~mask.flatten()[scan.index].all(-1)  # (T,)
     order = unknown.long().argsort(stable=True)

@@ -67,8 +67,8 @@ def assert_cache_equals_forward(
     """Checks that `step`, from the start and after `prefill`, equals `forward`.
 
     Later sites of the canvas are poisoned with other symbols, and two passes alternate, so a step
-    that reads ahead or keeps state in the module is detected. `steps`, where a cache has it, reads
-    such symbols ahead and must discard them.
+    that reads ahead or keeps state in the module is detected. Where a cache has `steps`, that reads
+    poisoned symbols ahead, and must discard them later.
     """
     tolerance = tolerance or _tolerance(model)
     generator = torch.Generator().manual_seed(seed)
@@ -134,7 +134,7 @@ def _assert_steps_equal_forward(
                 f"{type(net).__name__}: steps differ from forward by {error:.2e} in sites {final} "
                 f"to {stop - 1}, in a pass from site {start}"
             )
-        final += 1 + final % 3  # a part of the sites computed ahead, or all of them
+        final += 1 + final % 3  # accepts some or all of the sites computed ahead
         final = min(final, stop)
 
 
@@ -177,7 +177,7 @@ def assert_cache_selects(
 
 
 def _check_rows(net: Net, cache: Cache[Net], count: int) -> None:
-    """Raises AssertionError if a declared field of a cache has another number of rows."""
+    """Raises AssertionError if a declared field of a cache does not have `count` rows."""
     for name, axis in cache.batch_axis.items():
         value, at = getattr(cache, name), axis.axis if isinstance(axis, Rows) else axis
         if isinstance(value, Tensor) and value.shape[at] != count:

@@ -207,13 +207,13 @@ def loop(folder: Path) -> None:
 
 
 ACCIDENTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "bit flip": (flip_last, "model.safetensors is damaged or was exchanged"),
-    "empty weights": (replace_by("model.safetensors", b""), "is damaged or was exchanged"),
+    "bit flip": (flip_last, "model.safetensors is damaged or was replaced"),
+    "empty weights": (replace_by("model.safetensors", b""), "is damaged or was replaced"),
     "cut off": (
         lambda f: os.truncate(f / "model.safetensors", 100),
-        "is damaged or was exchanged",
+        "is damaged or was replaced",
     ),
-    "exchanged": (exchange, "is damaged or was exchanged"),
+    "exchanged": (exchange, "is damaged or was replaced"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "has no file model.safetensors"),
     "directory": (directory_instead, "has no file model.safetensors"),
     "no config": (lambda f: (f / "config.json").unlink(), "has no file config.json"),
@@ -319,7 +319,7 @@ def test_a_pickle_named_safetensors_is_not_run(sums: str, folder: Path) -> None:
         refused(folder, "is not a safetensors file")
     else:
         (folder / "model.safetensors").write_bytes(bomb)
-        refused(folder, "is damaged or was exchanged")
+        refused(folder, "is damaged or was replaced")
     assert not marker.exists()
 
 

@@ -255,7 +255,7 @@ REFUSED: dict[str, tuple[object, str]] = {
     ),
     "first layer": (
         {**checkpoint(3), "u_init.conv.weight_v": torch.zeros(3)},
-        "its first layer is no convolution",
+        "its first layer is not a convolution",
     ),
 }
 

@@ -182,7 +182,7 @@ def test_known_sites_come_first_in_the_order_of_the_scan() -> None:
     colours = torch.ones(3, 1, 2)
     colours[1, 0, 0] = 0  # a pixel that is known in part is unknown
     assert known_first(raster((3, 1, 2)), colours).index.tolist() == [[1, 3, 5], [0, 2, 4]]
-    with pytest.raises(PixelarError, match=r"broadcast to .*: one mask makes one order"):
+    with pytest.raises(PixelarError, match=r"broadcast to .*: an order is made from a single mask"):
         known_first(scan, torch.ones(2, 1, 2, 3))
 
 

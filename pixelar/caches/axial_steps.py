@@ -25,7 +25,7 @@ class BlockStep(Batched):
     """A masked block, one position at a time, with keys and values of the positions so far.
 
     The scales of norms and of attention are folded into its matrices, and so is the factor of the
-        quick GELU: x σ(1.702 x) = SiLU(1.702 x) / 1.702.
+    quick GELU: x σ(1.702 x) = SiLU(1.702 x) / 1.702.
 
     Arguments:
         block: The block.

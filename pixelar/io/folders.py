@@ -5,8 +5,8 @@
            model.safetensors   the weights
 
 Names are looked up in `NETS`, `HEADS`, `SCANS` and `QUANTIZERS`, or among the classes that the
-caller trusts; nothing is imported or unpickled. `sha256` is the sum of the weights'
-file, `config_sha256` that of the rest of the config, so that damaged or replaced files are noticed.
+caller trusts; nothing is imported or unpickled. `sha256` is the sum of the weights' file and
+`config_sha256` that of the rest of the config, so that damaged or replaced files are detected.
 """
 
 import hashlib
@@ -183,7 +183,7 @@ def _read_checkpoint(file: Path) -> tuple[dict[str, object], dict[Weights, objec
 
 
 def _own(state: object) -> object:
-    """Returns those weights of a training module that are the model's."""
+    """Returns the model's weights among those of a training module."""
     if not isinstance(state, dict):
         return None
     named = {str(name): tensor for name, tensor in state.items()}

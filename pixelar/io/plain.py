@@ -27,7 +27,7 @@ KEYS = ("format", "model", "weights", "sha256", "config_sha256")
 
 Weights: TypeAlias = Literal["ema", "raw"]
 
-# of safetensors; bytes of a value, and what torch calls the type
+# the types of safetensors: the bytes of a value, and torch's name of the type
 TYPES = {
     "F64": (8, "float64"),
     "F32": (4, "float32"),
@@ -99,7 +99,7 @@ def read_weights(folder: Path, config: Mapping[str, Any]) -> bytes:
     content = read_bytes(file)
     if hashlib.sha256(content).hexdigest() != config["sha256"]:
         raise StorageError(
-            f"{file} is damaged or was exchanged: its SHA-256 is not the one in config.json; "
+            f"{file} is damaged or was replaced: its SHA-256 is not the one in config.json; "
             "copy the folder again"
         )
     return content
@@ -134,7 +134,7 @@ def parse_tensors(content: bytes) -> dict[str, PlainTensor]:
         begin, end = entry["data_offsets"]
         tensor = PlainTensor(entry["dtype"], tuple(map(int, entry["shape"])), data[begin:end])
         if len(tensor.data) != math.prod(tensor.shape) * TYPES[tensor.kind][0]:
-            raise ValueError(f"tensor {name} has not as many bytes as its shape says")
+            raise ValueError(f"tensor {name} has a number of bytes that does not fit its shape")
         found[name] = tensor
     return found
 

@@ -24,7 +24,8 @@ from pixelar.model.describe import PARTS, class_of
 
 __all__ = ["holds_tensors", "restore"]
 
-# a scan takes a table of all dims, and of the square around them, which no weights bound
+# limits of the tables that a scan makes of an image and of the square around it, since no weights
+# limit their size
 LARGEST_SIDE, MOST_DIMS = 2048, 1 << 24
 
 
@@ -40,7 +41,7 @@ def restore(
     """Restores the described model, in evaluation mode, with exactly these weights.
 
     Arguments:
-        description: What `describe_model` returned, if the file is to be trusted.
+        description: A description in the form of `describe_model`, which is checked.
         state: The weights by name. The model computes in float64 if they are stored in float64,
             and in float32 otherwise.
         file: Where they come from, for messages.
@@ -70,8 +71,8 @@ def build_restored(
 ) -> PixelModel:
     """Builds the model of a trusted description, as `restore` does.
 
-    The checks of `restore` first build the model on the meta device, for which torch loads its
-    compiler, which takes longer than all the rest: packaged models skip the checks.
+    The checks of `restore` first build the model on the meta device. For this, torch loads its
+    compiler, which takes longer than all the rest, so packaged models skip the checks.
     """
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not used up
         model = build_model(description, trust=trust)

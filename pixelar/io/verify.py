@@ -49,7 +49,7 @@ def check_same_model(
     for name, tensor in again.state_dict().items():
         if not torch.equal(tensor, state[name].to(tensor.dtype)):
             raise StorageError(f"{file}: tensor {name!r} does not come back as it was saved")
-    # in float64, in which rounding differs by less than a wrong argument would
+    # in float64, in which rounding errors are smaller than the effect of a wrong argument
     original = copy.deepcopy(model).cpu().eval()
     original.load_state_dict(state)
     if takes_any_order(original.net):

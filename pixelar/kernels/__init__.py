@@ -1,4 +1,4 @@
-"""Machine code for what would take too many small operations; each module needs numba.
+"""Machine code for computations that would take too many small operations; needs numba.
 
 Numba compiles at the first use, which takes some seconds and is reported in a line, and keeps the
 result on disk.

@@ -13,15 +13,15 @@ from pixelar.kernels.arithmetic import exp
 __all__ = ["gated_row"]
 
 FAST = {"contract", "reassoc", "nsz", "arcp"}  # infinities and nan keep their meaning
-ARITHMETIC = "d093ad48eeb3"  # of arithmetic.py: the code on disk is compiled again when it changes
+ARITHMETIC = "d093ad48eeb3"  # hash of arithmetic.py: when it changes, this is compiled again
 
 
 @numba.njit(fastmath=FAST, error_model="numpy")
 def _multiply(x: Any, matrix: Any, start: Any, y: Any) -> Any:
     """Writes start + x @ matrix.T into y (B, m), given x (B, n), matrix (m, n) and start (B, m).
 
-    Computes four images and four outputs at once, whose sixteen sums stay in registers; what is
-    left over is computed one by one.
+    Computes four images and four outputs at once, with sixteen sums in registers, and the remaining
+    ones one by one.
     """
     batch, outputs = y.shape
     fours = outputs - outputs % 4
@@ -115,7 +115,7 @@ def gated_row(
 ) -> None:
     """Draws a row of all images, from column `begin` on.
 
-    Matrices go from their last dimension to the one before.
+    A matrix maps its last dimension to the one before it.
 
     Arguments:
         row: The symbols of the row, with shape (B, W), written in place.
@@ -164,7 +164,7 @@ def gated_row(
                 _exp(-both[b], sigmoids)
                 for q in range(features):
                     a, s = one / (one + sigmoids[q]), one / (one + sigmoids[features + q])
-                    gate[b, q] = s - (a + a) * s  # minus the gate, as `out` has it
+                    gate[b, q] = s - (a + a) * s  # the negated gate, which `out` expects
             _multiply(gate, out[k], maps[k, j] + out_bias[k], maps[k + 1, j])
         read = np.maximum(maps[depth, j], 0)
         at = wide = 0

@@ -1,7 +1,7 @@
 """The mixture of logistics in machine code, in float32, for `pixelar.heads.logistic_mixture`.
 
-Some sites at a time are turned into rows of numbers, one row per parameter, so that every loop runs
-along them in vectors, and all intermediate results stay in the processor's cache.
+A few sites at a time are transposed into one row per parameter, so that every loop is vectorized
+over sites, and all intermediate results stay in the processor's cache.
 """
 
 from typing import Any
@@ -15,8 +15,8 @@ from pixelar.kernels.arithmetic import FAST, exp, log, one_minus_exp, tanh
 __all__ = ["MOST_SYMBOLS", "log_pmf", "log_prob"]
 
 SITES = 64  # at a time
-MOST_SYMBOLS = 6  # the product of the masses of this many bins is a normal number
-ARITHMETIC = "d093ad48eeb3"  # of arithmetic.py: the code on disk is compiled again when it changes
+MOST_SYMBOLS = 6  # the product of the masses of so few bins does not underflow
+ARITHMETIC = "d093ad48eeb3"  # hash of arithmetic.py: when it changes, this is compiled again
 F = np.float32
 ONE, TWO, ZERO = F(1), F(2), F(0)
 INFINITE = F(3e38)  # where an edge is missing
@@ -24,8 +24,8 @@ INFINITE = F(3e38)  # where an edge is missing
 
 @numba.njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _bin(centred: Any, sharpness: Any, lowest: Any, highest: Any, half: Any) -> Any:
-    """Returns a bin's mass without the part of its logarithm that is linear, that part, and the
-    derivatives of its log-mass by the mean and by the scale's logarithm.
+    """Returns a bin's mass without the factor whose logarithm is linear, that logarithm, and the
+    derivatives of the log-mass with respect to the mean and the log-scale.
 
     `Bins` has the formulas; `lowest` and `highest` indicate which edge is missing.
     """

@@ -83,9 +83,9 @@ class RowsThenColumns(nn.Module):
 
         Arguments:
             h: The rows, with shape (B, R, W, D).
-            first: The number of the first of them.
-            above: Keys and values along the columns, to which the rows' are added: (2, B, W, heads,
-                H, ·).
+            first: The index of the first of these rows.
+            above: Keys and values along the columns, with shape (2, B, W, heads, H, ·); those of
+                the given rows are written to it.
         """
         batch, rows, columns, _ = h.shape
         h = self.row(h.flatten(0, 1)).unflatten(0, (batch, rows)).transpose(1, 2).flatten(0, 1)

@@ -25,20 +25,20 @@ class PixelValues(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns values with the shape of x."""
         wide = torch.promote_types(self.unit.dtype, torch.float32)
-        # half precision holds each of 256 levels, but not the product on the way
+        # half precision can represent each of 256 levels, but not the intermediate product
         return (x.to(wide) * (2 / (self.levels - 1)) - self.unit).to(self.unit.dtype)
 
     @property
     def zero(self) -> float:
-        """The symbol, possibly between two levels, whose value is zero, as that of padding is."""
+        """The symbol, possibly between two levels, whose value is zero, like that of padding."""
         return (self.levels - 1) / 2
 
     def folded(self, matrix: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the matrix and bias that map symbols to what these map their values to.
+        """Returns a matrix and a bias that do for symbols what the arguments do for their values.
 
         Arguments:
-            matrix: Takes values, with shape (in, out).
-            bias: With shape (out,).
+            matrix: The matrix that is applied to values, with shape (in, out).
+            bias: The bias, with shape (out,).
         """
         return matrix * (2 / (self.levels - 1)), bias - matrix.sum(0)
 
@@ -75,7 +75,7 @@ class ColourEmbedding(nn.Module):
     """One learned vector per level and colour, in any scan; a site's vector is the sum over its
     symbols.
 
-    As `TokenEmbedding`, but where each colour value is a site, colours have tables of their own.
+    Unlike in `TokenEmbedding`, colours have separate tables even where each colour value is a site.
 
     Arguments:
         scan: The scan whose sites are embedded.

@@ -119,9 +119,9 @@ class RowsAboveConv2d(nn.Conv2d):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Height and width of the kernel, odd.
-        own_row: Whether the kernel's centre row is used. Without it, row i of the output reads k //
-            2 rows up to i, as in the first layer of a stack whose input has been shifted down by
-            one row.
+        own_row: Whether the kernel's centre row is used. Without it, row i of the output reads the
+            k // 2 input rows that end at row i, as in the first layer of a stack, whose input has
+            been shifted down by one row.
         dilation: The distance between taps.
     """
 

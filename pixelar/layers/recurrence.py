@@ -25,14 +25,14 @@ __all__ = ["Memory", "Remembering", "Sizes", "by_key", "sinusoids"]
 
 
 def sinusoids(places: int, width: int) -> Tensor:
-    """Returns R of the distances from places - 1 down to 0, with shape (places, D)."""
+    """Returns the encodings R of distances from places - 1 down to 0, with shape (places, D)."""
     frequencies = 10000 ** -(torch.arange(0, width, 2) / width)
     angles = torch.arange(places - 1, -1, -1)[:, None] * frequencies
     return torch.cat((angles.sin(), angles.cos()), 1)[:, :width]
 
 
 def by_key(scores: Tensor) -> Tensor:
-    """Returns scores (…, L, K) of L queries by key, from scores by distance, K - 1 down to 0.
+    """Sorts scores (…, L, K) of L queries by key, given scores by distance, K - 1 down to 0.
 
     The last query is at the position of the last key; scores of keys after a query are arbitrary.
     """

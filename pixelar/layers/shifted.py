@@ -5,9 +5,9 @@ A kernel of h×w lies above its pixel, or above and to the left of it; the image
     down-shifted 2×3      1 1 1        down-right-shifted 2×2      1 1
                           1 x 1                                    1 x
 
-Both read the pixel x itself, and a down-shifted one the pixels to its right: so a stream of such
-layers begins with its input moved down by a row, or right by a column (`shift_down`,
-`shift_right`).
+Both read the pixel x itself, and a down-shifted kernel also reads the pixels to its right. A stream
+of such layers therefore begins by moving its input down by a row, or right by a column
+(`shift_down`, `shift_right`).
 
 References:
     PixelCNN++ (Salimans et al., 2017), https://arxiv.org/abs/1701.05517

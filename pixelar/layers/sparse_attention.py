@@ -1,4 +1,4 @@
-"""Attention to some of the positions before, which computes no more than that.
+"""Attention to some of the earlier positions, computed without the others.
 
     Last, TwoBlocks    a query block of l positions ── own and previous block: 2 l keys
     Every              the sequence as rows of l ── causal attention within each column

@@ -25,8 +25,8 @@ __all__ = ["fitting_to_data", "weight_norm"]
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
-# a channel that hardly varies, as on a coarse grid of one row, which has no input yet, does not
-# determine its scale
+# a channel that hardly varies does not determine its scale; this occurs on a coarse grid of one
+# row, which has no input yet
 LEAST_VARIANCE = 1e-8
 
 
@@ -77,8 +77,8 @@ def lengths_and_directions(layer: nn.Module) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def fitting_to_data(module: nn.Module) -> Iterator[None]:
-    """Fits the g and b of every layer with weight norm to the batch that it gets, while the body
-    runs the module, without dropout.
+    """Fits the g and b of every layer with weight norm to the batch that it receives while the body
+    runs the module, with dropout switched off.
     """
     training = module.training
     module.eval()

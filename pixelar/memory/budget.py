@@ -1,4 +1,4 @@
-"""How much memory a sampling pass or a likelihood needs, known in advance, and how much is free."""
+"""Estimates how much memory a sampling pass or a likelihood needs, and how much is free."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

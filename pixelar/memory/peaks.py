@@ -27,9 +27,9 @@ __all__ = ["LiveBytes", "measure_peak", "without_values"]
 
 M = TypeVar("M", bound=nn.Module)
 
-# Kernels that save what their gradients need in a last result whose size is known only when they
-# run: the factor by which it exceeds the first result, including what the backward pass takes as
-# well. oneDNN's LSTM keeps gates, states and scratch buffers for their gradients.
+# Kernels that save what their gradients need in their last result, whose size is known only when
+# they run. The number is that size as a multiple of the first result's, including what the backward
+# pass takes. oneDNN's LSTM keeps gates, states and scratch buffers for their gradients.
 WORKSPACES = {torch.ops.aten.mkldnn_rnn_layer.default: 17}
 
 
@@ -66,9 +66,7 @@ class LiveBytes(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Returns that torch's compiler need not skip this mode, since the compiler would be loaded
-        for that.
-        """
+        """Returns False: to have its compiler skip this mode, torch would have to load it."""
         return False
 
     def __torch_dispatch__(

@@ -28,8 +28,8 @@ AUTOCAST = ("cpu", "cuda", "mps", "xpu")  # devices whose autocast may be on
 def torch_defaults() -> Iterator[None]:
     """Runs the body with torch's own defaults: float32, the CPU, no autocast, no inference mode.
 
-    Settings that are so already cost nothing. The default data type is global, so other threads get
-    float32, too, while the body runs.
+    Settings that already have these values cost nothing. The default data type is global, so other
+    threads get float32, too, while the body runs.
     """
     dtype = torch.get_default_dtype()
     with ExitStack() as settings:
@@ -38,7 +38,7 @@ def torch_defaults() -> Iterator[None]:
                 settings.enter_context(torch.autocast(device, enabled=False))
         if torch.is_inference_mode_enabled():
             settings.enter_context(torch.inference_mode(False))
-            settings.enter_context(torch.no_grad())  # which inference mode implied
+            settings.enter_context(torch.no_grad())  # inference mode implied it
         if torch.get_default_device().type != "cpu":  # such a setting slows every operation down
             settings.enter_context(torch.device("cpu"))
         if dtype != torch.float32:
@@ -48,8 +48,8 @@ def torch_defaults() -> Iterator[None]:
 
 
 def for_models(function: Callable[P, R]) -> Callable[P, R]:
-    """Guards a function or a generator that users call, whose first argument is a model, or an
-    object with one as its `model`.
+    """Guards a public function or generator whose first argument is a model, or an object whose
+    `model` is one.
 
     It runs under `torch_defaults`, and refuses anything but a model with finite weights. Between
     the values that a generator yields, the caller's settings apply.
@@ -92,7 +92,7 @@ END = object()
 
 @torch.no_grad()
 def require_finite(model: object) -> None:
-    """Raises PixelarError unless something is a model whose weights are finite numbers.
+    """Raises PixelarError unless the argument is a model with finite weights.
 
     A quantizer checks its own tensors. A buffer may hold -inf, with which nets mask attention.
     """
@@ -107,7 +107,7 @@ def require_finite(model: object) -> None:
         checks += [(key, p.isfinite().all()) for key, p in part.named_parameters(name)]
         floating = [(k, b) for k, b in part.named_buffers(name) if b.is_floating_point()]
         checks += [(key, (buffer < torch.inf).all()) for key, buffer in floating]
-    if checks and not torch.stack([fits for _, fits in checks]).all():  # one wait for a device
+    if checks and not torch.stack([fits for _, fits in checks]).all():  # waits for a device once
         wrong = next(name for name, fits in checks if not fits)
         raise DataError(
             f"the model's weights are not finite, {wrong} first, so it can neither draw nor score; "

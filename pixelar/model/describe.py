@@ -23,8 +23,8 @@ __all__ = [
 ]
 
 
-# options that were added later, each with the value that keeps the earlier behaviour: described
-# only where they have another, so that descriptions and checksums of older models do not change
+# options that were added later, each with the value that keeps the earlier behaviour; an option
+# with that value is not described, so that descriptions and checksums of older models stay the same
 LATER: dict[str, dict[str, Any]] = {
     "ImageGPT": {"bias": False},
     "LMConv": {"version": 1},
@@ -64,7 +64,7 @@ def _describe_part(module: Net | Head | Quantizer, table: Mapping[str, type]) ->
 
 
 def foreign_classes(model: PixelModel) -> dict[str, type]:
-    """Returns the classes of a model's parts that are not pixelar's, by name, as for `trust`."""
+    """Returns the classes of a model's parts that are not pixelar's, by name, as `trust` takes."""
     kinds = {part: type(getattr(model, part)) for part in PARTS}
     return {k.__name__: k for part, k in kinds.items() if PARTS[part].get(k.__name__) is not k}
 
@@ -78,7 +78,7 @@ def class_of(part: str, entry: Mapping[str, Any], trust: Mapping[str, type]) -> 
         trust: The classes from outside of pixelar that may be built, by name.
 
     Raises:
-        PixelarError: If there is none, or it is not among the trusted ones.
+        PixelarError: If no class has that name, or it is not a trusted one.
     """
     name = str(entry["name"])
     if "class" not in entry:

@@ -1,4 +1,4 @@
-"""Log-probabilities of all sites, without the parameters of all images at once.
+"""Log-probabilities of all sites, without holding the parameters of all images at once.
 
 A head of 256 levels has more parameters than the rest of a net has features: 3·32·32 sites take 3
 MB an image, and the softmax and its gradient several times as much. So the features of a large
@@ -24,7 +24,7 @@ Score = Callable[[Tensor, Tensor], Tensor]
 
 # bytes of parameters in a part: about what stays in a processor's cache, or keeps a GPU busy
 PART = {"cpu": 8 << 20, "cuda": 128 << 20}
-# bytes up to which saving memory is not worth computing them twice
+# up to this many bytes, saving memory is not worth computing them twice
 WHOLE = {"cpu": 32 << 20, "cuda": 512 << 20}
 
 

@@ -12,7 +12,8 @@ __all__ = ["in_order"]
 def in_order(model: PixelModel, scan: Scan) -> PixelModel:
     """Returns a twin of a model that visits the same sites in the order of another scan.
 
-    The weights are shared, not copied, and the model does not change: running passes go on.
+    The weights are shared, not copied. The model itself does not change, so its running passes are
+    unaffected.
 
     Raises:
         PixelarError: If the order of its net is fixed, or the scan has other sites.

@@ -221,7 +221,7 @@ class PixelModel(nn.Module):
                 f"{batch} images need labels of shape ({batch},); got {tuple(labels.shape)}"
             )
         labels = labels.to(self.device)
-        if writes_program():  # which does not contain the labels
+        if writes_program():  # a recorded program has no label values
             return labels
         if labels.numel() and not (0 <= int(labels.min()) and int(labels.max()) < self.classes):
             raise DataError(

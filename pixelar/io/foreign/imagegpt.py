@@ -102,7 +102,7 @@ def export_imagegpt(model: PixelModel, path: str | Path) -> None:
         path: The folder; files of the same names are replaced.
 
     Raises:
-        PixelarError: If it is any other model, which could not be loaded there.
+        PixelarError: If it is any other model, which `transformers` could not load.
     """
     net, palette = model.net, model.quantizer
     plain = type(model.head) is Categorical and model.scan.name == "raster" and not model.classes
@@ -125,7 +125,7 @@ def export_imagegpt(model: PixelModel, path: str | Path) -> None:
 
 
 def _places(sizes: Sizes) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Returns our names of all tensors and their shapes in `transformers`, by their names there."""
+    """Maps the name of each tensor in `transformers` to our name and to its shape there."""
     width = sizes.width
     places: dict[str, tuple[str, tuple[int, ...]]] = {
         "transformer.wte.weight": ("tokens", (sizes.colours + 1, width)),
@@ -145,7 +145,7 @@ def _places(sizes: Sizes) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _turned(name: str, tensor: Tensor) -> Tensor:
-    """Transposes the matrices of blocks, by our name, from their layout there to ours or back."""
+    """Transposes the matrices of blocks, given our name, from the layout there to ours or back."""
     return tensor.T if name.startswith("blocks.") and tensor.ndim == 2 else tensor
 
 

@@ -4,9 +4,9 @@
     └ stage      └ block
     down_layers.1.u_stream.2.nin_skip.lin_a        down.1.2.join, its weight norm multiplied out
 
-Masks and PONO have no weights, so the file does not show the order, and only its options, where it
-has them, show the normalization. Of its weights and their average, `ema_state_dict`, the authors'
-code loads the weights.
+Masks and PONO have no weights, so only the training options, where the file has them, show the
+order and the normalization. Like the authors' code, the import takes the weights of the last step,
+not their average, `ema_state_dict`.
 
 References:
     Locally Masked Convolution for Autoregressive Models (Jain et al., 2020),
@@ -81,7 +81,7 @@ def _description(state: State, size: tuple[int, int] | None) -> dict[str, Any]:
         )
     first, last = state.shape("u_init.weight"), state.shape("nin_out.lin_a.bias")
     if len(first) != 4 or len(last) != 1:
-        raise DataError("its first layer is no convolution or its last no linear layer")
+        raise DataError("its first layer is not a convolution, or its last is not linear")
     width, colors, kernel = first[0], first[1] - 1, first[2]
     if colors not in SIDES:
         raise DataError(f"images must have 1 or 3 colors; got {colors}")
@@ -132,7 +132,7 @@ def _scan(options: Mapping[str, Any]) -> str:
             f"it was trained in the order {name!r:.60}; those that are read are {', '.join(SCANS)}"
         )
     turned = [turn for turn in TURNS if options.get(turn)]
-    variants = options.get("order_variants")  # the first of eight is the order as it stands
+    variants = options.get("order_variants")  # the first of eight is the order itself
     if variants and (turned or 0 not in variants):
         turned = [f"order_variants {variants!r:.60}"]
     elif options.get("randomize_order"):
@@ -140,7 +140,7 @@ def _scan(options: Mapping[str, Any]) -> str:
     if turned:
         raise DataError(
             f"it was trained in {name} with {', '.join(turned)}; the orders that are read are "
-            f"{', '.join(SCANS)} as they stand, and their eight variants at random"
+            f"{', '.join(SCANS)} unchanged, or with all eight variants at random"
         )
     return SCANS[name]
 

@@ -73,7 +73,7 @@ def _description(state: State, size: tuple[int, int] | None) -> dict[str, Any]:
     """Returns the description of the model, with sizes from the shapes and names of tensors."""
     first, last = state.shape("u_init.conv.weight_v"), state.shape("nin_out.lin_a.bias")
     if len(first) != 4 or len(last) != 1:
-        raise DataError("its first layer is no convolution or its last no linear layer")
+        raise DataError("its first layer is not a convolution, or its last is not linear")
     width, colours = first[0], first[1] - 1
     if colours not in SIDES:
         raise DataError(f"images must have 1 or 3 colours; got {colours}")
