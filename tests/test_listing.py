@@ -72,7 +72,7 @@ def test_splits_further_down_are_advised_of(outer: str, tmp_path: Path) -> None:
     for name in ("a", "b"):
         inside = outer.format(name)
         write_files(tmp_path, *numbered(f"{inside}Train/", 4), *numbered(f"{inside}test/", 2))
-    with pytest.warns(Advice, match=r"directly in it, so (digits|a)/Train, .*/test count"):
+    with pytest.warns(Advice, match=r"directly in it are splits; (digits|a)/Train, .*/test count"):
         Folder(root=str(tmp_path), size=4)
 
 

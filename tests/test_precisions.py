@@ -133,6 +133,6 @@ def test_slow_bfloat16_is_said_once(
     options = ("--trainer.precision", "16-mixed", "--trainer.max_steps", "1")
     assert fit("run", *options, model__net=net) == 0
     said = capsys.readouterr().err
-    assert said.count("16-mixed takes a GPU: on the CPU it is bf16-mixed") == 1
+    assert said.count("16-mixed needs a GPU: on the CPU it is bf16-mixed") == 1
     assert said.count("this CPU has no instructions for bfloat16") == (not able)
     assert Path("run/model").is_dir()

@@ -114,7 +114,7 @@ def test_other_splits_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_folder_that_was_moved_is_the_runs(capsys: pytest.CaptureFixture[str]) -> None:
     Path("pictures").rename("moved")
     assert main(["evaluate", "run/model"]) == 2
-    assert "if it is elsewhere now, name its folder by -d" in capsys.readouterr().err
+    assert "if it is elsewhere now, name its folder with -d" in capsys.readouterr().err
     names, card, text = evaluated("run/model -d moved", capsys)
     assert len(names) == 12 and card["data"]["split_as_in_run"]
     assert "moved is the folder of the run" in text

@@ -207,7 +207,7 @@ class ImageData(Recorded, abc.ABC):
         """Returns the images of all splits, one after the other."""
         parts = [part for part in map(self.part, SPLITS) if len(part)]
         if len(parts) < 2:
-            return parts[0] if parts else self.split("test")  # which raises that there are none
+            return parts[0] if parts else self.split("test")  # raises, since there are none
         labels = [part.labels for part in parts if part.labels is not None]
         return ImageSet(
             torch.cat([part.images for part in parts]),

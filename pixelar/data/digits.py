@@ -60,5 +60,5 @@ def _file() -> Path:
     """
     found = importlib.util.find_spec("sklearn")
     if found is None or found.origin is None:
-        raise DataError("data digits: comes with scikit-learn: pip install scikit-learn")
+        raise DataError("data digits is part of scikit-learn: pip install scikit-learn")
     return Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"

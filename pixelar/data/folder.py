@@ -4,8 +4,8 @@
     root/test/dog/2.png      root/test/2.png      root/dog/2.png     root/2.png
 
 Folders named train, val and test (or training, valid, validation, testing, in any letter case) are
-those splits. A validation or test split without a folder is held out of the training images, which
-are all images where there are no such folders.
+those splits. A validation or test split without a folder is held out of the training images.
+Without any split folders, all images are training images.
 """
 
 import hashlib
@@ -193,8 +193,8 @@ class Folder(ImageData):
         }
         if inner:
             advise(
-                f"{self.root}: folders of splits lie directly in it, so {', '.join(sorted(inner))} "
-                "count as parts of a class and not as splits"
+                f"{self.root}: only folders directly in it are splits; {', '.join(sorted(inner))} "
+                "count as parts of a class"
             )
 
     def load(self) -> dict[Split, ImageSet]:

@@ -1,7 +1,7 @@
 """What a folder holds: which files are images, and which folders are splits.
 
-Symbolic links are followed. A folder or a file with several names is listed once, by its own name
-where that lies below the root; links to a folder that contains them are not followed.
+Symbolic links are followed. A folder or file that has several names is listed once, by its real
+name if that is below the root. Links to a folder that contains the link are not followed.
 """
 
 import os
@@ -139,7 +139,7 @@ class _Walk:
 
 
 def _in_words(left_out: Counter[str]) -> str:
-    """Returns what was left out, the most first, as "10 .heic, 1 .txt, 1 hidden"."""
+    """Returns what was left out, most frequent first, as "10 .heic, 1 .txt, 1 hidden"."""
     common = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     parts = [f"{count:,} {reason}" for reason, count in common[:NAMED]]
     rest = sum(count for _, count in common[NAMED:])

@@ -22,9 +22,9 @@ __all__ = ["mapped"]
 def mapped(
     path: Path, source: str, shape: tuple[int, ...], fill: Callable[[Tensor], None]
 ) -> Tensor:
-    """Maps uint8 values of a shape from a file, which is made where it is missing or outdated.
+    """Maps a file of uint8 values into memory; writes the file first if it is missing or outdated.
 
-    Changes of the values do not reach the file.
+    Changes to the returned tensor are not written to the file.
 
     Arguments:
         path: The file, NAME.npy.

@@ -84,7 +84,7 @@ class DataRecord:
         except (PixelarError, TypeError) as error:
             raise DataError(
                 f"the run's data cannot be read: {error}; if it is elsewhere now, name its folder "
-                "by -d"
+                "with -d"
             ) from error
         return data
 

@@ -14,7 +14,7 @@ __all__ = ["TorchvisionData"]
 class TorchvisionData(ImageData):
     """A dataset with a training and a test set in torchvision's own files.
 
-    Subclasses name torchvision's class as `source`, and as `folder` what it reads below the root.
+    Subclasses set `source`, torchvision's class, and `folder`, what it reads below the root.
 
     Arguments:
         root: The folder that torchvision's files lie below, or are to be downloaded to.

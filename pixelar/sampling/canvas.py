@@ -29,7 +29,7 @@ class Canvas:
         given: The symbols of the images as they were given, with shape (B, C, H, W).
         symbols: A copy of `given` in which unknown symbols are replaced as they are drawn.
         known: Which symbols are known, with the same shape.
-        labels: Classes with shape (B,), on the model's device; None for a model without.
+        labels: Classes with shape (B,), on the model's device; None for a model without classes.
         method: How the images are completed, with "auto" resolved.
         seed: The seed of all random numbers.
         options: `temperature`, `top_k` and `top_p`.
@@ -82,7 +82,9 @@ class Canvas:
 
     @cached_property
     def draw(self) -> Draw:
-        """What chooses symbols: known ones are kept, each other one is drawn by its own number."""
+        """What chooses symbols: keeps known ones, and draws each other one by its own uniform
+        number.
+        """
         scan = self.model.scan
         numbers = uniforms(
             (scan.sites, scan.symbols), [mix(self.seed, k) for k in range(len(self))]

@@ -96,7 +96,7 @@ class Draw:
 
 
 def check_options(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raises PixelarError for options that describe no distribution."""
+    """Raises PixelarError for options that do not define a distribution."""
     _require_number("temperature", temperature)
     if not 0 <= temperature < math.inf:
         raise ConfigError(f"temperature must be 0 or more, and finite; got {temperature}")

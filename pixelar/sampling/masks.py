@@ -18,9 +18,9 @@ from pixelar.errors import DataError
 __all__ = ["check_partial", "check_shape", "covered", "known_pixels", "read_mask"]
 
 HALF = 128
-COLOURED = 32  # how much the channels of a grey pixel may differ, out of 255: more than after JPEG
+COLOURED = 32  # the largest difference between a grey pixel's channels; JPEG makes smaller ones
 GREYS = (64, 192)  # levels that are neither dark nor light
-MOST_GREYS = 1 / 3  # the share of such pixels in a mask with blurred edges
+MOST_GREYS = 1 / 3  # the largest share of such pixels, at blurred edges
 MEANING = (
     "a mask is white (255, or 1 of 0 and 1) where the picture is known and black (0) where it is "
     "to be drawn, or else transparent where it is to be drawn"

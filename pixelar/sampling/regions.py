@@ -1,4 +1,4 @@
-"""Ready-made regions of an image that are known while the rest is completed."""
+"""Named regions of an image that are known while the rest is completed."""
 
 from collections.abc import Callable
 

@@ -202,7 +202,7 @@ def _describe(model: PixelModel, weights: str) -> dict[str, Any]:
 
 
 def _labels(model: PixelModel, images: ImageSet) -> Tensor | None:
-    """Returns all labels in the model's numbering, if it takes any; checked before hours pass."""
+    """Returns all labels in the model's numbering, if it takes any, checked before any scoring."""
     if not model.classes:
         return None
     if images.labels is None:

@@ -1,4 +1,4 @@
-"""Bits per dimension over images, whatever the batches: float64 sums, divided once.
+"""Bits per dimension over images, independent of the batches: float64 sums, divided once.
 
 Imported only where it is needed: torchmetrics takes longer to load than torch.
 """

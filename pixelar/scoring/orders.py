@@ -52,7 +52,7 @@ def orders_of(model: PixelModel, orders: Orders) -> tuple[list[Scan], str]:
     number = orders if isinstance(orders, int) else 0
     if number < 2 and orders != "symmetries":
         raise ConfigError(
-            "orders must be one, symmetries, or a whole number from 2, of random orders; "
+            "orders must be one, symmetries, or the number of random orders, from 2; "
             f"got {orders!r}"
         )
     if not takes_any_order(model.net):
@@ -82,7 +82,7 @@ def log_mean_prob(twins: Sequence[PixelModel], x: Tensor, labels: Tensor | None 
         Nats with shape (B,), in float64.
     """
     each = [twin.trusting_log_prob_sites(x, labels).double().sum(1) for twin in twins]
-    return torch.stack(each).logsumexp(0) - math.log(len(twins))  # of one: itself, to the bit
+    return torch.stack(each).logsumexp(0) - math.log(len(twins))  # for one, the same bits
 
 
 @for_models
@@ -121,7 +121,7 @@ def order_averaged_log_prob(
     with evaluating(model):
         twins = [in_order(model, scan) for scan in orders]
         for rows in torch.arange(len(images)).split(size):
-            x = model.encode(images[rows])  # once, as a quantizer may draw
+            x = model.encode(images[rows])  # only once, since a quantizer may draw
             y = None if labels is None else labels[rows]
             found.append(log_mean_prob(twins, x, y))
     return torch.cat(found).cpu()

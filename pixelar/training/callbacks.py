@@ -47,7 +47,7 @@ class WarmEMA(WeightAveraging):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if trainer.precision == "64-true":
-            # Lightning does so after it has read a checkpoint, which would round what was read
+            # Lightning casts only after reading a checkpoint, which would round its values
             pl_module.double()
         super().setup(trainer, pl_module, stage)
 
@@ -80,8 +80,8 @@ class WarmEMA(WeightAveraging):
 
 
 class StepSeed(L.Callback):
-    """Seeds dropout and noise by the seed, the batch's number and the process, and the orders of
-    training by the seed and the batch's number.
+    """Seeds each step: dropout and noise by the seed, the batch's number and the process; the order
+    by the seed and the batch's number.
     """
 
     def __init__(self, seed: int = 0) -> None:

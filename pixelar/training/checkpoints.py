@@ -34,12 +34,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoints(Checkpoint):
-    """Saves every `every` steps and at the last, whatever ends a run, and keeps the newest two.
+    """Saves every `every` steps and after the last step, whatever ends the run; keeps the newest
+    two.
 
     What is saved is always a whole step: gradients accumulated for the next step are computed
     again. An interrupt (Ctrl-C, SIGTERM) waits for the running step. A step is saved before its
-    validation, which a resumed run makes up for. The last step is saved after its validation: a
-    run that resumes at its last step has no validation to make up for.
+    validation, and a run resumed from it validates first. The last step is saved after its
+    validation, since a run resumed there does not validate again.
 
     Arguments:
         folder: Where checkpoints are saved.
@@ -65,7 +66,7 @@ class Checkpoints(Checkpoint):
         batches = data.skip_to_multiple(trainer.accumulate_grad_batches)
         loop = checkpoint["loops"]["fit_loop"]
         steps = loop["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]
-        steps["total"]["ready"] = steps["total"]["completed"]  # the next may have begun and failed
+        steps["total"]["ready"] = steps["total"]["completed"]  # another may have begun and failed
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] = steps["total"]["completed"] - 1
         done = {"ready": batches, "started": batches, "processed": batches}
         loop["epoch_loop.batch_progress"] = {
@@ -99,7 +100,7 @@ class Checkpoints(Checkpoint):
             self._handlers[number] = signal.signal(number, self._interrupt)
 
     def _interrupt(self, number: int, frame: object) -> None:
-        if self._interrupted:  # the second time, at once
+        if self._interrupted:  # a second interrupt stops at once
             raise KeyboardInterrupt
         self._interrupted = True
 
@@ -132,7 +133,7 @@ class Checkpoints(Checkpoint):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._whole_step(trainer) and self._step < trainer.max_steps:
-            self._save(trainer)  # as an interrupt would save the averaged weights in place of these
+            self._save(trainer)  # before the averaged weights replace these
 
     def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:  # noqa: ANN401
         # several processes have different numbers of batches, and wait for the next step
@@ -145,7 +146,7 @@ class Checkpoints(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._save(trainer)  # whatever ended the epoch; `on_train_end` has the average
+        self._save(trainer)  # whatever ended the epoch: in `on_train_end`, weights are averages
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._restore()
@@ -162,7 +163,7 @@ class Checkpoints(Checkpoint):
         interrupted = self._interrupted and isinstance(exception, KeyboardInterrupt)
         if self._step < 0 or interrupted or torn:
             return
-        self._step = trainer.global_step  # its end was not reported, if another callback failed
+        self._step = trainer.global_step  # its end was not reported if another callback failed
         with suppress(PixelarError):  # such as a full disk, which may have ended the run
             self._save(trainer, wait=False)
 
@@ -177,7 +178,9 @@ class Checkpoints(Checkpoint):
         return _batches(trainer) % interval == 0
 
     def _save(self, trainer: L.Trainer, *, wait: bool = True) -> None:
-        """Saves the last step once; does not wait for others where they may have failed."""
+        """Saves the last step once; does not wait for other processes, which may have failed, if
+        not `wait`.
+        """
         if self._saved == self._step:
             return
         path = self.folder / f"step-{self._step:08d}.ckpt"

@@ -24,8 +24,8 @@ __all__ = ["Curves", "draw_curves", "read_curve"]
 class Curves(L.Callback):
     """Writes the metrics of a step as soon as it is done, before its checkpoint.
 
-    A run that is killed and resumed then misses no step: Lightning itself writes after the
-    checkpoint, and a kill between the two loses a line. The callback therefore comes before
+    So a run that is killed and resumed misses no step. Lightning itself writes after the
+    checkpoint, and a kill between the two loses a line. This callback must therefore come before
     `Checkpoints`. Images per second count training time only, without validation and pictures.
     """
 
@@ -87,7 +87,8 @@ class Curves(L.Callback):
 
 
 def read_curve(run: Path, name: str) -> tuple[list[float], list[float]]:
-    """Returns steps and values of a logged quantity over a run's starts; later ones override.
+    """Returns steps and values of a logged quantity over all starts of a run; later starts
+    override.
 
     Arguments:
         run: The run's folder.

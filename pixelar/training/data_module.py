@@ -37,8 +37,8 @@ class PixelData(L.LightningDataModule):
     Arguments:
         dataset: The images.
         batch_size: The images in a training batch, per process.
-        eval_batch_size: The images in a validation or test batch; None for the fastest number
-            with the trainer's model that fits into memory.
+        eval_batch_size: The images in a validation or test batch; None for the fastest number that
+            fits into memory with the trainer's model.
         workers: The number of worker processes of each loader; 0 loads in this process.
         seed: Seed of the order of training.
 
@@ -144,8 +144,9 @@ class PixelData(L.LightningDataModule):
         """Returns how many training batches the run has processed, and what determines their
         images.
 
-        Lightning's other counts differ from it in a checkpoint written as a batch fails (`ready`
-        includes that batch) and in a run resumed from one (`current` restarts behind).
+        Lightning's other counts differ from it in two cases: in a checkpoint written when a batch
+        fails, `ready` includes that batch; in a run resumed from such a checkpoint, `current`
+        restarts behind.
         """
         assert self.trainer is not None
         progress = self.trainer.fit_loop.epoch_loop.batch_progress.state_dict()

@@ -147,7 +147,7 @@ def check_trainer(trainer: L.Trainer, precision: object) -> None:
         return
     advice = []
     if str(precision) in ("16", "16-mixed"):
-        advice.append("trainer.precision 16-mixed takes a GPU: on the CPU it is bf16-mixed")
+        advice.append("trainer.precision 16-mixed needs a GPU: on the CPU it is bf16-mixed")
     if not _has_bf16():
         advice.append(
             f"this CPU has no instructions for bfloat16: trainer.precision {trainer.precision} is "

@@ -53,7 +53,7 @@ class Training(L.LightningModule):
         corruption: The share of input symbols replaced at random while training, which keeps small
             data sets from being overfitted; targets stay as they are, and evaluation adds no
             noise.
-        compile: Whether to compile the net and the loss, which takes a C++ compiler.
+        compile: Whether to compile the net and the loss, which needs a C++ compiler.
         grad_checkpointing: Whether to discard the activations inside the net's blocks and compute
             them again for the gradients, which takes less memory and more time.
     """
@@ -96,7 +96,7 @@ class Training(L.LightningModule):
         self.orders, self.order_seed = orders, 0
         self.rule, self.lr, self.warmup_steps, self.betas = optimizer, lr, warmup_steps, betas
         self.weight_decay, self.corruption, self.compiling = weight_decay, corruption, compile
-        # in a list, so that the weight average, which copies all sub-modules, leaves it alone
+        # in a list, so that the weight average, which copies all sub-modules, does not copy it
         self._validation: list[BitsPerDim] = []
         # whether the weights are already set, by a trained model, a checkpoint or the first batch
         self._started = False
@@ -107,7 +107,7 @@ class Training(L.LightningModule):
         return f"bits_per_{self.model.quantizer.unit}"
 
     def name_classes(self, names: Sequence[str] | None) -> None:
-        """Names the model's classes after the data's, which must be equally many.
+        """Names the model's classes after those of the data, which must have the same number.
 
         Arguments:
             names: The names of the data's classes, or None where it has no labels.
@@ -140,7 +140,7 @@ class Training(L.LightningModule):
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             self.name_classes(data.classes)
             train = data.dataset.split("train")
-            self.model.check_labels(self._labels(train.labels), len(train))  # as steps trust them
+            self.model.check_labels(self._labels(train.labels), len(train))  # steps trust them
             if not self._started:
                 self.model.quantizer.fit(train.images)
             self.model.encode(train.images[:1])
@@ -158,7 +158,7 @@ class Training(L.LightningModule):
             self._begin(batch)
 
     def _begin(self, batch: Batch) -> None:
-        """Initialises the net of a new run by the first batch of the first process, for all."""
+        """Initialises the net of a new run by the first batch of process 0, in all processes."""
         x, labels = self.model.encode(batch[0]), self._labels(batch[1])
         if self.global_rank == 0:
             self.model.net.initialize(x, labels)

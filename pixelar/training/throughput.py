@@ -28,7 +28,7 @@ class LoaderShare:
 
     @property
     def share(self) -> float:
-        """The share of loading a batch in the time for loading and step together."""
+        """The time to load a batch, as a share of the time for loading and a step together."""
         return self.steps_per_s / (self.steps_per_s + self.batches_per_s)
 
 

@@ -29,7 +29,7 @@ __all__ = ["FIXED_POINT", "fixed_point", "looks_ahead"]
 
 # how many sites a pass may compute
 FEWEST_AHEAD, MOST_AHEAD = 4, 64
-PATIENCE = 16  # single steps after looking ahead did not pay off, the first time
+PATIENCE = 16  # single steps after the first time that looking ahead did not pay off
 LARGEST_BATCH = 8  # for which it is quicker, see docs/performance.md
 
 
@@ -45,8 +45,8 @@ def fixed_point(
 
     Arguments:
         model: The model.
-        x: The canvas of symbols with shape (B, C, H, W), written in place; the closer it is at the
-            beginning, the fewer passes are needed. Sites before `start` are given.
+        x: The canvas of symbols with shape (B, C, H, W), written in place; the closer its initial
+            symbols are to the result, the fewer passes are needed. Sites before `start` are given.
         choose: As in `write_sites`; it must be a pure function of its arguments.
         labels: Classes with shape (B,).
         start: The first site to draw.
@@ -81,8 +81,8 @@ class Pace:
     """Adapts how many sites a pass computes to how many were correct in earlier passes.
 
     Arguments:
-        batch: The number of images, all of which must be correct. The more images, the costlier are
-            several sites relative to one.
+        batch: The number of images; a site is correct only if it is so in all of them. The more
+            images, the more several sites cost relative to one.
 
     Attributes:
         sites: How many sites to compute next.

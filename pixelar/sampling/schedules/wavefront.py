@@ -87,7 +87,7 @@ def _obstacle(net: Net) -> str:
 
 
 def _is_quick(canvas: Canvas) -> bool:
-    """Returns whether waves are quickest: not if first sites are known, which one pass prefills."""
+    """Returns whether waves are quickest: not if the first sites are known, and prefilled."""
     net, sites = canvas.model.net, canvas.model.scan.sites
     if len(canvas) > LARGEST_BATCH or canvas.start or not has_waves(net):
         return False
