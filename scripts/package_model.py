@@ -1,4 +1,4 @@
-"""Makes a model of a run one that comes with pixelar, or writes the tables of all of them.
+"""Makes a packaged model from a run, or writes the tables of all packaged models.
 
 python scripts/package_model.py runs/NAME NAME --root DIR --title "…" --hardware "2 CPU cores"
 python scripts/package_model.py --table
@@ -24,9 +24,9 @@ option("--source", choices=SOURCES, default="mnist", help="where the images come
 option("--root", default="data", help="the folder of the images (default: data)")
 option("--title", help="as: Gated PixelCNN on binarised MNIST")
 option("--hardware", help="what it was trained on: 2 CPU cores, one thread")
-option("--seconds", type=float, help="time of training, if the run's curves do not tell")
-option("--published", default="", help="figures in papers, and how comparable they are")
-option("--outlook", default="", help="what more training would give, as far as its curve tells")
+option("--seconds", type=float, help="time of training, if the run's curves do not show it")
+option("--published", default="", help="results in papers, and how comparable they are")
+option("--outlook", default="", help="what more training would give, as far as its curve shows")
 option("--note", action="append", default=[], help="what else is to be known of the run")
 options = parser.parse_args()
 

@@ -405,7 +405,7 @@ def test_a_model_is_made_from_runs_that_follow_each_other(run: Path, tmp_path: P
     ]
     text = (tmp_path / "tiny" / "README.md").read_text()
     assert str(tmp_path) not in text and "8 of 64 images, then 4 of 32 images" in text
-    with pytest.raises(PixelarError, match="name the run that made those with --before"):
+    with pytest.raises(PixelarError, match="use --before to name the run that made them"):
         package(parts[1:], "tiny", Digits(), ABOUT, models=tmp_path)
     with pytest.raises(PixelarError, match="began with no other run's weights"):
         package([parts[0], parts[0]], "tiny", Digits(), ABOUT, models=tmp_path)

@@ -1,1 +1,1 @@
-"""The models that come with the package: their index, cards and publishing."""
+"""The packaged models: their index, cards and publishing."""

@@ -89,7 +89,7 @@ def render_card(card: Card, folder: Path) -> str:
         + (", a column per class" * bool(card["classes"]))
         + ".*",
         _use(card),
-        "## Figure",
+        "## Score",
         _rows(_figure(card)),
         card["published"],
         "## Data",
@@ -99,8 +99,8 @@ def render_card(card: Card, folder: Path) -> str:
         *card["training"]["notes"],
         _course(card),
         card["training"].get("outlook", ""),
-        "## Again",
-        f"The figure{where}:\n\n```bash\n{card['evaluate']}\n```\n\n"
+        "## Reproduce",
+        f"The score{where}:\n\n```bash\n{card['evaluate']}\n```\n\n"
         f"The model:\n\n```bash\n{retrain}\n```",
         *(f"`{file}`:\n\n```yaml\n{text.rstrip()}\n```" for file, text in configs.items()),
     ]
@@ -147,7 +147,7 @@ def _item(text: str) -> str:
 
 def _table(cards: Sequence[Card]) -> str:
     """Returns a Markdown table of packaged models, each linked to its card."""
-    head = ["model", "what", "figure", "images", "parameters", "size", "training"]
+    head = ["model", "what", "score", "images", "parameters", "size", "training"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for card in cards:
         training = card["training"]
@@ -188,12 +188,12 @@ def _figure(card: Card) -> dict[str, str]:
     figure, protocol = card["figure"], card["protocol"]
     error, nats_error = figure["standard_error"], figure["nats_standard_error"]
     quantizer = card["model"]["quantizer"]
-    kept = "lossless" if card["lossless"] else "the figure is of the reduced images"
+    kept = "lossless" if card["lossless"] else "the score is that of the reduced images"
     dims = next(f"{v:,} {k.split('_')[0]}" for k, v in protocol.items() if k.endswith("per_image"))
     return {
         figure["unit"]: f"{figure['mean']:.4f} ± {error:.4f} (standard error over images)",
         "nats per image": f"{figure['nats_mean']:.2f} ± {nats_error:.2f}",
-        "images": f"{figure['images']:,}, split {figure['split']}, {dims} each, every one once",
+        "images": f"{figure['images']:,}, split {figure['split']}, {dims} each, each image once",
         "images' SHA-256": f"`{protocol['images_sha256']}`",
         "preprocessing": protocol["preprocessing"],
         "symbols": f"{_part(quantizer)}, {kept}",
@@ -225,7 +225,7 @@ def _training(card: Card) -> dict[str, str]:
         "head": f"`{_part(card['model']['head'])}`",
         "steps": _steps(training),
         "images seen": f"{training['images']:,}",
-        "time": f"{duration(training['seconds'])} in steps; validation and pictures left out",
+        "time": f"{duration(training['seconds'])} for the steps, without validation and pictures",
         "hardware": training["hardware"],
         "precision": training["precision"],
         "seed": str(training["seed"]),
@@ -266,7 +266,7 @@ def _course(card: Card) -> str:
         return ""
     steps, values = zip(*_points(card), strict=True)
     (before, high), (last, low) = curve[-2:]
-    fell = f"fell by {high - low:.4f}" if low < high else "fell no more"
+    fell = f"fell by {high - low:.4f}" if low < high else "did not fall"
     end = f"From step {before:,} to {last:,} it {fell}."
     if card.get("curve_end_measured_afterwards"):
         end += (

@@ -1,8 +1,8 @@
 """The packaged models, and how the name or path of a model is resolved.
 
 pixelar/hub/models/NAME/  config.json, model.safetensors   the model
-                      card.json, README.md             its data, training and score
-                      train.yaml, samples.png          its training config, samples
+                          card.json, README.md             its data, training and score
+                          train.yaml, samples.png          its training config, samples
 """
 
 import json
@@ -18,7 +18,7 @@ MODELS = Path(__file__).parent / "models"
 
 
 def packaged() -> dict[str, Path]:
-    """Returns the folders of the models that come with the package, by name."""
+    """Returns the folders of the packaged models, by name."""
     return {file.parent.name: file.parent for file in sorted(MODELS.glob("*/config.json"))}
 
 
@@ -65,7 +65,7 @@ def read_card(folder: Path) -> dict[str, Any] | None:
 
 _TEXT, _NUMBER = str, (int, float)
 
-# what code relies on in a card, which is untrusted
+# the entries of a card that code relies on; a card is untrusted
 FORM: dict[str, Any] = {
     **dict.fromkeys(("name", "title", "summary", "headline", "model_sha256"), _TEXT),
     **dict.fromkeys(("evaluate", "retrain"), _TEXT),

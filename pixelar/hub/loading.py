@@ -16,9 +16,9 @@ def load(path: str | Path, *, trust: Mapping[str, type] | None = None) -> PixelM
     weights are stored so.
 
     Arguments:
-        path: A model folder, the name of a model that comes with the package, or a checkpoint,
-            NAME.ckpt, whose averaged weights are taken, or the last step's if it has no
-            averaged ones.
+        path: A model folder, the name of a packaged model, or a checkpoint, NAME.ckpt. Of a
+            checkpoint, the averaged weights are taken, or the last step's if it has no averaged
+            ones.
         trust: The classes of nets, heads and quantizers from outside of pixelar that the model may
             be built of, by name: `{"MyNet": MyNet}`. They are called with the folder's arguments.
 

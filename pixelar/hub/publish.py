@@ -53,7 +53,8 @@ SOURCES: dict[str, dict[str, str]] = {
         "title": "Noto emoji, 32×32",
         "about": "Noto Emoji (Google): 3,573 pictures at 32×32, transparency composited over "
         "white; a tenth held out at random for testing, a tenth for validation. Many pictures have "
-        "variants in other skin colours, which may be on both sides: the figure flatters",
+        "variants in other skin colours, which may be on both sides of the split: the score is "
+        "optimistic",
         "licence": "Apache 2.0",
         "url": "https://github.com/googlefonts/noto-emoji",
     },
@@ -141,7 +142,7 @@ def _check(runs: Sequence[Run], about: About) -> None:
     if runs[0].began_with:
         raise ConfigError(
             f"the run in {runs[0].folder} began with the weights of {runs[0].began_with}; "
-            "name the run that made those with --before"
+            "use --before to name the run that made them"
         )
     for run in runs[1:]:
         if not run.began_with:
