@@ -474,7 +474,7 @@ MISTAKES = [
     ("complete grey images/0.png --keep rows", "N must be from 1 to 7; got ''"),
     ("complete grey images/0.png --keep rows 3", "unrecognized arguments: 3"),
     ("complete grey images/0.png --keep botom", "did you mean 'bottom'"),
-    ("complete grey images/0.png --keep rgb.png", "give a file by --mask rgb.png"),
+    ("complete grey images/0.png --keep rgb.png", "give a file with --mask rgb.png"),
     ("complete grey images/0.png --mask rgb.png", "rgb.png has 30×20 pixels and images/0.png 8×8"),
     ("complete grey images/0.png --mask config.ini", "config.ini cannot be read: no such file"),
     ("complete grey images/0.png --keep top --mask mask.png", "not allowed with"),

@@ -530,7 +530,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "pair": ({"model__betas": [1]}, [], "model.betas: expected tuple with 2 elements; got [1]"),
     "no config": ({}, ["-c", "nothere.yaml"], "nothere.yaml"),
     "not yaml": ({}, ["-c", "bad.yaml"], "the config is not YAML"),
-    "a list": ({}, ["-c", "list.yaml"], "a config has keys, as model: and data:"),
+    "a list": ({}, ["-c", "list.yaml"], "a config has keys, such as model: and data:"),
     "option": ({}, ["--traner.max_steps", "3"], "did you mean --trainer.max_steps?"),
     "short option": ({}, ["--resum"], "unknown option --resum; did you mean --resume?"),
     "no dashes": ({}, ["other.yaml"], "a config is given as -c other.yaml"),

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     an interrupt.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may not be valid text
     try:
         with advice_in_a_sentence():
             code = run(list(sys.argv[1:] if arguments is None else arguments))

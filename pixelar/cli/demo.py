@@ -59,7 +59,7 @@ def open_models(
     models = {name: open_model(name, trust) for name in names or packaged()}
     if not models:
         raise ConfigError(
-            "no model comes with this package; name a model folder: pixelar demo FOLDER"
+            "no models are packaged with this pixelar; name a model folder: pixelar demo FOLDER"
         )
     for name, model in models.items():
         if model.image_shape[0] not in (1, 3):

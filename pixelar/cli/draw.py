@@ -31,7 +31,7 @@ __all__ = ["complete", "sample"]
 
 
 def sample(options: Namespace) -> int:
-    """Draws images into one picture; without a label, a model with classes draws them in turn."""
+    """Draws images into one picture; without a label, all classes of the model take turns."""
     output = picture(options.output)
     model = open_model(options.model, trusted(options.trust))
     if model.classes and options.label is None:

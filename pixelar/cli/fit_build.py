@@ -58,11 +58,11 @@ class FitCLI(LightningCLI):
         given = trainer["callbacks"] or []
         callbacks = [*given] if isinstance(given, list) else [given]
         if any(isinstance(callback, Checkpoint) for callback in callbacks):
-            named["enable_checkpointing"] = True  # only then: Lightning would add its own
+            named["enable_checkpointing"] = True  # only then, or Lightning would add its own
         shown = trainer["enable_progress_bar"] is not False  # None means yes to Lightning
         if shown and not any(isinstance(callback, ProgressBar) for callback in callbacks):
             callbacks.append(Bar())
-        if trainer["logger"] is True:  # any logger: a run has two already
+        if trainer["logger"] is True:  # meaning any logger: a run has two already
             named["logger"] = False
         try:
             return super().instantiate_trainer(callbacks=callbacks, **named)
@@ -94,8 +94,9 @@ def build(arguments: list[str]) -> FitCLI:
 
 def whole_numbers_first(action: Action) -> None:
     """Makes an option of type `int | float` read 2 as an int, not as 2.0, which a trainer treats
-    differently. The first type that fits is taken, and `typing` caches unions regardless of their
-    order, so which type comes first depends on the unions that other modules have made.
+    differently. The parser takes the first type of a union that fits. `typing` caches unions
+    regardless of their order, so which type is first depends on the unions that other modules have
+    created.
     """
     kinds = get_args(hint := getattr(action, "_typehint", None))
     if get_origin(hint) is Union and {int, float} <= {*kinds}:

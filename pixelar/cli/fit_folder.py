@@ -113,8 +113,8 @@ def keep_record(trainer: L.Trainer, folder: Path, *, resumes: bool, init: str | 
 
 
 def once_it_begins(trainer: L.Trainer, action: Callable[[], None]) -> None:
-    """Makes the first process run an action when training begins, so not if the checkpoint is
-    rejected, as one of another model or of other classes is.
+    """Makes the first process run an action when training begins. It does not run if the checkpoint
+    is rejected, such as one of another model or of other classes.
     """
 
     def begin(trainer: L.Trainer, _: L.LightningModule) -> None:

@@ -75,7 +75,7 @@ def data_of(path: Path) -> str:
 
 
 def data_named(options: Namespace, shape: Shape) -> ImageData:
-    """Returns the data set of that name, or the images of that folder, for a model of a shape."""
+    """Returns the data set of that name, or a folder's images, for a model of this image shape."""
     name, known = options.data, sorted(DATASETS.keys() - {"folder"})
     if name not in known:
         if not Path(name).is_dir():
@@ -145,7 +145,7 @@ def _kept(options: Namespace, height: int, width: int) -> Tensor:
             )
         return (torch.arange(height) < int(number[:9]))[None, :, None].expand(1, height, width)
     if Path(options.keep).is_file():
-        raise ConfigError(f"--keep takes the name of a region; give a file by --mask {word}")
+        raise ConfigError(f"--keep takes the name of a region; give a file with --mask {word}")
     raise ConfigError(f"--keep: {did_you_mean(options.keep, [*REGIONS, 'rows:N'])}")
 
 

@@ -155,7 +155,7 @@ RULES: list[tuple[str, Callable[[str, re.Match, str], str]]] = [
     (r"Problems parsing config: (.+)", lambda _, m, __: f"the config is not YAML: {m[1]}"),
     (
         r"Unexpected config: (.+)",
-        lambda _, m, __: f"a config has keys, as model: and data:; got {m[1]}",
+        lambda _, m, __: f"a config has keys, such as model: and data:; got {m[1]}",
     ),
     (
         r'"([\w.]+)": Unable to load config "(.+?)"',

@@ -78,8 +78,8 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
     option(
         "--split",
         choices=("train", "val", "test", "all"),
-        help="default: test; all images of a folder that has no split folders and whose split no "
-        "run has recorded",
+        help="default: test; for a folder without split folders, all its images, unless the "
+        "model's run recorded a split of it",
     )
     option("--limit", type=whole(1, 1 << 31), metavar="N", help="only the first N images")
     add_fit(command, "a folder's images to the model's size")
