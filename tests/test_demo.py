@@ -22,24 +22,26 @@ from zoo import every_net, gradient_past, tiny
 import pixelar
 from pixelar.caches.gated_pixelcnn import GatedPixelCNNCache
 from pixelar.cli import main
-from pixelar.demo import plots, samples, walks
-from pixelar.demo.complete import command_line, complete_picture, preview, sheet
-from pixelar.demo.complete import write_files as write_completions
-from pixelar.demo.examples import blank, examples, tiles
-from pixelar.demo.labels import (
+from pixelar.demo.inputs.canvas import CANVAS, INKS, MARKER, read_canvas, settle, without_marks
+from pixelar.demo.inputs.examples import blank, examples, tiles
+from pixelar.demo.inputs.regions import CHOICES, PAINTED, known_pixels
+from pixelar.demo.render import plots
+from pixelar.demo.render.pictures import heat, ring, show
+from pixelar.demo.server.storage import sweep, sweeping
+from pixelar.demo.tabs import sample
+from pixelar.demo.tasks import drawing
+from pixelar.demo.tasks.complete import command_line, complete_picture, preview, sheet
+from pixelar.demo.tasks.complete import write_files as write_completions
+from pixelar.demo.tasks.drawing import Frame, Task, first_frame, frames, paced, read_seed
+from pixelar.demo.tasks.understand import histogram_of, look_at_pixel, read, share_below
+from pixelar.demo.widgets.errors import told
+from pixelar.demo.widgets.labels import (
     LIKELIEST,
     class_probabilities,
     label_choice,
     label_of,
     label_update,
 )
-from pixelar.demo.private import sweep, sweeping
-from pixelar.demo.regions import CHOICES, PAINTED, known_pixels
-from pixelar.demo.seen import CANVAS, INKS, MARKER, read_canvas, settle, without_marks
-from pixelar.demo.show import heat, ring, show
-from pixelar.demo.told import told
-from pixelar.demo.understand import histogram_of, look_at_pixel, read, share_below
-from pixelar.demo.walks import Frame, Task, first_frame, frames, paced, read_seed
 from pixelar.hub.index import packaged
 from pixelar.model import PixelModel, build_model
 from pixelar.quantizers import Palette
@@ -242,7 +244,7 @@ class TestWalks:
 
     def test_pace(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = iter(k / 60 for k in range(1000))  # each frame takes a 60th of a second
-        monkeypatch.setattr(walks.time, "monotonic", lambda: next(clock))  # type: ignore[attr-defined]
+        monkeypatch.setattr(drawing.time, "monotonic", lambda: next(clock))  # type: ignore[attr-defined]
         assert list(paced(iter(range(35)))) == [0, 10, 20, 30, 34]
         assert list(paced(iter([]))) == []
 
@@ -343,7 +345,7 @@ class TestComplete:
         hidden = torch.zeros(28, 28, dtype=torch.bool)
         for count in range(1, 33):
             images = torch.zeros(count, 1, 28, 28, dtype=torch.uint8)
-            width, height = samples.sheet(Frame(images, hidden, 1.0, None)).size
+            width, height = sample.sheet(Frame(images, hidden, 1.0, None)).size
             assert max(width, height) > 300 and width <= 1100 and height <= 720
 
 

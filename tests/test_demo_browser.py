@@ -20,8 +20,8 @@ from served import Server, serving
 
 import pixelar
 from pixelar.data import Digits
-from pixelar.demo.intake import LIMITS
-from pixelar.demo.show import show
+from pixelar.demo.inputs.pictures import LIMITS
+from pixelar.demo.render.pictures import show
 from pixelar.sampling.regions import known_region
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")

@@ -11,7 +11,7 @@ from fixtures import noise
 from PIL import Image
 
 from pixelar.cli.inputs import read_images
-from pixelar.demo.intake import open_picture, painted, read_picture
+from pixelar.demo.inputs.pictures import open_picture, painted, read_picture
 from pixelar.errors import PixelarError
 from pixelar.model import PixelModel
 

@@ -19,7 +19,7 @@ from gradio_client import Client
 from PIL import Image
 from served import Answer, Server, serving
 
-from pixelar.demo.private import EVERY, MOST_FILES
+from pixelar.demo.server.storage import EVERY, MOST_FILES
 
 USERS = 30
 QUEUE = 16
@@ -29,15 +29,15 @@ ROW = 8  # frames of a row before they are paced: each is an eighth of it
 # The thousands of a seed are the milliseconds that each frame takes; each frame leaves a note.
 NOTES = """
 import time
-from pixelar.demo import walks
-drawn = walks.frames
+from pixelar.demo.tasks import drawing
+drawn = drawing.frames
 def slowly(task):
     for frame in drawn(task):
         with open("frames.txt", "a") as notes:
             notes.write(".")
         time.sleep(task.seed // 1000 / 1000)
         yield frame
-walks.frames = slowly
+drawing.frames = slowly
 """
 LONG = {"seed": 1_000_000, "completions": 1}  # a minute in all
 # five seconds in all; a row takes longer than the pace of what is shown

@@ -9,8 +9,8 @@ import zoo
 from served import Server, serving
 
 import pixelar
-from pixelar.demo.examples import examples
-from pixelar.demo.seen import settle
+from pixelar.demo.inputs.canvas import settle
+from pixelar.demo.inputs.examples import examples
 from pixelar.hub.index import packaged
 
 pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")

@@ -31,9 +31,9 @@ from PIL import Image
 from served import Answer, Server, canvas, serving
 
 from pixelar.cli import main
-from pixelar.demo.intake import LIMITS
-from pixelar.demo.private import private_folder, sweep
-from pixelar.demo.serve import checked_host, free_port
+from pixelar.demo.inputs.pictures import LIMITS
+from pixelar.demo.server.serve import checked_host, free_port
+from pixelar.demo.server.storage import private_folder, sweep
 from pixelar.errors import PixelarError
 
 REPOSITORY = Path(__file__).parent.parent
@@ -170,7 +170,7 @@ PLACES = [
     "/gradio_api/file=//etc/passwd",
     "/gradio_api/file=../../../../../../../../etc/passwd",
     "/gradio_api/file=..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
-    f"/gradio_api/file={REPOSITORY}/pixelar/demo/serve.py",
+    f"/gradio_api/file={REPOSITORY}/pixelar/demo/server/serve.py",
     "/gradio_api/file=pyproject.toml",
     "/gradio_api/file=http://127.0.0.1:{port}/config",
     "/gradio_api/file={folder}/lock",
@@ -351,7 +351,7 @@ def test_nobody_jumps_the_queue(demo: Server) -> None:
 # every preview takes a while, and notes when it begins and ends
 PREVIEWS = """
 import time
-from pixelar.demo import complete
+from pixelar.demo.tasks import complete
 def slowly(*arguments):
     for sign in "+-":
         with open("previews.txt", "a") as notes:

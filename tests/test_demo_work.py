@@ -11,16 +11,17 @@ import pytest
 from PIL import Image
 
 import pixelar
-from pixelar.demo import parts, private
 from pixelar.demo.app import build_demo
-from pixelar.demo.cache import save_once
-from pixelar.demo.complete_tab import CompleteTab
-from pixelar.demo.look import CSS
-from pixelar.demo.private import IN_USE, sweep, work_folder
-from pixelar.demo.samples import SampleTab
-from pixelar.demo.seen import CANVAS, MARKER
-from pixelar.demo.told import told
-from pixelar.demo.understand_tab import UnderstandTab
+from pixelar.demo.inputs.canvas import CANVAS, MARKER
+from pixelar.demo.server import storage
+from pixelar.demo.server.cache import save_once
+from pixelar.demo.server.storage import IN_USE, sweep, work_folder
+from pixelar.demo.tabs.complete import CompleteTab
+from pixelar.demo.tabs.sample import SampleTab
+from pixelar.demo.tabs.understand import UnderstandTab
+from pixelar.demo.theme import CSS
+from pixelar.demo.widgets import components
+from pixelar.demo.widgets.errors import told
 from pixelar.model import PixelModel
 
 pytestmark = pytest.mark.faults
@@ -101,7 +102,7 @@ def test_long_work_keeps_its_results(
 
 
 def test_the_limits_are_those_that_are_documented() -> None:
-    assert (private.OLDEST, private.FRESH, private.MOST_FILES) == (3600, 60, 3000)
+    assert (storage.OLDEST, storage.FRESH, storage.MOST_FILES) == (3600, 60, 3000)
 
 
 def nudged(picture: Image.Image, by: int) -> Image.Image:
@@ -156,9 +157,9 @@ def test_what_has_no_result_yet_has_no_boxes(models: dict[str, PixelModel]) -> N
     parts_of = build_demo(models).get_config_file()["components"]
     by_name = {part["props"].get("elem_id"): part["props"] for part in parts_of}
     for name in ("complete-status", "complete-command", "sample-status"):
-        assert parts.RESULT in by_name[name]["elem_classes"]
+        assert components.RESULT in by_name[name]["elem_classes"]
     for word in (
-        f".{parts.RUN}:has(.done progress) .{parts.RESULT} {{ display: none",
+        f".{components.RUN}:has(.done progress) .{components.RESULT} {{ display: none",
         ".stopped p",
     ):
         assert word in CSS

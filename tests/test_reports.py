@@ -10,10 +10,10 @@ from fixtures import palette_model
 import pixelar
 from pixelar.cli import main
 from pixelar.cli.draw import complete_by_particles, report_populations
-from pixelar.demo.complete import complete_picture
-from pixelar.demo.understand import read
-from pixelar.demo.understand_tab import charts, headline
-from pixelar.demo.walks import Task
+from pixelar.demo.tabs.understand import charts, headline
+from pixelar.demo.tasks.complete import complete_picture
+from pixelar.demo.tasks.drawing import Task
+from pixelar.demo.tasks.understand import read
 from pixelar.plotting import surprise_figure
 from pixelar.sampling.draw import is_tempered
 from pixelar.sampling.posterior import posterior

@@ -22,7 +22,7 @@ def demo(options: Namespace) -> NoReturn:
     """Serves the demo until it is interrupted, and ends the process."""
     if find_spec("gradio") is None:  # reported before models are read
         raise ModuleNotFoundError(name="gradio")
-    from pixelar.demo.serve import serve
+    from pixelar.demo.server.serve import serve
 
     models = {
         name: placed(model, options, quiet=number > 0)

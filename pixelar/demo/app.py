@@ -5,10 +5,10 @@ from typing import Any
 
 import gradio as gr
 
-from pixelar.demo.complete_tab import CompleteTab
-from pixelar.demo.look import CSS, FOOTER, HEADER, script, theme
-from pixelar.demo.samples import SampleTab
-from pixelar.demo.understand_tab import UnderstandTab
+from pixelar.demo.tabs.complete import CompleteTab
+from pixelar.demo.tabs.sample import SampleTab
+from pixelar.demo.tabs.understand import UnderstandTab
+from pixelar.demo.theme import CSS, FOOTER, HEADER, script, theme
 from pixelar.model import PixelModel
 
 __all__ = ["Page", "build_demo"]

@@ -11,12 +11,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pixelar.demo import parts
-from pixelar.demo.labels import TURNS, label_choice, label_update, read_label
-from pixelar.demo.private import work_folder
-from pixelar.demo.show import GAP, faint, show, to_picture
-from pixelar.demo.told import told
-from pixelar.demo.walks import Frame, Task, blank_frame, first_frame, frames, paced, read_seed
+from pixelar.demo.render.pictures import GAP, faint, show, to_picture
+from pixelar.demo.server.storage import work_folder
+from pixelar.demo.tasks.drawing import (
+    Frame,
+    Task,
+    blank_frame,
+    first_frame,
+    frames,
+    paced,
+    read_seed,
+)
+from pixelar.demo.widgets import components as parts
+from pixelar.demo.widgets.errors import told
+from pixelar.demo.widgets.labels import TURNS, label_choice, label_update, read_label
 from pixelar.model import PixelModel
 
 __all__ = ["SampleTab", "labels_of", "sheet", "write_files"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from gradio import processing_utils
 from PIL import Image
 
-from pixelar.demo.private import IN_USE
+from pixelar.demo.server.storage import IN_USE
 
 __all__ = ["save_once"]
 

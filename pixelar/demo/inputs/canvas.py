@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from pixelar.demo.intake import painted, read_picture
+from pixelar.demo.inputs.pictures import painted, read_picture
 from pixelar.errors import ConfigError
 from pixelar.model import PixelModel
 from pixelar.sampling.masks import check_shape

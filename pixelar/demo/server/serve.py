@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pixelar.demo.private import private_folder, sweeping
+from pixelar.demo.server.storage import private_folder, sweeping
 from pixelar.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _bounds() -> dict[str, Any]:
     """Returns the limits of the web application that Gradio does not set."""
     from starlette.middleware import Middleware
 
-    from pixelar.demo.limits import Turns
+    from pixelar.demo.server.limits import Turns
 
     return {
         "max_body_size": LARGEST_REQUEST,
@@ -205,7 +205,7 @@ def _amend_gradio() -> None:
     import gradio as gr
     from gradio import processing_utils
 
-    from pixelar.demo.cache import save_once
+    from pixelar.demo.server.cache import save_once
 
     async def refuse(url: str, cache_dir: str | None = None) -> NoReturn:
         raise gr.Error("Upload the file: this demo fetches nothing.", print_exception=False)

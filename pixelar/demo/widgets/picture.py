@@ -6,9 +6,9 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import ImageData
 
-from pixelar.demo.component import OwnComponent
-from pixelar.demo.intake import open_picture
-from pixelar.demo.told import told
+from pixelar.demo.inputs.pictures import open_picture
+from pixelar.demo.widgets.errors import told
+from pixelar.demo.widgets.metaclass import OwnComponent
 
 __all__ = ["PictureBox"]
 

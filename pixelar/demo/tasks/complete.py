@@ -10,10 +10,10 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from pixelar.demo.regions import PAINTED, known_pixels
-from pixelar.demo.seen import Canvas, read_canvas
-from pixelar.demo.show import show, to_picture
-from pixelar.demo.walks import Frame, Task, frames, paced
+from pixelar.demo.inputs.canvas import Canvas, read_canvas
+from pixelar.demo.inputs.regions import PAINTED, known_pixels
+from pixelar.demo.render.pictures import show, to_picture
+from pixelar.demo.tasks.drawing import Frame, Task, frames, paced
 from pixelar.model import PixelModel
 
 __all__ = [

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
-from pixelar.demo.seen import CANVAS
-from pixelar.demo.show import to_picture
+from pixelar.demo.inputs.canvas import CANVAS
+from pixelar.demo.render.pictures import to_picture
 from pixelar.hub.index import packaged
 from pixelar.model import PixelModel
 

@@ -9,18 +9,18 @@ import torch
 from gradio.components.image_editor import EditorValue
 from PIL import Image
 
-from pixelar.demo import parts
-from pixelar.demo.complete import complete_picture, preview, sheet, write_files
-from pixelar.demo.editor import Editor
-from pixelar.demo.examples import blank, counterpart, examples
-from pixelar.demo.intake import LIMITS, open_picture
-from pixelar.demo.labels import LIKELIEST, label_choice, label_of, label_update
-from pixelar.demo.private import work_folder
-from pixelar.demo.regions import CHOICES, PAINTED, known_pixels
-from pixelar.demo.seen import CANVAS, INKS, MARKER, Canvas, read_canvas, without_marks
-from pixelar.demo.show import faint
-from pixelar.demo.told import sentence, told
-from pixelar.demo.walks import Task, blank_frame, first_frame, read_seed
+from pixelar.demo.inputs.canvas import CANVAS, INKS, MARKER, Canvas, read_canvas, without_marks
+from pixelar.demo.inputs.examples import blank, counterpart, examples
+from pixelar.demo.inputs.pictures import LIMITS, open_picture
+from pixelar.demo.inputs.regions import CHOICES, PAINTED, known_pixels
+from pixelar.demo.render.pictures import faint
+from pixelar.demo.server.storage import work_folder
+from pixelar.demo.tasks.complete import complete_picture, preview, sheet, write_files
+from pixelar.demo.tasks.drawing import Task, blank_frame, first_frame, read_seed
+from pixelar.demo.widgets import components as parts
+from pixelar.demo.widgets.editor import Editor
+from pixelar.demo.widgets.errors import sentence, told
+from pixelar.demo.widgets.labels import LIKELIEST, label_choice, label_of, label_update
 from pixelar.errors import ConfigError, PixelarError
 from pixelar.model import PixelModel
 from pixelar.names import Method

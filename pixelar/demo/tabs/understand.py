@@ -7,15 +7,12 @@ import gradio as gr
 import torch
 from PIL import Image
 
-from pixelar.demo import parts, plots
-from pixelar.demo.examples import counterpart, examples
-from pixelar.demo.intake import LIMITS
-from pixelar.demo.labels import LIKELIEST, label_choice, label_of, label_update
-from pixelar.demo.picture import PictureBox
-from pixelar.demo.seen import settle
-from pixelar.demo.show import block, heat, ring, show
-from pixelar.demo.told import told
-from pixelar.demo.understand import (
+from pixelar.demo.inputs.canvas import settle
+from pixelar.demo.inputs.examples import counterpart, examples
+from pixelar.demo.inputs.pictures import LIMITS
+from pixelar.demo.render import plots
+from pixelar.demo.render.pictures import block, heat, ring, show
+from pixelar.demo.tasks.understand import (
     Pixel,
     Reading,
     histogram_of,
@@ -23,6 +20,10 @@ from pixelar.demo.understand import (
     read,
     share_below,
 )
+from pixelar.demo.widgets import components as parts
+from pixelar.demo.widgets.errors import told
+from pixelar.demo.widgets.labels import LIKELIEST, label_choice, label_of, label_update
+from pixelar.demo.widgets.picture import PictureBox
 from pixelar.errors import DataError
 from pixelar.model import PixelModel
 from pixelar.quantizers import Palette

@@ -18,9 +18,9 @@ from gradio.components.image_editor import AcceptBlobs, EditorDataBlobs
 from gradio.data_classes import FileData
 from starlette.exceptions import HTTPException
 
-from pixelar.demo.component import OwnComponent
-from pixelar.demo.intake import open_picture
-from pixelar.demo.told import told
+from pixelar.demo.inputs.pictures import open_picture
+from pixelar.demo.widgets.errors import told
+from pixelar.demo.widgets.metaclass import OwnComponent
 
 __all__ = ["Editor"]
 

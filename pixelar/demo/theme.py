@@ -5,7 +5,7 @@ import json
 import gradio as gr
 from PIL import ImageColor
 
-from pixelar.demo.seen import COLOURS
+from pixelar.demo.inputs.canvas import COLOURS
 
 __all__ = ["CSS", "FOOTER", "HEADER", "script", "theme"]
 

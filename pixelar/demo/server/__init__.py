@@ -1,0 +1,1 @@
+"""The web server, its limits, and its temporary files."""

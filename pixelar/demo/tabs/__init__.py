@@ -1,0 +1,1 @@
+"""The tabs of the page, one in each module: layout and events."""

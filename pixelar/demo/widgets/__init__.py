@@ -1,0 +1,1 @@
+"""Gradio components that the tabs share."""
