@@ -19,7 +19,7 @@ from pixelar.demo.server.storage import IN_USE, sweep, work_folder
 from pixelar.demo.tabs.complete import CompleteTab
 from pixelar.demo.tabs.sample import SampleTab
 from pixelar.demo.tabs.understand import UnderstandTab
-from pixelar.demo.theme import CSS
+from pixelar.demo.theme import css
 from pixelar.demo.widgets import components
 from pixelar.demo.widgets.errors import told
 from pixelar.model import PixelModel
@@ -162,7 +162,7 @@ def test_what_has_no_result_yet_has_no_boxes(models: dict[str, PixelModel]) -> N
         f".{components.RUN}:has(.done progress) .{components.RESULT} {{ display: none",
         ".stopped p",
     ):
-        assert word in CSS
+        assert word in css()
 
 
 def test_the_whole_picture_cannot_be_redrawn(models: dict[str, PixelModel]) -> None:

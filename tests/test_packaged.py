@@ -199,7 +199,7 @@ def test_the_figure_of_digits_is_found_again_in_full() -> None:
     assert report.standard_error == pytest.approx(card["figure"]["standard_error"], abs=1e-5)
 
 
-def test_the_wheel_has_the_models(tmp_path: Path) -> None:
+def test_the_wheel_has_the_models_and_the_assets_of_the_demo(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="hatchling, which builds wheels, is not installed")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -209,6 +209,8 @@ def test_the_wheel_has_the_models(tmp_path: Path) -> None:
     for folder in MODELS.values():
         for file in folder.iterdir():
             assert file.relative_to(ROOT).as_posix() in names
+    for asset in ("page.css", "name_colours.js", "debounce.js"):
+        assert f"pixelar/demo/assets/{asset}" in names
     assert "pixelar/py.typed" in names
 
 

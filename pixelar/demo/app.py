@@ -8,22 +8,33 @@ import gradio as gr
 from pixelar.demo.tabs.complete import CompleteTab
 from pixelar.demo.tabs.sample import SampleTab
 from pixelar.demo.tabs.understand import UnderstandTab
-from pixelar.demo.theme import CSS, FOOTER, HEADER, script, theme
+from pixelar.demo.theme import css, script, theme
 from pixelar.model import PixelModel
 
 __all__ = ["Page", "build_demo"]
 
+HEADER = """
+<header class="masthead">
+  <h1>pixelar</h1>
+  <p>Image models that draw one pixel at a time. Let them complete a picture, see which pixels
+  surprise them, or draw samples.</p>
+</header>
+"""
+FOOTER = """
+<p class="colophon">Everything is computed on the machine that serves this page.</p>
+"""
+
 
 class Page(gr.Blocks):
-    """Blocks that always launch with the demo's look."""
+    """Blocks that always launch with the demo's theme, style sheet and script."""
 
     def get_block_name(self) -> str:
         return "blocks"
 
     def launch(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
-        """Launches as `gr.Blocks` does, with the demo's theme, CSS and script."""
-        look = {"theme": theme(), "css": CSS, "js": script(), "footer_links": ["api"]}
-        return super().launch(*arguments, **options | look)
+        """Launches as `gr.Blocks` does, in the demo's style."""
+        style = {"theme": theme(), "css": css(), "js": script(), "footer_links": ["api"]}
+        return super().launch(*arguments, **options | style)
 
 
 def build_demo(models: Mapping[str, PixelModel]) -> gr.Blocks:

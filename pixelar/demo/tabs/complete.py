@@ -9,6 +9,7 @@ import torch
 from gradio.components.image_editor import EditorValue
 from PIL import Image
 
+from pixelar.demo.assets import read_asset
 from pixelar.demo.inputs.canvas import CANVAS, INKS, MARKER, Canvas, read_canvas, without_marks
 from pixelar.demo.inputs.examples import blank, counterpart, examples
 from pixelar.demo.inputs.pictures import LIMITS, open_picture
@@ -41,13 +42,6 @@ EMPTY = "No picture yet: upload one, paste one, draw one or take an example."
 NOTHING_KEPT = "nothing of the picture is kept: the tab Sample draws pictures from nothing"
 MOST = 8
 LARGEST_SIDE = 1024  # pixels
-# One change of the canvas causes several events, and at each of them it may be half updated (the
-# editor announces a picture before it has it); only the last event proceeds, after a pause.
-SETTLED = """async () => {
-    const mine = window.pixelarChange = (window.pixelarChange ?? 0) + 1;
-    await new Promise(done => setTimeout(done, 150));
-    if (mine !== window.pixelarChange) throw "another change came";
-}"""
 
 
 def fresh(picture: Image.Image) -> EditorValue:
@@ -147,7 +141,7 @@ class CompleteTab:
             None,
             self.canvas,  # this request makes the editor drop what it kept half updated
             None,
-            js=SETTLED,
+            js=read_asset("debounce.js"),
             trigger_mode="multiple",
             **parts.PRIVATE,
         ).success(
