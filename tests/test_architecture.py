@@ -30,6 +30,8 @@ FLOORS = (
     ("__init__", "__main__"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# packages and modules of the demo, from the lowest layer to the highest
+DEMO = ("assets", "render", "inputs", "tasks", "server", "widgets", "theme", "tabs", "app")
 MOST_ROOMS = 28
 MOST_LINES = 300
 
@@ -109,3 +111,16 @@ def test_data_imports_no_model() -> None:
         if room_of(module) == "data":
             rooms = {room_of(other) for other in imports(file, known)}
             assert rooms <= {"errors", "names", "common", "rng", "data"}, module
+
+
+def test_no_import_in_the_demo_runs_upwards() -> None:
+    """What computes comes before what Gradio shows, and names nothing of it."""
+    known = modules()
+    for module, file in known.items():
+        room = module.split(".")[2] if module.startswith("pixelar.demo.") else ""
+        for other in imports(file, known) if room in DEMO else ():
+            if other.startswith("pixelar.demo."):
+                below = DEMO[: DEMO.index(room) + 1]
+                assert other.split(".")[2] in below, f"{module} imports {other}"
+        if room in ("render", "inputs", "tasks"):
+            assert "gradio" not in file.read_text(encoding="utf-8"), module

@@ -28,20 +28,14 @@ from pixelar.demo.inputs.regions import CHOICES, PAINTED, known_pixels
 from pixelar.demo.render import plots
 from pixelar.demo.render.pictures import heat, ring, show
 from pixelar.demo.server.storage import sweep, sweeping
-from pixelar.demo.tabs import sample
-from pixelar.demo.tasks import drawing
+from pixelar.demo.tasks import drawing, sample
 from pixelar.demo.tasks.complete import command_line, complete_picture, preview, sheet
 from pixelar.demo.tasks.complete import write_files as write_completions
 from pixelar.demo.tasks.drawing import Frame, Task, first_frame, frames, paced, read_seed
+from pixelar.demo.tasks.labels import LIKELIEST, class_probabilities, label_of
 from pixelar.demo.tasks.understand import histogram_of, look_at_pixel, read, share_below
 from pixelar.demo.widgets.errors import told
-from pixelar.demo.widgets.labels import (
-    LIKELIEST,
-    class_probabilities,
-    label_choice,
-    label_of,
-    label_update,
-)
+from pixelar.demo.widgets.labels import label_choice, label_update
 from pixelar.hub.index import packaged
 from pixelar.model import PixelModel, build_model
 from pixelar.quantizers import Palette

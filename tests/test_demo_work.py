@@ -170,6 +170,9 @@ def test_the_whole_picture_cannot_be_redrawn(models: dict[str, PixelModel]) -> N
     over = np.broadcast_to(PAINT, (CANVAS, CANVAS, 4)).copy()
     canvas = {"background": page.pictures[NAMES[0]][0][0], "layers": [Image.fromarray(over)]}
     given = (canvas, "Painted", NAMES[0], "", "auto", 1, 2, 1.0, 1.0, "0")
-    with pytest.raises(gr.Error, match="Nothing of the picture is kept: the tab S"), told():
+    with (
+        pytest.raises(gr.Error, match="Nothing of the picture is kept: the tab S"),
+        told(),
+    ):
         list(page.complete(*given))
     assert "Nothing of the picture is kept" in page.look(canvas, "Painted", NAMES[0])[1]

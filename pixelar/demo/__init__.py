@@ -1,4 +1,5 @@
 """The demo: `pixelar demo`, a web page that sends nothing to other machines.
 
-`pixelar.demo.app` builds the page, `pixelar.demo.server.serve` serves it.
+`app` builds the page from `tabs`, which lay out `widgets` and call `tasks`. `inputs` reads what
+users give, `render` draws results, and `server` serves the page.
 """

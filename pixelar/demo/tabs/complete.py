@@ -18,10 +18,11 @@ from pixelar.demo.render.pictures import faint
 from pixelar.demo.server.storage import work_folder
 from pixelar.demo.tasks.complete import complete_picture, preview, sheet, write_files
 from pixelar.demo.tasks.drawing import Task, blank_frame, first_frame, read_seed
-from pixelar.demo.widgets import components as parts
+from pixelar.demo.tasks.labels import LIKELIEST, label_of
+from pixelar.demo.widgets import components, events
 from pixelar.demo.widgets.editor import Editor
 from pixelar.demo.widgets.errors import sentence, told
-from pixelar.demo.widgets.labels import LIKELIEST, label_choice, label_of, label_update
+from pixelar.demo.widgets.labels import label_choice, label_update
 from pixelar.errors import ConfigError, PixelarError
 from pixelar.model import PixelModel
 from pixelar.names import Method
@@ -64,7 +65,7 @@ class CompleteTab:
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 self._lay_out_inputs()
-            with gr.Column(scale=6, min_width=320, elem_classes=parts.RUN):
+            with gr.Column(scale=6, min_width=320, elem_classes=components.RUN):
                 self._lay_out_outputs()
         self._connect_view()
         self._connect_work()
@@ -89,19 +90,19 @@ class CompleteTab:
             buttons=[],
             elem_id="complete-canvas",
         )
-        self.shelf = parts.gallery(self.pictures[first])
+        self.shelf = components.gallery(self.pictures[first])
         self.upload = gr.UploadButton(
             "Upload a picture", file_types=["image"], size="sm", elem_id="complete-upload"
         )
         self.refusal = gr.Markdown(elem_id="complete-refusal", elem_classes="refusal")
         gr.Markdown(ABOUT_CANVAS, elem_classes="note")
-        self.name = parts.model_choice(self.models)
+        self.name = components.model_choice(self.models)
         self.label = label_choice(self.models, LIKELIEST)
         with gr.Accordion("Options", open=False):
             self.method = gr.Radio([*METHODS], value="auto", label="Method", info=ABOUT_METHODS)
             self.n = gr.Slider(1, MOST, 4, step=1, label="Completions")
             self.particles = gr.Slider(2, 256, 32, step=1, label="Particles of each completion")
-            self.options = parts.drawing_options()
+            self.options = components.drawing_options()
 
     def _lay_out_outputs(self) -> None:
         first = next(iter(self.models))
@@ -109,18 +110,18 @@ class CompleteTab:
         seen, caption = preview(picture, CHOICES[0], self.models[first])
         with gr.Row(equal_height=False):
             with gr.Column(min_width=240):
-                self.seen = parts.picture("Model input", "complete-seen", value=seen)
+                self.seen = components.picture("Model input", "complete-seen", value=seen)
             with gr.Column(min_width=240):
                 self.region = gr.Radio([*CHOICES], value=CHOICES[0], label="Redraw")
-                self.go, self.stop = parts.buttons("Complete", "complete")
+                self.go, self.stop = components.buttons("Complete", "complete")
                 self.caption = gr.Markdown(caption, elem_classes="note")
-        self.result = parts.picture(
+        self.result = components.picture(
             "Completions", "complete-result", faint(sheet(blank_frame(self.models[first], 4)))
         )
         self.bar = gr.HTML(elem_classes="done")
-        self.status = gr.Markdown(elem_id="complete-status", elem_classes=parts.RESULT)
+        self.status = gr.Markdown(elem_id="complete-status", elem_classes=components.RESULT)
         self.note = gr.Markdown(elem_id="complete-note", elem_classes="stopped")
-        self.files = parts.downloads()
+        self.files = components.downloads()
         self.command = gr.Code(
             label="The same from the command line, with picture.png and mask.png from the ZIP",
             interactive=False,
@@ -129,12 +130,12 @@ class CompleteTab:
             wrap_lines=True,
             show_line_numbers=False,
             elem_id="complete-command",
-            elem_classes=parts.RESULT,
+            elem_classes=components.RESULT,
         )
 
     def _connect_view(self) -> None:
         shape = [self.canvas, self.region, self.name]
-        view: dict[str, Any] = {"fn": self.look, "inputs": shape, "queue": False, **parts.PRIVATE}
+        view: dict[str, Any] = {"fn": self.look, "inputs": shape, "queue": False, **events.PRIVATE}
         view |= {"outputs": [self.seen, self.caption], "trigger_mode": "always_last"}
         gr.on(
             [self.canvas.input, self.canvas.change, self.canvas.clear, self.canvas.upload],
@@ -143,51 +144,51 @@ class CompleteTab:
             None,
             js=read_asset("debounce.js"),
             trigger_mode="multiple",
-            **parts.PRIVATE,
+            **events.PRIVATE,
         ).success(
             self.notice_paint,
             [self.canvas, self.name],
             self.region,
             queue=False,
             trigger_mode="always_last",
-            **parts.PRIVATE,
+            **events.PRIVATE,
         ).then(**view)
         self.region.input(
-            self.choose, [self.canvas, self.region], self.canvas, queue=False, **parts.PRIVATE
+            self.choose, [self.canvas, self.region], self.canvas, queue=False, **events.PRIVATE
         ).then(**view)
         self.shelf.select(
-            self.take, self.name, [self.canvas, self.shelf], queue=False, **parts.PRIVATE
+            self.take, self.name, [self.canvas, self.shelf], queue=False, **events.PRIVATE
         ).then(**view)
         self.upload.upload(
             self.bring,
             self.upload,
             [self.canvas, self.refusal],
             queue=False,
-            **parts.PRIVATE,
+            **events.PRIVATE,
         ).then(**view)
         # What the editor kept of its canvas may be half updated. One request makes it drop that and
         # return the picture itself where nothing was painted.
-        self.name.change(None, self.canvas, None, js="() => {}", **parts.PRIVATE).then(
+        self.name.change(None, self.canvas, None, js="() => {}", **events.PRIVATE).then(
             self.switch,
             [self.name, self.canvas],
             [self.shelf, self.label, self.canvas],
             queue=False,
-            **parts.PRIVATE,
+            **events.PRIVATE,
         ).then(**view)
 
     def _connect_work(self) -> None:
         what = [self.canvas, self.region, self.name, self.label, self.method, self.n]
-        parts.begin(self.go, self.note)
+        events.begin(self.go, self.note)
         run = self.go.click(
             self.complete,
             [*what, self.particles, *self.options],
             [self.result, self.bar, self.status, self.command, *self.files],
             api_name="complete",
             show_progress="hidden",
-            **parts.MODEL,
+            **events.MODEL,
         )
-        parts.reveal(run, [self.command, *self.files])
-        parts.end(self.stop, run, self.note)
+        events.reveal(run, [self.command, *self.files])
+        events.end(self.stop, run, self.note)
 
     def look(self, canvas: Canvas, region: str, name: str) -> tuple[Image.Image, str]:
         """Shows the model's input."""
@@ -237,7 +238,7 @@ class CompleteTab:
         if value.get("background") is not None and not painted:
             swap = counterpart(value["background"], self.pictures, name)
         return (
-            parts.thumbnails(self.pictures[name]),
+            components.thumbnails(self.pictures[name]),
             label_update(self.models[name], LIKELIEST),
             gr.skip() if swap is None else fresh(swap),
         )
@@ -270,7 +271,7 @@ class CompleteTab:
             if not bool(known.any()):
                 raise ConfigError(NOTHING_KEPT)
             # before anything is computed, so that there is something to see at once
-            yield sheet(first_frame(net, images, known)), parts.progress(0), "", "", None, None
+            yield sheet(first_frame(net, images, known)), components.progress(0), "", "", None, None
             chosen = label_of(net, label, picture)
             task = Task(
                 model=net,
@@ -288,4 +289,4 @@ class CompleteTab:
                     files = write_files(folder, task, frame, words)
                     yield sheet(frame), "", text, words, *map(str, files)
                 else:
-                    yield sheet(frame), parts.progress(frame.done), *[gr.skip()] * 4
+                    yield sheet(frame), components.progress(frame.done), *[gr.skip()] * 4

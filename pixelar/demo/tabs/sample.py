@@ -1,36 +1,25 @@
 """The tab that draws samples."""
 
 import time
-import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import torch
-from PIL import Image
-from torch import Tensor
 
-from pixelar.demo.render.pictures import GAP, faint, show, to_picture
+from pixelar.demo.render.pictures import faint
 from pixelar.demo.server.storage import work_folder
-from pixelar.demo.tasks.drawing import (
-    Frame,
-    Task,
-    blank_frame,
-    first_frame,
-    frames,
-    paced,
-    read_seed,
-)
-from pixelar.demo.widgets import components as parts
+from pixelar.demo.tasks.drawing import Task, blank_frame, first_frame, frames, paced, read_seed
+from pixelar.demo.tasks.labels import TURNS, labels_of
+from pixelar.demo.tasks.sample import sheet, summary, write_files
+from pixelar.demo.widgets import components, events
 from pixelar.demo.widgets.errors import told
-from pixelar.demo.widgets.labels import TURNS, label_choice, label_update, read_label
+from pixelar.demo.widgets.labels import label_choice, label_update
 from pixelar.model import PixelModel
 
-__all__ = ["SampleTab", "labels_of", "sheet", "write_files"]
+__all__ = ["SampleTab"]
 
 MOST, FIRST = 32, 20  # samples
-WIDTH, HEIGHT = 920, 560  # pixels of the page, at most, of all samples together
 
 
 class SampleTab:
@@ -44,33 +33,33 @@ class SampleTab:
         self.models = models
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=280):
-                self.name = parts.model_choice(models)
+                self.name = components.model_choice(models)
                 self.label = label_choice(models, TURNS)
                 self.n = gr.Slider(1, MOST, FIRST, step=1, label="Samples")
-                go, stop = parts.buttons("Sample", "sample")
+                go, stop = components.buttons("Sample", "sample")
                 with gr.Accordion("Options", open=False):
-                    self.options = parts.drawing_options()
-            with gr.Column(scale=8, min_width=320, elem_classes=parts.RUN):
+                    self.options = components.drawing_options()
+            with gr.Column(scale=8, min_width=320, elem_classes=components.RUN):
                 first = next(iter(models.values()))
-                result = parts.picture(
+                result = components.picture(
                     "Samples", "sample-result", faint(sheet(blank_frame(first, FIRST)))
                 )
                 bar = gr.HTML(elem_classes="done")
-                status = gr.Markdown(elem_id="sample-status", elem_classes=parts.RESULT)
+                status = gr.Markdown(elem_id="sample-status", elem_classes=components.RESULT)
                 note = gr.Markdown(elem_id="sample-note", elem_classes="stopped")
-                files = parts.downloads()
-        parts.begin(go, note)
+                files = components.downloads()
+        events.begin(go, note)
         run = go.click(
             self.sample,
             [self.name, self.label, self.n, *self.options],
             [result, bar, status, *files],
             api_name="sample",
             show_progress="hidden",
-            **parts.MODEL,
+            **events.MODEL,
         )
-        parts.reveal(run, files)
-        parts.end(stop, run, note)
-        self.name.change(self.switch, self.name, self.label, queue=False, **parts.PRIVATE)
+        events.reveal(run, files)
+        events.end(stop, run, note)
+        self.name.change(self.switch, self.name, self.label, queue=False, **events.PRIVATE)
 
     def switch(self, name: str) -> dict[str, Any]:
         """Offers another model's classes."""
@@ -105,47 +94,11 @@ class SampleTab:
                 seed=read_seed(seed),
             )
             start = first_frame(net, task.images, task.known)
-            yield sheet(start), parts.progress(0), "", None, None
+            yield sheet(start), components.progress(0), "", None, None
             for frame in paced(frames(task)):
                 if frame.done >= 1:
                     seconds = time.monotonic() - begin
                     files = write_files(folder, frame)
                     yield sheet(frame), "", summary(task, seconds), *map(str, files)
                 else:
-                    yield sheet(frame), parts.progress(frame.done), *[gr.skip()] * 3
-
-
-def labels_of(model: PixelModel, choice: str, count: int) -> Tensor | None:
-    """Returns the classes of samples with shape (N,), None for a model without classes."""
-    if not model.classes:
-        return None
-    if choice == TURNS:
-        return torch.arange(count) % model.classes
-    return torch.full((count,), read_label(model, choice))
-
-
-def sheet(frame: Frame) -> Image.Image:
-    """Returns the samples of a frame as one picture."""
-    count = len(frame.images)
-    columns = next(c for c in range(1, count + 1) if c * c >= count and (count % c == 0 or c > 5))
-    side = min(WIDTH // columns, HEIGHT // -(-count // columns)) - GAP
-    return show(frame.images, frame.hidden, side=side, columns=columns)
-
-
-def summary(task: Task, seconds: float) -> str:
-    """Returns in a line how samples were made."""
-    count = len(task.images)
-    return f"{count} sample{'s' * (count > 1)} in {seconds:.1f} s · seed {task.seed}"
-
-
-def write_files(folder: Path, frame: Frame) -> tuple[Path, Path]:
-    """Writes the files to download: one picture of all samples, and a ZIP of all of them."""
-    picture, archive = folder / "samples.png", folder / "samples.zip"
-    sheet(frame).save(picture)
-    with zipfile.ZipFile(archive, "w") as file:
-        file.write(picture, picture.name)
-        for number, image in enumerate(frame.images, 1):
-            path = folder / f"{number}.png"
-            to_picture(image).save(path)
-            file.write(path, path.name)
-    return picture, archive
+                    yield sheet(frame), components.progress(frame.done), *[gr.skip()] * 3

@@ -12,6 +12,7 @@ from pixelar.demo.inputs.examples import counterpart, examples
 from pixelar.demo.inputs.pictures import LIMITS
 from pixelar.demo.render import plots
 from pixelar.demo.render.pictures import block, heat, ring, show
+from pixelar.demo.tasks.labels import LIKELIEST, label_of
 from pixelar.demo.tasks.understand import (
     Pixel,
     Reading,
@@ -20,9 +21,9 @@ from pixelar.demo.tasks.understand import (
     read,
     share_below,
 )
-from pixelar.demo.widgets import components as parts
+from pixelar.demo.widgets import components, events
 from pixelar.demo.widgets.errors import told
-from pixelar.demo.widgets.labels import LIKELIEST, label_choice, label_of, label_update
+from pixelar.demo.widgets.labels import label_choice, label_update
 from pixelar.demo.widgets.picture import PictureBox
 from pixelar.errors import DataError
 from pixelar.model import PixelModel
@@ -68,9 +69,9 @@ class UnderstandTab:
             elem_id="understand-picture",
             elem_classes="pixels",
         )
-        self.shelf = parts.gallery(self.pictures[first])
+        self.shelf = components.gallery(self.pictures[first])
         gr.Markdown(f"{LIMITS}.", elem_classes="note")
-        self.name = parts.model_choice(self.models)
+        self.name = components.model_choice(self.models)
         self.label = label_choice(self.models, LIKELIEST)
 
     def _lay_out_reading(self, first: tuple[Any, ...]) -> None:
@@ -78,9 +79,9 @@ class UnderstandTab:
         self.headline = gr.HTML(headline, elem_id="understand-headline")
         with gr.Row(equal_height=True):
             with gr.Column(min_width=150):
-                self.seen = parts.picture("Model input", "understand-seen", seen)
+                self.seen = components.picture("Model input", "understand-seen", seen)
             with gr.Column(min_width=150):
-                self.surprise = parts.picture("Surprise", "understand-surprise", surprise)
+                self.surprise = components.picture("Surprise", "understand-surprise", surprise)
         self.plots = gr.HTML(plots_first, elem_id="understand-plots")
         with gr.Accordion("Numbers", open=False):
             self.numbers = gr.JSON(numbers, show_label=False, open=False)
@@ -90,7 +91,7 @@ class UnderstandTab:
         gr.HTML(ABOUT_PIXELS)
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=150):
-                self.marked = parts.picture("The pixel", "understand-marked", marked)
+                self.marked = components.picture("The pixel", "understand-marked", marked)
                 with gr.Row():
                     self.row = whole_number(row, "Row")
                     self.column = whole_number(column, "Column")
@@ -99,13 +100,13 @@ class UnderstandTab:
                 self.text = gr.Markdown(text, elem_id="pixel-text")
                 self.chart = gr.HTML(chart, elem_id="pixel-chart")
             with gr.Column(scale=2, min_width=150):
-                self.looked = parts.picture("What it depends on", "pixel-looked", looked)
+                self.looked = components.picture("What it depends on", "pixel-looked", looked)
         with gr.Accordion("Numbers of the pixel", open=False):
             self.pixel_numbers = gr.JSON(numbers, show_label=False, open=False)
 
     def _connect(self) -> None:
-        private = {"queue": False, **parts.PRIVATE}
-        work = {"show_progress": "minimal", **parts.MODEL}
+        private = {"queue": False, **events.PRIVATE}
+        work = {"show_progress": "minimal", **events.MODEL}
         what = [self.picture, self.name, self.label]
         reading = [self.headline, self.seen, self.surprise, self.plots, self.numbers]
         pixel = [self.text, self.marked, self.chart, self.looked, self.pixel_numbers]
@@ -209,7 +210,7 @@ class UnderstandTab:
         """
         model = self.models[name]
         _, height, width = model.image_shape
-        thumbnails = parts.thumbnails(self.pictures[name])
+        thumbnails = components.thumbnails(self.pictures[name])
         swap = None if picture is None else counterpart(picture, self.pictures, name)
         shown = gr.skip() if swap is None else swap
         return thumbnails, label_update(model, LIKELIEST), shown, height // 2, width // 2

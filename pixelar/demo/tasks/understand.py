@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixelar.demo.widgets.labels import LIKELIEST, class_probabilities, read_label
+from pixelar.demo.tasks.labels import LIKELIEST, class_probabilities, read_label
 from pixelar.errors import DataError, PixelarError
 from pixelar.hub.index import find, read_card
 from pixelar.model import PixelModel, evaluating

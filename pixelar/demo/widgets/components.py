@@ -1,44 +1,29 @@
 """Components that several tabs of the page share."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import gradio as gr
-from gradio.components import Component
-from gradio.events import Dependency
 from PIL import Image
 
 from pixelar.model import PixelModel
 
 __all__ = [
-    "MODEL",
-    "PRIVATE",
     "RESULT",
     "RUN",
-    "begin",
     "buttons",
     "downloads",
     "drawing_options",
-    "end",
     "gallery",
     "model_choice",
     "picture",
     "progress",
-    "reveal",
 ]
-
-MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-"""Queue options of events that compute with a model: one at a time, for all users together."""
-
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-"""Options of events that only the page uses."""
 
 RESULT = "of-a-result"
 """The CSS class of boxes that are filled when a run has ended; the style sheet hides them, in a
 column of class `RUN`, while another run is under way, and after it was stopped."""
 
 RUN = "of-a-run"
-STOPPED = "Stopped. The picture shows what was drawn until then."
 
 THUMBNAIL = 112  # pixels
 
@@ -62,25 +47,6 @@ def downloads() -> tuple[gr.DownloadButton, gr.DownloadButton]:
         picture = gr.DownloadButton("Picture (PNG)", visible=False, size="sm", min_width=90)
         everything = gr.DownloadButton("All files (ZIP)", visible=False, size="sm", min_width=90)
     return picture, everything
-
-
-def reveal(run: Dependency, results: Sequence[Component]) -> None:
-    """Shows the components that hold results, once a run has succeeded."""
-    seen = [gr.update(visible=True)] * len(results)
-    run.success(lambda: seen, None, [*results], queue=False, **PRIVATE)
-
-
-def begin(go: gr.Button, note: gr.Markdown) -> None:
-    """Clears the note on how the last run ended; must be connected before the button's run."""
-    go.click(None, None, note, js="() => ''", **PRIVATE)
-
-
-def end(stop: gr.Button, run: Dependency, note: gr.Markdown) -> None:
-    """Makes a button stop a run, and writes a note that late frames cannot overwrite.
-
-    What was drawn stays visible; the style sheet hides the bar while there is a note.
-    """
-    stop.click(None, None, note, js=f"() => '{STOPPED}'", cancels=[run], **PRIVATE)
 
 
 def drawing_options() -> tuple[gr.Slider, gr.Slider, gr.Textbox]:

@@ -1,4 +1,4 @@
-"""Shows users their mistakes in the page."""
+"""Errors as the page shows them to users."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
