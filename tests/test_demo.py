@@ -34,7 +34,7 @@ from pixelar.demo.tasks.complete import write_files as write_completions
 from pixelar.demo.tasks.drawing import Frame, Task, first_frame, frames, paced, read_seed
 from pixelar.demo.tasks.labels import LIKELIEST, class_probabilities, label_of
 from pixelar.demo.tasks.understand import histogram_of, look_at_pixel, read, share_below
-from pixelar.demo.widgets.errors import told
+from pixelar.demo.widgets.errors import reporting_errors
 from pixelar.demo.widgets.labels import label_choice, label_update
 from pixelar.hub.index import packaged
 from pixelar.model import PixelModel, build_model
@@ -496,7 +496,7 @@ class TestExamples:
 
 
 def test_mistakes_are_told() -> None:
-    with pytest.raises(gr.Error, match="There is no picture") as caught, told():
+    with pytest.raises(gr.Error, match="There is no picture") as caught, reporting_errors():
         raise pixelar.PixelarError("there is no picture")
     assert not caught.value.print_exception
 

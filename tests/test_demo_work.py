@@ -21,7 +21,7 @@ from pixelar.demo.tabs.sample import SampleTab
 from pixelar.demo.tabs.understand import UnderstandTab
 from pixelar.demo.theme import css
 from pixelar.demo.widgets import components
-from pixelar.demo.widgets.errors import told
+from pixelar.demo.widgets.errors import reporting_errors
 from pixelar.model import PixelModel
 
 pytestmark = pytest.mark.faults
@@ -172,7 +172,7 @@ def test_the_whole_picture_cannot_be_redrawn(models: dict[str, PixelModel]) -> N
     given = (canvas, "Painted", NAMES[0], "", "auto", 1, 2, 1.0, 1.0, "0")
     with (
         pytest.raises(gr.Error, match="Nothing of the picture is kept: the tab S"),
-        told(),
+        reporting_errors(),
     ):
         list(page.complete(*given))
     assert "Nothing of the picture is kept" in page.look(canvas, "Painted", NAMES[0])[1]

@@ -21,7 +21,7 @@ from pixelar.demo.tasks.drawing import Task, blank_frame, first_frame, read_seed
 from pixelar.demo.tasks.labels import LIKELIEST, label_of
 from pixelar.demo.widgets import components, events
 from pixelar.demo.widgets.editor import Editor
-from pixelar.demo.widgets.errors import sentence, told
+from pixelar.demo.widgets.errors import reporting_errors, sentence
 from pixelar.demo.widgets.labels import label_choice, label_update
 from pixelar.errors import ConfigError, PixelarError
 from pixelar.model import PixelModel
@@ -194,7 +194,7 @@ class CompleteTab:
         """Shows the model's input."""
         if not canvas or (canvas.get("background") is None and not canvas.get("layers")):
             return faint(sheet(blank_frame(self.models[name], 1))), EMPTY
-        with told():
+        with reporting_errors():
             return preview(canvas, region, self.models[name])
 
     def notice_paint(self, canvas: Canvas, name: str) -> Any:  # noqa: ANN401
@@ -204,14 +204,14 @@ class CompleteTab:
         """
         if not (canvas and canvas.get("layers")):
             return gr.skip()
-        with told():
+        with reporting_errors():
             return PAINTED if read_canvas(canvas, self.models[name])[1].any() else gr.skip()
 
     def choose(self, canvas: Canvas, region: str) -> Any:  # noqa: ANN401
         """Removes the marks from the canvas when a predefined region is chosen instead."""
         if region == PAINTED or not (canvas and canvas.get("layers")):
             return gr.skip()
-        with told():
+        with reporting_errors():
             return fresh(without_marks(canvas))
 
     def bring(self, path: str) -> tuple[Any, str]:
@@ -264,7 +264,7 @@ class CompleteTab:
         one. Returns the completions as one picture, an empty text when all is done, how they were
         made, the command that draws the same, and two files: the picture, and a ZIP of everything.
         """
-        with told(), work_folder() as folder:
+        with reporting_errors(), work_folder() as folder:
             net, count = self.models[model], int(completions)
             picture, paint = read_canvas(canvas, net)
             images, known = picture.repeat(count, 1, 1, 1), known_pixels(region, paint)

@@ -13,7 +13,7 @@ from pixelar.demo.tasks.drawing import Task, blank_frame, first_frame, frames, p
 from pixelar.demo.tasks.labels import TURNS, labels_of
 from pixelar.demo.tasks.sample import sheet, summary, write_files
 from pixelar.demo.widgets import components, events
-from pixelar.demo.widgets.errors import told
+from pixelar.demo.widgets.errors import reporting_errors
 from pixelar.demo.widgets.labels import label_choice, label_update
 from pixelar.model import PixelModel
 
@@ -80,7 +80,7 @@ class SampleTab:
         draws a new one. Returns the samples as one picture, an empty text when all is done, how
         they were made, and two files: the picture, and a ZIP of all samples.
         """
-        with told(), work_folder() as folder:
+        with reporting_errors(), work_folder() as folder:
             net, count, begin = self.models[model], int(samples), time.monotonic()
             task = Task(
                 model=net,

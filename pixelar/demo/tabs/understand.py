@@ -22,7 +22,7 @@ from pixelar.demo.tasks.understand import (
     share_below,
 )
 from pixelar.demo.widgets import components, events
-from pixelar.demo.widgets.errors import told
+from pixelar.demo.widgets.errors import reporting_errors
 from pixelar.demo.widgets.labels import label_choice, label_update
 from pixelar.demo.widgets.picture import PictureBox
 from pixelar.errors import DataError
@@ -147,7 +147,7 @@ class UnderstandTab:
         picture is likeliest. Returns a headline, the model's input, the bits of each pixel as a
         picture, plots of the rows and of the test set, and all the numbers.
         """
-        with told():
+        with reporting_errors():
             net = self.models[model]
             found = read(net, self._settled(picture, net), label)
         return (
@@ -167,7 +167,7 @@ class UnderstandTab:
         distribution as a plot, how much the prediction changes with each pixel as a picture (dark:
         not at all), and all the numbers.
         """
-        with told():
+        with reporting_errors():
             if row is None or column is None:
                 raise DataError("a pixel has a row and a column; one of them is empty")
             net, at = self.models[model], (int(row), int(column))

@@ -19,7 +19,7 @@ from gradio.data_classes import FileData
 from starlette.exceptions import HTTPException
 
 from pixelar.demo.inputs.pictures import open_picture
-from pixelar.demo.widgets.errors import told
+from pixelar.demo.widgets.errors import reporting_errors
 from pixelar.demo.widgets.metaclass import OwnComponent
 
 __all__ = ["Editor"]
@@ -59,7 +59,7 @@ class Editor(gr.ImageEditor, metaclass=OwnComponent):
         """Returns a part of the canvas as an RGBA image, None where there is none."""
         if file is None:
             return None
-        with told():
+        with reporting_errors():
             image = open_picture(Path(file.path) if isinstance(file, FileData) else file)
         return image.convert("RGBA")
 

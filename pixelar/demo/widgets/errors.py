@@ -7,7 +7,7 @@ import gradio as gr
 
 from pixelar.errors import PixelarError
 
-__all__ = ["sentence", "told"]
+__all__ = ["reporting_errors", "sentence"]
 
 
 def sentence(error: PixelarError) -> str:
@@ -17,7 +17,7 @@ def sentence(error: PixelarError) -> str:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def reporting_errors() -> Iterator[None]:
     """Shows the message of a PixelarError to the user who made the mistake, and does not log it."""
     try:
         yield

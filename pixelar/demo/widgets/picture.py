@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.data_classes import ImageData
 
 from pixelar.demo.inputs.pictures import open_picture
-from pixelar.demo.widgets.errors import told
+from pixelar.demo.widgets.errors import reporting_errors
 from pixelar.demo.widgets.metaclass import OwnComponent
 
 __all__ = ["PictureBox"]
@@ -23,5 +23,5 @@ class PictureBox(gr.Image, metaclass=OwnComponent):
         """Returns the user's picture, or None if there is none."""
         if payload is None or payload.path is None:
             return None
-        with told():
+        with reporting_errors():
             return open_picture(Path(payload.path))
