@@ -41,8 +41,8 @@ class Layout:
 
     @property
     def log_scale_range(self) -> tuple[float, float]:
-        """Where log-scales are clamped: at the largest, a scale is 1,000 times the whole range; at
-        the smallest, with 256 levels or more, 1/9 of a bin's width.
+        """Where log-scales are clamped. The largest is about 550 times the whole range;
+        the smallest, with 256 levels or more, is 1/9 of a bin's width.
         """
         return -7 - max(0, math.log((self.levels - 1) / 255)), 7.0
 

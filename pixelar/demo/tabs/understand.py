@@ -174,7 +174,7 @@ class UnderstandTab:
             image = self._settled(picture, net)
             chosen = label_of(net, label, image)
             found = look_at_pixel(net, image, chosen, *at)
-        seen = show(net.quantizer.decode(net.encode(image)).cpu(), side=SIDE)
+        seen = show(net.decode(net.encode(image)).cpu(), side=SIDE)
         k = block(image.shape[2], image.shape[3], SIDE)
         looked = heat(found.seen.sqrt(), float(found.seen.max()) ** 0.5, side=SIDE)
         numbers = {

@@ -39,7 +39,7 @@ def preview(canvas: Canvas, region: str, model: PixelModel) -> tuple[Image.Image
     """Returns the model's input from a canvas, the part to redraw hatched, and a caption."""
     picture, paint = read_canvas(canvas, model)
     known = known_pixels(region, paint)
-    seen = model.quantizer.decode(model.encode(picture)).cpu()
+    seen = model.decode(model.encode(picture)).cpu()
     _, height, width = model.image_shape
     share = float((~known).float().mean())
     caption = f"{width}×{height} pixels, {levels(model)}. {share:.0%} of them will be redrawn."

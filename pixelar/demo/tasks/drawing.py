@@ -119,7 +119,7 @@ def frames(task: Task) -> Iterator[Frame]:
 
 def first_frame(model: PixelModel, images: Tensor, known: Tensor) -> Frame:
     """Returns the given images before anything is drawn, as the model's input."""
-    given = model.quantizer.decode(model.encode(images)).cpu()
+    given = model.decode(model.encode(images)).cpu()
     return Frame(given, ~known[0], 0.0, None)
 
 

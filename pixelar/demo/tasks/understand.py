@@ -91,7 +91,7 @@ def read(model: PixelModel, picture: Tensor, label: str) -> Reading:
         chosen = int(classes.argmax()) if label == LIKELIEST else read_label(model, label)
     bits = surprise_map(model, picture, _labels(chosen))[0]
     return Reading(
-        image=model.quantizer.decode(model.encode(picture)).cpu(),
+        image=model.decode(model.encode(picture)).cpu(),
         bits=bits,
         per_dim=float(bits.sum()) / model.scan.dims,
         unit=f"bits/{model.quantizer.unit}",
