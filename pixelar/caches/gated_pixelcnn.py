@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixelar.caches.affine import Affine
 from pixelar.caches.incremental import ColumnsLeft, RowsAbove, last_rows
 from pixelar.caches.rows import RowCache
 from pixelar.layers.readout import PixelReadout
@@ -29,7 +30,7 @@ class Matrices:
     vertical_stem: tuple[Tensor, Tensor]  # kernel, bias
     vertical: list[tuple[Tensor, Tensor]]
     links: list[tuple[Tensor, Tensor]]
-    horizontal_stem: tuple[Tensor, Tensor]  # matrix, bias; for symbols, not their values
+    horizontal_stem: Affine  # of symbols, not of their values
     horizontal: list[Tensor]
     out: list[Tensor]  # the last row is the bias
     readout: PixelReadout
@@ -100,8 +101,7 @@ class GatedPixelCNNCache(RowCache[GatedPixelCNN]):
         net = self.net
         j = self.enter(x, t)
         (_, pixels, h), *layers = self._column(j)
-        matrix, bias = self.matrices.horizontal_stem
-        torch.addmm(bias, pixels, matrix, out=h)
+        self.matrices.horizontal_stem(pixels, out=h)
         maps, gate = self.maps, self.gate
         a, b, inner = (
             maps[:, : net.width],
@@ -178,11 +178,9 @@ def matrices_of(net: GatedPixelCNN) -> Matrices:
         vertical_stem=(net.vertical_stem.above(), net.vertical_stem.bias),
         vertical=vertical,
         links=links,
-        horizontal_stem=net.embed.folded(
-            net.horizontal_stem.left_matrix(), net.horizontal_stem.bias
-        ),
+        horizontal_stem=Affine.of(net.horizontal_stem).of_symbols(net.levels),
         horizontal=[layer.horizontal.left_matrix() * double for layer in net.layers],
-        out=[torch.cat((-layer.out.left_matrix(), layer.out.bias[None])) for layer in net.layers],
+        out=[Affine.of(layer.out).undoing(-1).joined() for layer in net.layers],
         readout=net.out.by_pixel(),
         double=double,
     )

@@ -20,15 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixelar.caches.affine import Affine
 from pixelar.caches.base import Cache
 from pixelar.caches.pixelcnnpp_matrices import LevelMatrices, PairMatrices, StemMatrices
 from pixelar.caches.pixelcnnpp_rows import (
     LevelRows,
     PairRows,
-    add_product,
     row_of,
     take_row,
     windows,
+    write_rows,
 )
 from pixelar.layers.activations import concat_elu, elu
 from pixelar.nets.pixelcnnpp import PixelCNNPP
@@ -107,7 +108,7 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
                     break
                 stream = u, concat_elu(u, -1)
                 above = self.rows[s - 1].top[:, :-1].reshape(*u.shape[:2], -1)
-                add_product(rows.entry, level.halve_ul.bias, above, level.halve_ul.above)
+                write_rows(rows.entry, level.halve_ul.above, above)
             mirrored.append(stream[1])
             for weights, kept in zip(level.up, rows.up, strict=True):
                 stream = kept.begin_row(weights, stream, None, self.labels)
@@ -134,8 +135,7 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
         for s in range(coarsest, -1, -1):
             for operation in self._program(s, j >> s, i >> s & 1):
                 operation()
-        weight, bias = self.stem.out
-        return torch.addmm(bias, elu(self.x.chunk(2, 1)[0]), weight)
+        return self.stem.out(elu(self.x.chunk(2, 1)[0]))
 
     def fill(self, x: Tensor, i: int) -> None:
         """Brings the state, in one parallel pass, to where sampling the rows before i would leave
@@ -168,8 +168,7 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
                 u, ul = kept.fill(pair, weights, (u, ul), mirrored.pop(), self.labels, last)
             if level.double_u and level.double_ul:
                 self._double_row(row_of(u, last), level.double_u, rows.doubled_u)
-                weight, bias = level.double_ul
-                add_product(rows.doubled_ul, bias, row_of(ul, last), weight)
+                write_rows(rows.doubled_ul, level.double_ul, row_of(ul, last))
 
     def _pixels(self, x: Tensor, i: int) -> Tensor:
         """Returns the values of a row of the canvas, and ones, with shape (B, W, C + 1)."""
@@ -183,14 +182,14 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
         else:
             pixels = self._pixels(x, i - 1)
             u = take_row(self.stem_u, stem.u, pixels)
-            add_product(entry, stem.above[1], windows(pixels), stem.above[0])
+            write_rows(entry, stem.above, windows(pixels))
             entry[:, 1:] += pixels[:, :-1] @ stem.left_above
-        entry[:, 1:] += stem.left[1]
+        entry[:, 1:] += stem.left.offset
         return u
 
-    def _double_row(self, u: Tensor, weights: tuple[Tensor, Tensor], into: Tensor) -> None:
+    def _double_row(self, u: Tensor, weights: Affine, into: Tensor) -> None:
         following = F.pad(u[:, 1:], (0, 0, 0, 1))
-        add_product(into, weights[1], torch.cat((u, following), -1), weights[0])
+        write_rows(into, weights, torch.cat((u, following), -1))
 
     def _program(self, s: int, c: int, *odd: int) -> Program:
         """Returns the operations of ul in column c of level s: of the up pass, or, given `odd`, of
@@ -208,7 +207,7 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
             seen = self.rows[s - 1].top[:, 2 * c : 2 * c + 2].flatten(1)
             program: Program = [partial(torch.addmm, entry, seen, level.halve_ul.here, out=x)]
         elif c:
-            program = [partial(torch.addmm, entry, self.pixel, self.stem.left[0], out=x)]
+            program = [partial(torch.addmm, entry, self.pixel, self.stem.left.weight, out=x)]
         else:
             program = [partial(x.copy_, entry)]
         program += self._tell(self._told(s, 0, c))
@@ -234,8 +233,7 @@ class PixelCNNPPCache(Cache[PixelCNNPP]):
             if k + 1 < len(rows.down):
                 program += self._tell(rows.down[k + 1].seen[:, c + 1])
         if level.double_ul:
-            weight, bias = level.double_ul
-            program.append(partial(torch.addmm, bias, x, weight, out=rows.doubled_ul[:, c]))
+            program.append(partial(level.double_ul, x, out=rows.doubled_ul[:, c]))
         return program
 
     def _told(self, s: int, k: int, c: int) -> Tensor:

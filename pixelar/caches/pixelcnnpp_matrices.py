@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelar.caches.affine import Affine
 from pixelar.layers.embedding import PixelValues
 from pixelar.nets.pixelcnnpp import Pair, PixelCNNPP
 
@@ -14,28 +15,30 @@ __all__ = [
     "LevelMatrices",
     "PairMatrices",
     "StemMatrices",
-    "both_rows",
-    "matrix",
-    "weight_and_bias",
 ]
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel of two rows as two matrices (taps · in, out)."""
+    """A kernel of two rows as matrices (taps · in, out). The bias is that of the upper row, which
+    is computed first.
+    """
 
-    above: Tensor
+    above: Affine
     here: Tensor
-    bias: Tensor
+
+    @property
+    def bias(self) -> Tensor:
+        return self.above.offset
 
     @classmethod
-    def of(cls, conv: nn.Module, short: nn.Module | None = None) -> "Kernel":
+    def of(cls, conv: nn.Module, short: Affine | None = None) -> "Kernel":
         """Returns the matrices of a convolution; the bias includes that of a parallel short-cut."""
         weight, bias = weight_and_bias(conv)
         above, here = weight.permute(2, 3, 1, 0).flatten(1, 2)
         if short is not None:
-            bias = bias + weight_and_bias(short)[1]
-        return cls(above.contiguous(), here.contiguous(), bias)
+            bias = bias + short.offset
+        return cls(Affine(above.contiguous(), bias), here.contiguous())
 
 
 def weight_and_bias(layer: nn.Module) -> tuple[Tensor, Tensor]:
@@ -60,26 +63,24 @@ class PairMatrices:
     @classmethod
     def of(cls, pair: Pair) -> "PairMatrices":
         u, ul = pair.u, pair.ul
-        inner = Kernel.of(ul.inner, ul.short)
+        assert ul.short is not None
+        u_short = None if u.short is None else Affine.of(u.short)
+        ul_short = Affine.of(ul.short)
+        inner = Kernel.of(ul.inner, ul_short)
         # the short-cut's inputs: elu([u, mirrored, -u, -mirrored])
-        parts = matrix(ul.short).unflatten(0, (2, -1, len(inner.bias))).transpose(0, 1)
+        parts = ul_short.weight.unflatten(0, (2, -1, len(inner.bias))).transpose(0, 1)
         from_u, *from_mirrored = parts.flatten(1, 2)
+        above = Affine(torch.cat((inner.above.weight, from_u)), inner.bias)
         return cls(
-            u_inner=Kernel.of(u.inner, u.short),
+            u_inner=Kernel.of(u.inner, u_short),
             u_outer=Kernel.of(u.outer),
-            u_short=None if u.short is None else matrix(u.short),
+            u_short=None if u_short is None else u_short.weight,
             u_label=None if u.label.table is None else u.label.table.weight,
-            ul_inner=replace(inner, above=torch.cat((inner.above, from_u))),
+            ul_inner=replace(inner, above=above),
             ul_outer=Kernel.of(ul.outer),
             ul_short=from_mirrored[0].contiguous() if from_mirrored else None,
             ul_label=None if ul.label.table is None else ul.label.table.weight,
         )
-
-
-def matrix(conv: nn.Module | None) -> Tensor:
-    """Returns the weight of a 1×1 convolution as a matrix (in, out)."""
-    assert conv is not None
-    return weight_and_bias(conv)[0][:, :, 0, 0].T.contiguous()
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ class LevelMatrices:
     down: list[PairMatrices]
     halve_u: Kernel | None
     halve_ul: Kernel | None
-    double_u: tuple[Tensor, Tensor] | None  # matrix (2D, 4D) of a cell and the next, and bias
-    double_ul: tuple[Tensor, Tensor] | None  # matrix (D, 4D), and bias
+    double_u: Affine | None  # of a cell and the next, (2D, 4D)
+    double_ul: Affine | None  # (D, 4D)
 
     @classmethod
     def of(cls, net: PixelCNNPP, s: int) -> "LevelMatrices":
@@ -106,14 +107,14 @@ class LevelMatrices:
         )
 
 
-def both_rows(deconv: nn.Module) -> tuple[Tensor, Tensor]:
+def both_rows(deconv: nn.Module) -> Affine:
     """Returns the weights from a cell, and from the next if it contributes, to four pixels."""
     weight, bias = weight_and_bias(deconv)
     taps = weight.permute(0, 2, 3, 1)  # (D, 2, 2 or 3, D)
     if taps.shape[2] == 3:  # the first is for the second pixel of the previous cell
         own, following = taps[:, :, 1:], F.pad(taps[:, :, :1], (0, 0, 1, 0))
         taps = torch.cat((own, following))
-    return taps.flatten(1), bias.repeat(4)
+    return Affine(taps.flatten(1), bias.repeat(4))
 
 
 @dataclass(frozen=True)
@@ -122,20 +123,20 @@ class StemMatrices:
 
     embed: PixelValues
     u: Kernel
-    above: tuple[Tensor, Tensor]  # of ul's row above: matrix (3 (C + 1), D), and bias
+    above: Affine  # of ul's row above, (3 (C + 1), D)
     left_above: Tensor  # of ul's pixel above to the left, (C + 1, D)
-    left: tuple[Tensor, Tensor]  # of the symbols to the left: matrix (C, D), and bias
-    out: tuple[Tensor, Tensor]
+    left: Affine  # of the symbols to the left, (C, D)
+    out: Affine
 
     @classmethod
     def of(cls, net: PixelCNNPP) -> "StemMatrices":
         left = Kernel.of(net.ul_stem_left)
-        above = net.ul_stem_above
+        weight, bias = weight_and_bias(net.ul_stem_above)
         return cls(
             embed=net.embed,
             u=Kernel.of(net.u_stem),
-            above=(above.weight[:, :, 0].permute(2, 1, 0).flatten(0, 1), above.bias),
-            left_above=left.above,
-            left=net.embed.folded(left.here[:-1], left.bias + left.here[-1]),
-            out=(matrix(net.out), net.out.bias),  # type: ignore[arg-type]
+            above=Affine(weight[:, :, 0].permute(2, 1, 0).flatten(0, 1), bias),
+            left_above=left.above.weight,
+            left=Affine(left.here[:-1], left.bias + left.here[-1]).of_symbols(net.levels),
+            out=Affine.of(net.out),
         )

@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixelar.caches.affine import Affine
 from pixelar.caches.base import Batched
 from pixelar.caches.pixelcnnpp_matrices import Kernel, LevelMatrices, PairMatrices
 from pixelar.layers.activations import concat_elu
 from pixelar.nets.pixelcnnpp import Pair
 
-__all__ = ["LevelRows", "PairRows", "add_product", "row_of", "take_row", "windows"]
+__all__ = ["LevelRows", "PairRows", "row_of", "take_row", "windows", "write_rows"]
 
 
 @dataclass
@@ -69,9 +70,9 @@ class PairRows(Batched):
         new = torch.addcmul(u[0], a, b.sigmoid())
         told = concat_elu(new, -1)
         seen = torch.cat((self.seen[:, :-1], self.seen[:, 1:], told), -1)
-        add_product(self.inner, weights.ul_inner.bias, seen, weights.ul_inner.above)
+        write_rows(self.inner, weights.ul_inner.above, seen)
         between = torch.cat((self.between[:, :-1], self.between[:, 1:]), -1)
-        add_product(self.outer, weights.ul_outer.bias, between, weights.ul_outer.above)
+        write_rows(self.outer, weights.ul_outer.above, between)
         add_label(self.outer, weights.ul_label, labels)
         return new, told
 
@@ -152,9 +153,9 @@ def windows(row: Tensor, stride: int = 1) -> Tensor:
     return padded.as_strided(size, (padded.stride(0), stride * channels, 1))
 
 
-def add_product(into: Tensor, added: Tensor, rows: Tensor, weight: Tensor) -> None:
-    """Writes added + rows @ weight into a tensor (B, W, out)."""
-    torch.addmm(added, rows.flatten(0, 1), weight, out=into.flatten(0, 1))
+def write_rows(into: Tensor, affine: Affine, rows: Tensor) -> None:
+    """Writes the map of rows (B, W, in) into a tensor (B, W, out)."""
+    affine(rows.flatten(0, 1), out=into.flatten(0, 1))
 
 
 def take_row(above: Tensor, kernel: Kernel, row: Tensor, stride: int = 1) -> Tensor:
@@ -163,7 +164,7 @@ def take_row(above: Tensor, kernel: Kernel, row: Tensor, stride: int = 1) -> Ten
     """
     seen = windows(row, stride).flatten(0, 1)
     found = torch.addmm(above.flatten(0, 1), seen, kernel.here).view_as(above)
-    add_product(above, kernel.bias, seen[None], kernel.above)
+    kernel.above(seen, out=above.flatten(0, 1))
     return found
 
 

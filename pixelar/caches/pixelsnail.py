@@ -18,15 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixelar.caches.affine import Affine
 from pixelar.caches.base import Cache, Rows
 from pixelar.caches.incremental import ColumnsLeft
 from pixelar.caches.pixelsnail_matrices import (
     AttentionMatrices,
     attention_matrices,
-    bias_of,
     gate_bias,
     layer_matrices,
-    matrix,
     memory_matrices,
 )
 from pixelar.layers.activations import elu
@@ -79,7 +78,7 @@ class PixelSNAILCache(Cache[PixelSNAIL]):
         self.layers = [layer_matrices(layer) for layer in layers]
         self.attention = [attention_matrices(block) for block in net.blocks]
         self.memory = memory_matrices(net.blocks)
-        self.out, self.out_bias = matrix(net.out), bias_of(net.out)
+        self.out = Affine.of(net.out)
         self.layer_biases = [
             gate_bias(layer, labels).expand(batch, -1) for layer in layers
         ]  # (B, 2D)
@@ -90,7 +89,7 @@ class PixelSNAILCache(Cache[PixelSNAIL]):
         memory = [gate_bias(block.memory, labels).expand(batch, -1) for block in net.blocks]
         self.memory_bias = torch.stack(memory)  # (depth, B, 2E)
 
-        like, sizes = self.out, [self.width, 2 * self.width] * len(layers)
+        like, sizes = self.out.weight, [self.width, 2 * self.width] * len(layers)
         # what the convolutions read in this row: of each layer `into` and `gates`
         self.left = [ColumnsLeft(2, 1, (batch, columns, self.width), like) for _ in sizes]
         # and what they add from the row above, bias included: (B, W, D or 2D)
@@ -148,7 +147,7 @@ class PixelSNAILCache(Cache[PixelSNAIL]):
     def make_views(self) -> None:
         """Allocates the scratch buffers of a step, and makes the views that it writes to."""
         width, (depth, batch, size) = self.width, self.content.shape
-        here, room = width + 2, self.out.new_empty
+        here, room = width + 2, self.content.new_empty
         self.maps = Maps(room(batch, 2 * width))
         self.query_maps = Maps(room(batch, 2 * here))
         self.memory_maps = Maps(room(depth, batch, 2 * size))
@@ -160,7 +159,7 @@ class PixelSNAILCache(Cache[PixelSNAIL]):
         self.blocks = list(zip(contents, ul.unbind(), *attention, strict=True))
         self.columns: dict[int, Column] = {}  # what a step reads and writes in the row, by column
         # for few numbers, or on a GPU, `F.elu` takes less time than calling its parts one by one
-        few = batch * width <= 192 or self.out.device.type != "cpu"
+        few = batch * width <= 192 or self.content.device.type != "cpu"
         self.elu = elu_of_few if few else self._elu_of_many
 
     def remember(self, pixel: Tensor, t: int) -> None:
@@ -216,7 +215,7 @@ class PixelSNAILCache(Cache[PixelSNAIL]):
                 torch.addmm(gates_above, inner_window, gates, out=maps.both)
                 ul = maps.add_to(ul)
             ul = self._attend(ul, keys, values, *block)
-        return torch.addmm(self.out_bias, elu(ul), self.out)
+        return self.out(elu(ul))
 
     def _attend(
         self,
@@ -242,12 +241,12 @@ class PixelSNAILCache(Cache[PixelSNAIL]):
             mix_bias: What the last gate adds.
         """
         newest.copy_(ul)
-        torch.addmm(weights.first_bias, self.elu(content), weights.first, out=self.first)
+        weights.first(self.elu(content), out=self.first)
         joined = self.joined
         if keys.shape[-1]:
             maps = self.query_maps
             torch.addmm(question_bias, self.elu(self.inner), weights.question, out=maps.both)
-            q = torch.addmm(weights.query_bias, maps.add_to(content), weights.query)
+            q = weights.query(maps.add_to(content))
             seen = torch.bmm(torch.bmm(q[:, None], keys).softmax(-1), values)[:, 0]
             joined = torch.addmm(joined, self.elu(seen), weights.seen)
         torch.addmm(mix_bias, self.elu(joined), weights.mix, out=self.maps.both)

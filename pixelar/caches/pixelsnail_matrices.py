@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelar.caches.affine import Affine
 from pixelar.nets.pixelsnail import Block, GatedBlock
 
 __all__ = [
@@ -15,11 +16,9 @@ __all__ = [
     "LayerMatrices",
     "MemoryMatrices",
     "attention_matrices",
-    "bias_of",
     "gate_bias",
     "halves",
     "layer_matrices",
-    "matrix",
     "memory_matrices",
 ]
 
@@ -43,11 +42,9 @@ class AttentionMatrices:
     since both read ELU of ul. The scale of attention is folded into the query's matrix.
     """
 
-    first: Tensor  # (D + 2, (D + 2) + D)
-    first_bias: Tensor
+    first: Affine  # (D + 2, (D + 2) + D)
     question: Tensor  # (D + 2, 2 (D + 2))
-    query: Tensor
-    query_bias: Tensor
+    query: Affine
     seen: Tensor  # (D / 2, D)
     mix: Tensor  # (D, 2D)
 
@@ -76,15 +73,15 @@ def attention_matrices(block: Block) -> AttentionMatrices:
     """Returns the matrices of a block's attention."""
     question, mix = block.question, block.mix
     assert mix.extra is not None
-    scale = 1 / math.sqrt(block.query.out_channels)
     from_ul = F.pad(matrix(mix.into), (0, 0, 0, 2))  # zeros: the position does not enter
     mix_bias = bias_of(mix.into) + bias_of(mix.extra)
     return AttentionMatrices(
-        first=torch.cat((matrix(question.into), from_ul), 1),
-        first_bias=torch.cat((bias_of(question.into), mix_bias)),
+        first=Affine(
+            torch.cat((matrix(question.into), from_ul), 1),
+            torch.cat((bias_of(question.into), mix_bias)),
+        ),
         question=matrix(question.gates),
-        query=matrix(block.query) * scale,
-        query_bias=bias_of(block.query) * scale,
+        query=Affine.of(block.query).scaled(1 / math.sqrt(block.query.out_channels)),
         seen=matrix(mix.extra),
         mix=matrix(mix.gates),
     )
@@ -113,8 +110,8 @@ def bias_of(conv: nn.Conv2d) -> Tensor:
 
 
 def matrix(conv: nn.Conv2d) -> Tensor:
-    """Returns a 1×1 convolution as a matrix (in, out)."""
-    return conv.weight.detach()[:, :, 0, 0].T.contiguous()
+    """Returns a 1×1 convolution as a matrix (in, out), without its bias."""
+    return Affine.of(conv).weight
 
 
 def halves(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixelar.caches.affine import Affine
 from pixelar.caches.base import Cache
 from pixelar.nets.raster_rnn import CELLS, GRU, LSTM, RasterRNN, Tensors
 
@@ -26,7 +27,7 @@ class Matrices:
     positions: Tensor  # with the first layer's bias, (T, 4D)
     cells: list[Tensor]  # the first layer's U (D, 4D), then W and U (2D, 4D)
     biases: list[Tensor]  # of the layers above the first, (4D,)
-    out: tuple[Tensor, Tensor]  # matrix (D, P), bias
+    out: Affine
 
 
 class RasterRNNCache(Cache[RasterRNN]):
@@ -80,8 +81,7 @@ class RasterRNNCache(Cache[RasterRNN]):
         for bias, matrix, (read, states) in zip(biases, weights.cells, self.layers, strict=True):
             torch.addmm(bias, read, matrix, out=gates)
             update(self.split, *states)
-        matrix, bias = weights.out
-        return torch.addmm(bias, states[0], matrix)
+        return weights.out(states[0])
 
     @torch.no_grad()
     def prefill(self, x: Tensor, stop: int) -> None:
@@ -106,5 +106,5 @@ def matrices_of(net: RasterRNN) -> Matrices:
         positions=positions + net.places @ first if net.position else positions,
         cells=[again.contiguous(), *(torch.cat((w, u)) for w, u, _ in above)],
         biases=[bias for _, _, bias in above],
-        out=(net.out.weight.T.contiguous(), net.out.bias),
+        out=Affine.of(net.out),
     )

@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pixelar.caches.affine import Affine
 from pixelar.caches.base import Batched
 from pixelar.layers.locally_masked import LocallyMaskedConv2d, order_masks, windows
 from pixelar.scan import Scan
@@ -64,8 +65,7 @@ class Visited(Batched):
         # the last position is never written: dead taps read it
         self.buffer = weight.new_zeros(batch, len(live.which) + 1, conv.in_channels)
         by_tap = weight.permute(2, 3, 1, 0).flatten(0, 1)  # (k², in, out)
-        self.matrices = [by_tap[taps].flatten(0, 1) for taps in live.sets]
-        self.bias = conv.bias.detach()
+        self.convs = [Affine(by_tap[taps].flatten(0, 1), conv.bias.detach()) for taps in live.sets]
 
     def write(self, place: int, h: Tensor) -> None:
         """Takes in the vectors (B, in) of a position."""
@@ -74,7 +74,7 @@ class Visited(Batched):
     def look(self, t: int) -> Tensor:
         """Returns the output at site t, with shape (B, out)."""
         patch = self.buffer.index_select(1, self.live.places[t])  # (B, taps, in)
-        return torch.addmm(self.bias, patch.flatten(1), self.matrices[self.live.which[t]])
+        return self.convs[self.live.which[t]](patch.flatten(1))
 
     def fill(self, maps: Tensor, visited: Tensor, rows: slice) -> None:
         """Takes in maps (b, h, W, in) of rows of the batch, at the positions (h, W) that have been

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelar.caches.affine import Affine
 from pixelar.caches.base import Batched, Cache
 from pixelar.nets.wavenet import WaveNet, delay
 
@@ -35,7 +36,7 @@ class Matrices:
     convs: list[tuple[Tensor, Tensor]]  # (2D, 2D), the new position before or after the old one
     residuals: list[Tensor]  # (D + 1, D)
     skips: Tensor  # of all layers, (L · (D + 1), skips)
-    out: list[tuple[Tensor, Tensor]]  # matrix, bias
+    out: list[Affine]
 
 
 class Ring(Batched):
@@ -71,11 +72,6 @@ class Ring(Batched):
         h = h[:, -slots:].transpose(0, 1)
         t = torch.arange(stop - len(h), stop, device=h.device)
         self.buffer.unflatten(2, (2, -1))[t % slots, :, t // slots % 2] = h
-
-
-def _reads_gate(linear: nn.Linear) -> Tensor:
-    """Returns the matrix (D + 1, out) of a layer for its negated input and a one."""
-    return torch.cat((-linear.weight.T, linear.bias[None]))
 
 
 class WaveNetCache(Cache[WaveNet]):
@@ -124,8 +120,8 @@ class WaveNetCache(Cache[WaveNet]):
             if k < len(weights.residuals):
                 torch.addmm(h, gate_and_one, weights.residuals[k], out=at[k + 1][2])
         h = self.gates.flatten(1) @ weights.skips
-        for matrix, bias in weights.out:
-            h = torch.addmm(bias, h.relu_(), matrix)
+        for layer in weights.out:
+            h = layer(h.relu_())
         return h
 
     @torch.no_grad()
@@ -164,13 +160,11 @@ def matrices_of(net: WaveNet) -> Matrices:
         symbols=torch.cat((older, newer)),
         offsets=torch.cat((net.embed.offset, net.embed.offset + len(older))),
         convs=convs,
-        residuals=[_reads_gate(layer.residual) for layer in net.layers if layer.residual],
-        skips=torch.cat([_reads_gate(layer.skip) for layer in net.layers]),
-        out=[
-            (layer.weight.T.contiguous(), layer.bias)
-            for layer in net.out
-            if isinstance(layer, nn.Linear)
+        residuals=[
+            Affine.of(layer.residual).undoing(-1).joined() for layer in net.layers if layer.residual
         ],
+        skips=torch.cat([Affine.of(layer.skip).undoing(-1).joined() for layer in net.layers]),
+        out=[Affine.of(layer) for layer in net.out if isinstance(layer, nn.Linear)],
     )
 
 

@@ -33,15 +33,6 @@ class PixelValues(nn.Module):
         """The symbol, possibly between two levels, whose value is zero, like that of padding."""
         return (self.levels - 1) / 2
 
-    def folded(self, matrix: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns a matrix and a bias that do for symbols what the arguments do for their values.
-
-        Arguments:
-            matrix: The matrix that is applied to values, with shape (in, out).
-            bias: The bias, with shape (out,).
-        """
-        return matrix * (2 / (self.levels - 1)), bias - matrix.sum(0)
-
 
 class TokenEmbedding(nn.Module):
     """One learned vector per level and position in the site; a site's vector is the sum over its

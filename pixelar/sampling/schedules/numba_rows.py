@@ -122,15 +122,15 @@ def compiled_rows(
 def _weights(cache: GatedPixelCNNCache) -> tuple[np.ndarray, ...]:
     """Returns the matrices of a pass as the kernel takes them: (outputs, inputs)."""
     matrices, readout = cache.matrices, cache.matrices.readout
-    stem, stem_bias = matrices.horizontal_stem
+    stem = matrices.horizontal_stem.joined()
     out = torch.stack(matrices.out).mT  # its last column is the bias
     hidden = [matrix.mT for matrix, _ in readout.hidden]
     shapes = torch.tensor([matrix.shape for matrix in hidden], dtype=torch.long).view(-1, 2)
     last, last_bias = readout.last[0]
     none = last.new_zeros(0)
     found = (
-        stem.mT,
-        stem_bias,
+        stem[:-1].mT,
+        stem[-1],
         torch.stack(matrices.horizontal).mT,
         out[..., :-1],
         out[..., -1],
