@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pixelar.caches.keys_and_values import look_of
 from pixelar.layers.sparse_attention import (
+    AllBefore,
     Every,
     Last,
     OwnBlock,
@@ -31,6 +32,7 @@ from pixelar.testing import (
 
 SITES = (1, 5, 12, 23)  # sequences shorter than a block, of whole blocks, and of parts of one
 PATTERNS: list[SparseAttention] = [
+    AllBefore(),
     *(made(size) for made in (Last, Every, OwnBlock, TwoBlocks) for size in (1, 4, 6, 10**9)),
     *(Summaries(*sizes) for sizes in ((1, 1), (4, 1), (4, 3), (4, 4), (14, 5), (10**9, 2))),
     # rows of the grid that are and are not whole blocks, and blocks larger than the image
@@ -83,7 +85,9 @@ def test_what_a_step_reads_is_a_row_of_the_mask(attention: SparseAttention) -> N
         look = look_of(attention, first, stop, cpu)
         seen = look.read(number).flatten()
         found = torch.zeros(stop - first, sites, dtype=torch.bool)
-        found[:, seen] = True if look.hidden is None else ~look.hidden
+        found[:, seen] = True
+        if look.hidden is not None:
+            found[:, seen[-look.hidden.shape[1] :]] = ~look.hidden
         assert torch.equal(found, mask[first:stop])
         assert torch.equal(seen.sort().values, mask[first:stop].any(0).nonzero().flatten())
 

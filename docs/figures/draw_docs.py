@@ -239,8 +239,8 @@ def draw_gated_cache() -> None:
 def imagegpt_parts(cache: Cache[Any]) -> list[tuple[Tensor, tuple[int, ...]]]:
     """Returns keys and values of every block in turn."""
     assert isinstance(cache, GPTCache)
-    pairs = zip(cache.keys, cache.values, strict=True)
-    return [(part, (axis,)) for pair in pairs for part, axis in zip(pair, (3, 2), strict=True)]
+    memories = [block.memory for block in cache.blocks]
+    return [(part, (2,)) for memory in memories for part in (memory.keys, memory.values)]
 
 
 def draw_imagegpt_cache() -> None:

@@ -59,13 +59,18 @@ class Affine:
         found = torch.addmm(h, x, self.weight)
         return found if self.bias is None else found.add_(self.bias)
 
-    def after(self, norm: nn.LayerNorm | nn.RMSNorm) -> "Affine":
-        """Returns the map of what a norm leaves before its scale, and its shift if it has one."""
+    def after(self, norm: nn.LayerNorm | nn.RMSNorm, divided: float = 1) -> "Affine":
+        """Returns the map of what a norm leaves before its scale, and its shift if it has one.
+
+        Arguments:
+            norm: The norm.
+            divided: What the inputs are divided by beyond that.
+        """
         shift = getattr(norm, "bias", None)
         bias = self.bias
         if shift is not None:
             bias = shift @ self.weight if bias is None else bias + shift @ self.weight
-        return Affine(self.weight * norm.weight[:, None], bias)
+        return Affine(self.weight * (divided * norm.weight)[:, None], bias)
 
     def scaled(self, factor: float | Tensor) -> "Affine":
         """Returns the map whose outputs are multiplied by a factor, or by one each (out,)."""

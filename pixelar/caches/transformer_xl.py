@@ -6,10 +6,11 @@ from itertools import pairwise
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from pixelar.caches.affine import Affine
 from pixelar.caches.base import StepsCache
+from pixelar.caches.transformer_blocks import PostNormBlock, scaled_queries
 from pixelar.caches.window import Window
 from pixelar.layers.recurrence import by_key
 from pixelar.nets.transformer_xl import Block, TransformerXL
@@ -19,22 +20,15 @@ __all__ = ["TransformerXLCache"]
 
 @dataclass(frozen=True)
 class BlockMatrices:
-    """The weights of a block as matrices from inputs to outputs, with the scale of attention folded
-    in.
+    """The weights of a block, with the scale of attention folded in.
 
     The query includes u. What v changes does not depend on the query: for each distance it is one
-        number, in `offset`. The bias of the MLP's second layer is folded into that of the norm
-        before it.
+    number, in `offset`.
     """
 
-    qkv: tuple[Tensor, Tensor]
+    folded: PostNormBlock
     distances: Tensor  # W_R R of the distances from N - 1 down to 0, (heads, D / heads, N)
     offset: Tensor  # (heads, 1, N)
-    project: Tensor
-    attention_norm: tuple[Tensor, Tensor]
-    expand: tuple[Tensor, Tensor]
-    contract: Tensor
-    mlp_norm: tuple[Tensor, Tensor]
 
 
 class TransformerXLCache(StepsCache[TransformerXL]):
@@ -45,7 +39,7 @@ class TransformerXLCache(StepsCache[TransformerXL]):
     start: Tensor  # the first position's vector, (B, D)
     label: Tensor  # (B, D)
     matrices: list[BlockMatrices]
-    out: tuple[Tensor, Tensor]
+    out: Affine
     windows: list[Window]
 
     @torch.no_grad()
@@ -60,13 +54,10 @@ class TransformerXLCache(StepsCache[TransformerXL]):
             values=[empty(heads, batch, places, each) for _ in net.blocks],
             inputs=[empty(batch, net.memory + net.segment, net.width) for _ in compressing],
         )
-        label = net.label(labels).expand(batch, -1)
-        out = (net.out.weight.T.contiguous(), net.out.bias)
-        matrices = [matrices_of(net, block) for block in net.blocks]
-        self.start = net.start + label
-        self.label = label
-        self.matrices = matrices
-        self.out = out
+        self.label = net.label(labels).expand(batch, -1)
+        self.start = net.start + self.label
+        self.matrices = [matrices_of(net, block) for block in net.blocks]
+        self.out = Affine.of(net.out)
         self.windows = [window]
 
     @torch.no_grad()
@@ -118,7 +109,7 @@ class TransformerXLCache(StepsCache[TransformerXL]):
             if window.inputs:
                 window.inputs[k][:, begin : begin + n] = h.view(batch, n, -1)
             keys, values = window.keys[k], window.values[k]
-            qkv = torch.addmm(weights.qkv[1], h, weights.qkv[0]).view(batch, n, 3, net.heads, -1)
+            qkv = weights.folded.queries_keys_values(h).view(batch, n, 3, net.heads, -1)
             q, keys[..., now], values[:, :, now] = self._by_head(qkv)
             scores = torch.baddbmm(
                 weights.offset[..., distances], q, weights.distances[..., distances]
@@ -131,12 +122,8 @@ class TransformerXLCache(StepsCache[TransformerXL]):
             scores = torch.baddbmm(scores, q, keys.flatten(0, 1)[..., seen])
             attended = torch.bmm(scores.softmax(-1), values.flatten(0, 1)[:, seen])
             attended = attended.view(net.heads, h.shape[0], -1).transpose(0, 1).reshape(h.shape)
-            h = torch.addmm(h, attended, weights.project)
-            h = F.layer_norm(h, (net.width,), *weights.attention_norm)
-            inner = torch.addmm(weights.expand[1], h, weights.expand[0]).relu_()
-            h = torch.addmm(h, inner, weights.contract)
-            h = F.layer_norm(h, (net.width,), *weights.mlp_norm)
-        return torch.addmm(self.out[1], h, self.out[0]).view(batch, n, -1)
+            h = weights.folded.finish(h, attended)
+        return self.out(h).view(batch, n, -1)
 
     @staticmethod
     def _by_head(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,21 +134,14 @@ class TransformerXLCache(StepsCache[TransformerXL]):
 
 def matrices_of(net: TransformerXL, block: Block) -> BlockMatrices:
     """Returns the weights in the form that a step reads."""
-    scale = 1 / math.sqrt(net.width // net.heads)
-    u, v = block.content_bias * scale, block.distance_bias * scale
+    u, v = block.content_bias, block.distance_bias
     r = block.by_head(block.distance(net.distances)).mT.contiguous()  # (heads, D / heads, N)
-    expand, bias = block.expand.weight.T.contiguous(), block.contract.bias
-    norms = block.attention_norm, block.mlp_norm
+    qkv = Affine(
+        torch.cat((block.query.weight, block.key_value.weight)).T.contiguous(),
+        torch.cat((u.flatten(), u.new_zeros(2 * net.width))),
+    )
     return BlockMatrices(
-        qkv=(
-            torch.cat((block.query.weight * scale, block.key_value.weight)).T.contiguous(),
-            torch.cat((u.flatten(), u.new_zeros(2 * net.width))),
-        ),
+        folded=PostNormBlock.of(block, scaled_queries(qkv, net.width, net.heads)),
         distances=r,
-        offset=(v - u) @ r,
-        project=block.project.weight.T.contiguous(),
-        attention_norm=(norms[0].weight, norms[0].bias + bias),
-        expand=(expand, block.expand.bias - bias @ expand),
-        contract=block.contract.weight.T.contiguous(),
-        mlp_norm=(norms[1].weight, norms[1].bias),
+        offset=(v - u) / math.sqrt(u.shape[-1]) @ r,
     )

@@ -1,4 +1,4 @@
-"""Attention along one axis of a grid at a time, with what a sampling pass keeps of it.
+"""Attention along one axis of a grid at a time.
 
 References:
     Axial Attention in Multidimensional Transformers (Ho et al., 2019),
@@ -6,10 +6,13 @@ References:
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pixelar.layers.sparse_attention import AllBefore
 
 __all__ = ["AxialBlock", "Places", "RowsThenColumns"]
 
@@ -29,7 +32,9 @@ class AxialBlock(nn.Module):
         self, width: int, heads: int, expansion: int, dropout: float, *, masked: bool
     ) -> None:
         super().__init__()
-        self.heads, self.masked = heads, masked
+        self.heads = heads
+        self.attention: Callable[[Tensor, Tensor, Tensor], Tensor]
+        self.attention = AllBefore() if masked else everywhere
         self.attention_norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
@@ -40,21 +45,28 @@ class AxialBlock(nn.Module):
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.contract.weight)
 
-    def queries_keys_values(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns q, k and v of positions (N, L, D), each with shape (N, heads, L, D / heads)."""
-        qkv = self.qkv(self.attention_norm(h)).unflatten(-1, (3, self.heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        return q, k, v
+    def queries_keys_values(self, h: Tensor) -> tuple[Tensor, ...]:
+        """Returns q, k and v of positions (N, L, D), each with shape (N, L, heads, D / heads)."""
+        return self.by_head(self.qkv(self.attention_norm(h)))
+
+    def by_head(self, qkv: Tensor) -> tuple[Tensor, ...]:
+        """Divides (*, 3D) into queries, keys and values, each with shape (*, heads, D / heads)."""
+        return qkv.view(*qkv.shape[:-1], 3, self.heads, -1).unbind(-3)
 
     def finish(self, h: Tensor, attended: Tensor) -> Tensor:
-        """Returns the block's output (N, L, D) from that of its heads (N, heads, L, D / heads)."""
-        h = h + self.dropout(self.project(attended.transpose(1, 2).flatten(2)))
+        """Returns the block's output (N, L, D) from that of its heads (N, L, heads, D / heads)."""
+        h = h + self.dropout(self.project(attended.flatten(2)))
         inner = self.expand(self.mlp_norm(h))
         return h + self.dropout(self.contract(inner * (1.702 * inner).sigmoid()))
 
     def forward(self, h: Tensor) -> Tensor:
-        q, k, v = self.queries_keys_values(h)
-        return self.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=self.masked))
+        return self.finish(h, self.attention(*self.queries_keys_values(h)))
+
+
+def everywhere(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Returns attention of (N, L, heads, ·) to all positions, later ones included."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 
 class RowsThenColumns(nn.Module):
@@ -77,26 +89,6 @@ class RowsThenColumns(nn.Module):
         h = self.row(h.flatten(0, 1)).unflatten(0, (batch, height))
         h = self.column(h.transpose(1, 2).flatten(0, 1)).unflatten(0, (batch, columns))
         return h.transpose(1, 2)
-
-    def extend(self, h: Tensor, first: int, above: Tensor) -> Tensor:
-        """Returns the output for one row of the grid, or for its first R rows at once.
-
-        Arguments:
-            h: The rows, with shape (B, R, W, D).
-            first: The index of the first of these rows.
-            above: Keys and values along the columns, with shape (2, B, W, heads, H, ·); those of
-                the given rows are written to it.
-        """
-        batch, rows, columns, _ = h.shape
-        h = self.row(h.flatten(0, 1)).unflatten(0, (batch, rows)).transpose(1, 2).flatten(0, 1)
-        q, k, v = self.column.queries_keys_values(h)  # (B · W, heads, R, D / heads)
-        keys, values = above.flatten(1, 2)
-        keys[:, :, first : first + rows], values[:, :, first : first + rows] = k, v
-        seen = slice(first + rows)
-        attended = F.scaled_dot_product_attention(
-            q, keys[:, :, seen], values[:, :, seen], is_causal=first == 0
-        )
-        return self.column.finish(h, attended).unflatten(0, (batch, columns)).transpose(1, 2)
 
 
 class Places(nn.Module):

@@ -24,7 +24,12 @@ References:
 
 from torch import Tensor
 
-__all__ = ["every", "last", "own_block", "rectangle", "summaries", "two_blocks"]
+__all__ = ["all_before", "every", "last", "own_block", "rectangle", "summaries", "two_blocks"]
+
+
+def all_before(i: Tensor, j: Tensor) -> Tensor:
+    """Returns whether j is not after i: dense causal attention."""
+    return j <= i
 
 
 def last(i: Tensor, j: Tensor, stride: int) -> Tensor:

@@ -5,6 +5,7 @@
     OwnBlock           causal attention within each block of l
     Summaries          all queries ── the last c positions of each block, and their own
     Rectangle          a query block of r × c positions ── 2 r × 3 c positions around it
+    AllBefore          all positions so far: not sparse
 
 `pixelar.layers.patterns` defines which positions count. The sequence is padded with zeros to a
 multiple of the block, or is one block if it is shorter; since attention is causal, nothing attends
@@ -24,6 +25,7 @@ from torch import Tensor
 from pixelar.layers import patterns
 
 __all__ = [
+    "AllBefore",
     "Every",
     "Last",
     "OwnBlock",
@@ -53,6 +55,20 @@ class SparseAttention(abc.ABC):
     @abc.abstractmethod
     def read(self, x: Tensor, t: int) -> Tensor:
         """Returns what position t attends to of x (N, T, ·), with shape (N, m, ·)."""
+
+
+@dataclass(frozen=True)
+class AllBefore(SparseAttention):
+    """All positions so far."""
+
+    def sees(self, i: Tensor, j: Tensor) -> Tensor:
+        return patterns.all_before(i, j)
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return _dense(q, k, v)
+
+    def read(self, x: Tensor, t: int) -> Tensor:
+        return x.narrow(1, 0, t + 1)
 
 
 @dataclass(frozen=True)

@@ -154,9 +154,3 @@ class AxialTransformer(Net):
         for pair in self.encoder:
             h = self.run(pair, h)
         return h.unflatten(0, before.shape[:2])
-
-    def _rows(self, x: Tensor, first: int, count: int) -> Tensor:
-        """Returns the vectors of rows of symbols, with shape (B, count, W, D)."""
-        columns = self.grid[1]
-        index = self.scan.index[first * columns : (first + count) * columns]
-        return self.embed.sites(x.flatten(1)[:, index]).unflatten(1, (count, columns))

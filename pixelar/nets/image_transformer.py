@@ -59,7 +59,11 @@ class Block(nn.Module):
 
     def queries_keys_values(self, h: Tensor) -> tuple[Tensor, ...]:
         """Returns q, k and v of positions (B, L, D), each with shape (B, L, heads, D / heads)."""
-        return self.qkv(h).unflatten(-1, (3, self.heads, -1)).unbind(-3)
+        return self.by_head(self.qkv(h))
+
+    def by_head(self, qkv: Tensor) -> tuple[Tensor, ...]:
+        """Divides (*, 3D) into queries, keys and values, each with shape (*, heads, D / heads)."""
+        return qkv.view(*qkv.shape[:-1], 3, self.heads, -1).unbind(-3)
 
     def finish(self, h: Tensor, attended: Tensor) -> Tensor:
         """Returns the block's output (B, L, D) from that of its heads (B, L, heads, D / heads)."""

@@ -19,11 +19,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelar.errors import ConfigError
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
+from pixelar.layers.sparse_attention import AllBefore
 from pixelar.nets.base import Net, require_positive
 from pixelar.scan import Scan
 
@@ -38,7 +38,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float, bias: bool = False) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.attention = heads, AllBefore()
         self.attention_norm = nn.RMSNorm(width, eps=EPSILON)
         self.qkv = nn.Linear(width, 3 * width, bias=bias)
         self.project = nn.Linear(width, width, bias=bias)
@@ -47,21 +47,22 @@ class Block(nn.Module):
         self.contract = nn.Linear(4 * width, width, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
-    def queries_keys_values(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns q, k and v of positions (B, L, D), each with shape (B, heads, L, D / heads)."""
-        qkv = self.qkv(self.attention_norm(h)).unflatten(-1, (3, self.heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        return q, k, v
+    def queries_keys_values(self, h: Tensor) -> tuple[Tensor, ...]:
+        """Returns q, k and v of positions (B, L, D), each with shape (B, L, heads, D / heads)."""
+        return self.by_head(self.qkv(self.attention_norm(h)))
+
+    def by_head(self, qkv: Tensor) -> tuple[Tensor, ...]:
+        """Divides (*, 3D) into queries, keys and values, each with shape (*, heads, D / heads)."""
+        return qkv.view(*qkv.shape[:-1], 3, self.heads, -1).unbind(-3)
 
     def finish(self, h: Tensor, attended: Tensor) -> Tensor:
-        """Returns the block's output (B, L, D) from that of its heads (B, heads, L, D / heads)."""
-        h = h + self.dropout(self.project(attended.transpose(1, 2).flatten(2)))
+        """Returns the block's output (B, L, D) from that of its heads (B, L, heads, D / heads)."""
+        h = h + self.dropout(self.project(attended.flatten(2)))
         inner = self.expand(self.mlp_norm(h))
         return h + self.dropout(self.contract(inner * (1.702 * inner).sigmoid()))
 
     def forward(self, h: Tensor) -> Tensor:
-        q, k, v = self.queries_keys_values(h)
-        return self.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+        return self.finish(h, self.attention(*self.queries_keys_values(h)))
 
 
 class GPT(Net):
