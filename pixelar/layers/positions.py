@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pixelar.common.modules import module_list
 from pixelar.scan import Scan
 
 __all__ = ["PlaceEmbedding", "places", "sinusoids"]
@@ -46,7 +47,7 @@ class PlaceEmbedding(nn.Module):
         super().__init__()
         channels, height, columns = scan.shape
         kinds = channels if scan.symbols == 1 else 1  # channels that a site can begin with
-        self.tables: Sequence[nn.Embedding] = nn.ModuleList(  # type: ignore[assignment]
+        self.tables: Sequence[nn.Embedding] = module_list(
             nn.Embedding(n, width) for n in (height, columns, kinds)
         )
         self.register_buffer("places", places(scan), persistent=False)

@@ -7,6 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from pixelar.common.modules import module_list
 from pixelar.layers.masked import MaskedConv2d
 from pixelar.scan import Scan
 
@@ -33,7 +34,7 @@ class Readout(nn.Module):
         self.sites = scan.sites
         self.colours = colours_of(scan)
         widths = [width, *hidden, self.colours * out_features]
-        self.layers: Sequence[MaskedConv2d] = nn.ModuleList(  # type: ignore[assignment]
+        self.layers: Sequence[MaskedConv2d] = module_list(
             MaskedConv2d(i, o, (1, 1), "B", colours=self.colours) for i, o in pairwise(widths)
         )
 

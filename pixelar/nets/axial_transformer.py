@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelar.common.modules import module_list
 from pixelar.errors import ConfigError
 from pixelar.layers.axial import AxialBlock, Places, RowsThenColumns
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
@@ -99,14 +100,14 @@ class AxialTransformer(Net):
             self.before = nn.Parameter(torch.ones(self.planes - 1, 1, 1, width))
             self.plane = nn.Parameter(torch.empty(self.planes, 1, 1, width))
             self.encoder_places = Places(*self.grid, width)
-            self.encoder: Sequence[RowsThenColumns] = nn.ModuleList(  # type: ignore[assignment]
+            self.encoder: Sequence[RowsThenColumns] = module_list(
                 RowsThenColumns(*shape, masked=False) for _ in range(encoder_depth)
             )
         self.places = Places(*self.grid, width)
-        self.outer: Sequence[RowsThenColumns] = nn.ModuleList(  # type: ignore[assignment]
+        self.outer: Sequence[RowsThenColumns] = module_list(
             RowsThenColumns(*shape, masked=True) for _ in range(outer_depth)
         )
-        self.inner: Sequence[AxialBlock] = nn.ModuleList(  # type: ignore[assignment]
+        self.inner: Sequence[AxialBlock] = module_list(
             AxialBlock(*shape, masked=True) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width)

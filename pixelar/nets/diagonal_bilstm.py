@@ -39,6 +39,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelar.common.graphs import outside_graphs
+from pixelar.common.modules import module_list
 from pixelar.errors import ConfigError
 from pixelar.layers.convlstm import GATES, cell
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
@@ -167,7 +168,7 @@ class DiagonalBiLSTM(Net):
         self.stem = MaskedConv2d(
             scan.shape[0], 2 * width, (first_kernel_size,) * 2, "A", colours=self.colours
         )
-        self.layers: Sequence[DiagonalLayer] = nn.ModuleList(  # type: ignore[assignment]
+        self.layers: Sequence[DiagonalLayer] = module_list(
             DiagonalLayer(width, self.colours, classes, dropout) for _ in range(depth)
         )
         self.out = Readout(scan, 2 * width, readout, out_features)

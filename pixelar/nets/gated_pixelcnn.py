@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pixelar.common.modules import module_list
 from pixelar.errors import ConfigError
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.masked import MaskedConv2d, RowsAboveConv2d
@@ -144,7 +145,7 @@ class GatedPixelCNN(Net):
         )
         if position:
             self.places = nn.Parameter(torch.zeros(width, *scan.shape[1:]))
-        self.layers: Sequence[GatedLayer] = nn.ModuleList(  # type: ignore[assignment]
+        self.layers: Sequence[GatedLayer] = module_list(
             GatedLayer(
                 width, kernel_size, dilations[i % len(dilations)], self.colours, classes, dropout
             )

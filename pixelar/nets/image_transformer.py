@@ -31,6 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelar.common.modules import module_list
 from pixelar.errors import ConfigError
 from pixelar.layers.embedding import ColourEmbedding, LabelEmbedding
 from pixelar.layers.positions import places, sinusoids
@@ -131,7 +132,7 @@ class ImageTransformer(Net):
         self.register_buffer("signal", self._signal(), persistent=False)
         self.label = LabelEmbedding(classes, width)
         self.drop = nn.Dropout(dropout)
-        self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
+        self.blocks: Sequence[Block] = module_list(
             Block(width, heads, expansion, self.attention, dropout) for _ in range(depth)
         )
         self.out = nn.Linear(width, out_features)

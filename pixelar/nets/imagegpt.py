@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pixelar.common.modules import module_list
 from pixelar.errors import ConfigError
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
 from pixelar.layers.sparse_attention import AllBefore
@@ -99,7 +100,7 @@ class GPT(Net):
         self.position = nn.Parameter(torch.zeros(scan.sites, width))
         self.label = LabelEmbedding(classes, width)
         self.drop = nn.Dropout(dropout)
-        self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
+        self.blocks: Sequence[Block] = module_list(
             Block(width, heads, dropout, bias) for _ in range(depth)
         )
         self.norm = nn.RMSNorm(width, eps=EPSILON)

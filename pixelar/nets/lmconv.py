@@ -39,6 +39,7 @@ from typing import Literal, TypeAlias
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelar.common.modules import module_list
 from pixelar.errors import ConfigError
 from pixelar.layers.activations import concat_elu, elu
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
@@ -160,25 +161,25 @@ class LMConv(Net):
         self.stem = LocallyMaskedConv2d(scan.shape[0] + 1, width, kernel_size)
         self.label = LabelEmbedding(classes, width)
 
-        def stage(length: int, *, joined: bool) -> nn.ModuleList:
-            return nn.ModuleList(
+        def stage(length: int, *, joined: bool) -> Sequence[GatedBlock]:
+            return module_list(
                 GatedBlock(width, kernel_size, dropout, self.norms, joined=joined)
                 for _ in range(length)
             )
 
-        def between() -> nn.ModuleList:
-            return nn.ModuleList(
+        def between() -> Sequence[LocallyMaskedConv2d]:
+            return module_list(
                 LocallyMaskedConv2d(width, width, kernel_size, dilation=dilation) for _ in range(2)
             )
 
-        self.up: Sequence[Sequence[GatedBlock]] = nn.ModuleList(  # type: ignore[assignment]
+        self.up: Sequence[Sequence[GatedBlock]] = module_list(
             stage(depth, joined=False) for _ in range(3)
         )
-        self.up_between: Sequence[LocallyMaskedConv2d] = between()  # type: ignore[assignment]
-        self.down: Sequence[Sequence[GatedBlock]] = nn.ModuleList(  # type: ignore[assignment]
+        self.up_between = between()
+        self.down: Sequence[Sequence[GatedBlock]] = module_list(
             stage(depth + (k > 0), joined=True) for k in range(3)
         )
-        self.down_between: Sequence[LocallyMaskedConv2d] = between()  # type: ignore[assignment]
+        self.down_between = between()
         self.out = nn.Linear(width, out_features)
         for name in ("place", "stem_masks", "masks", "dilated_masks"):
             self.register_buffer(name, None, persistent=False)

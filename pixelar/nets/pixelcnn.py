@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from pixelar.common.modules import module_list
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
 from pixelar.layers.masked import MaskedConv2d
 from pixelar.layers.readout import Readout, colours_of
@@ -101,7 +102,7 @@ class PixelCNN(Net):
         self.stem = MaskedConv2d(
             scan.shape[0], 2 * width, (first_kernel_size,) * 2, "A", colours=self.colours
         )
-        self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
+        self.blocks: Sequence[Block] = module_list(
             Block(width, kernel_size, self.colours, classes, dropout) for _ in range(depth)
         )
         self.out = Readout(scan, 2 * width, readout, out_features)

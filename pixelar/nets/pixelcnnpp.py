@@ -40,6 +40,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pixelar.common.modules import module_list
 from pixelar.errors import ConfigError
 from pixelar.layers.activations import concat_elu, elu
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
@@ -181,12 +182,12 @@ class PixelCNNPP(Net):
         self.u_stem = weight_norm(DownShiftedConv2d(channels + 1, width, (2, 3)))
         self.ul_stem_above = weight_norm(DownShiftedConv2d(channels + 1, width, (1, 3)))
         self.ul_stem_left = weight_norm(DownRightShiftedConv2d(channels + 1, width, (2, 1)))
-        self.up: Sequence[Sequence[Pair]] = nn.ModuleList(  # type: ignore[assignment]
-            nn.ModuleList(Pair(width, 0, dropout, classes) for _ in range(blocks))
+        self.up: Sequence[Sequence[Pair]] = module_list(
+            module_list(Pair(width, 0, dropout, classes) for _ in range(blocks))
             for _ in range(stages)
         )
-        self.down: Sequence[Sequence[Pair]] = nn.ModuleList(  # type: ignore[assignment]
-            nn.ModuleList(Pair(width, width, dropout, classes) for _ in range(blocks + (k > 0)))
+        self.down: Sequence[Sequence[Pair]] = module_list(
+            module_list(Pair(width, width, dropout, classes) for _ in range(blocks + (k > 0)))
             for k in range(stages)
         )
         between = range(stages - 1)

@@ -35,6 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelar.common.modules import module_list
 from pixelar.errors import ConfigError
 from pixelar.layers.activations import elu
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
@@ -143,7 +144,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.split = channels, (key_width, width // 2)
-        self.layers: Sequence[GatedBlock] = nn.ModuleList(  # type: ignore[assignment]
+        self.layers: Sequence[GatedBlock] = module_list(
             GatedBlock(width, DownRightShiftedConv2d, dropout, classes) for _ in range(layers)
         )
         self.memory = GatedBlock(channels + width + 2, pointwise, dropout, classes)
@@ -224,7 +225,7 @@ class PixelSNAIL(Net):
         channels, height, columns = scan.shape
         self.embed = PixelValues(levels)
         self.stem = Stem(channels, width)
-        self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
+        self.blocks: Sequence[Block] = module_list(
             Block(channels, width, layers, key_width, dropout, classes) for _ in range(depth)
         )
         self.out = pointwise(width, out_features)

@@ -33,6 +33,7 @@ from typing import Any, Literal, Self, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from pixelar.common.modules import module_list
 from pixelar.errors import ConfigError, did_you_mean
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
 from pixelar.nets.base import Net, require_positive
@@ -200,7 +201,7 @@ class RasterRNN(Net):
         if position:
             self.places = nn.Parameter(torch.zeros(scan.sites, width))
         self.drop = nn.Dropout(dropout)
-        self.layers: Sequence[Layer] = nn.ModuleList(  # type: ignore[assignment]
+        self.layers: Sequence[Layer] = module_list(
             Layer(CELLS[cell](width), dropout) for _ in range(depth)
         )
         self.out = nn.Linear(width, out_features)

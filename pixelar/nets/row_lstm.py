@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelar.common.graphs import outside_graphs
+from pixelar.common.modules import module_list
 from pixelar.errors import ConfigError
 from pixelar.layers.convlstm import GATES, cell
 from pixelar.layers.embedding import LabelEmbedding, PixelValues
@@ -155,7 +156,7 @@ class RowLSTM(Net):
         self.stem = MaskedConv2d(
             channels, 2 * width, (first_kernel_size,) * 2, "A", colours=self.colours
         )
-        self.layers: Sequence[RowLayer] = nn.ModuleList(  # type: ignore[assignment]
+        self.layers: Sequence[RowLayer] = module_list(
             RowLayer(width, kernel_size, columns, self.colours, classes, dropout)
             for _ in range(depth)
         )

@@ -33,6 +33,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from pixelar.common.modules import module_list
 from pixelar.errors import ConfigError
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
 from pixelar.layers.positions import PlaceEmbedding
@@ -153,7 +154,7 @@ class SparseTransformer(Net):
         self.place = PlaceEmbedding(scan, width)
         self.label = LabelEmbedding(classes, width)
         self.drop = nn.Dropout(dropout)
-        self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
+        self.blocks: Sequence[Block] = module_list(
             Block(width, heads, keys, expansion, self.patterns[k % 2], dropout)
             for k in range(depth)
         )

@@ -28,6 +28,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pixelar.common.modules import module_list
 from pixelar.errors import ConfigError
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
 from pixelar.layers.recurrence import Memory, Sizes, by_key, sinusoids
@@ -157,7 +158,7 @@ class TransformerXL(Net):
         self.start = nn.Parameter(torch.zeros(width))
         self.label = LabelEmbedding(classes, width)
         self.drop = nn.Dropout(dropout)
-        self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
+        self.blocks: Sequence[Block] = module_list(
             Block(width, heads, dropout, compression if compressed else 0) for _ in range(depth)
         )
         self.out = nn.Linear(width, out_features)

@@ -35,6 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelar.common.modules import module_list
 from pixelar.errors import ConfigError
 from pixelar.layers.embedding import LabelEmbedding, TokenEmbedding
 from pixelar.nets.base import Net, require_positive
@@ -137,7 +138,7 @@ class WaveNet(Net):
         self.dilations, self.dropout, self.position = tuple(dilations), dropout, position
         self.embed = TokenEmbedding(scan, levels, 2 * width)  # both taps of the first convolution
         self.places = nn.Parameter(torch.zeros(scan.sites if position else 1, width))  # or a bias
-        self.layers: Sequence[Layer] = nn.ModuleList(  # type: ignore[assignment]
+        self.layers: Sequence[Layer] = module_list(
             Layer(
                 width,
                 skip_width,
