@@ -10,12 +10,17 @@ from pixelar.errors import PixelarError
 from pixelar.heads import HEADS, Head, LogisticMixture
 from pixelar.heads.logistic_mixture import pmf_by_kernel, pmf_by_torch
 from pixelar.heads.mixture_log_prob import by_hand
+from pixelar.nets import NETS
+from pixelar.nets.presets import PRESETS
+from pixelar.scan import build_scan
 
 # levels and symbols per site that a head is tried at
 SIZES = {
     "Bernoulli": [(2, 1), (2, 3)],
-    "Categorical": [(2, 1), (5, 3), (256, 1)],
-    "LogisticMixture": [(2, 1), (5, 3), (256, 1), (256, 3)],
+    "Categorical": [(2, 1), (5, 3), (256, 1), (1024, 2)],
+    # the last row is full, or nearly empty
+    "FactoredCategorical": [(2, 1), (5, 3), (256, 1), (1025, 2), (8192, 1)],
+    "LogisticMixture": [(2, 1), (5, 3), (5, 10), (256, 1), (256, 3), (4096, 2), (65536, 1)],
 }
 CASES = [(name, *size) for name, sizes in SIZES.items() for size in sizes]
 SHARPNESS = [0.0, 1.0, 20.0, 1e4, 1e8]
@@ -167,7 +172,7 @@ def test_mixture_weights_follow_the_channels_seen() -> None:
 @pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
 @pytest.mark.parametrize("sharpness", SHARPNESS)
 @pytest.mark.parametrize("sites_at_once", [1, 40, 100])  # the machine code takes 64 at a time
-@pytest.mark.parametrize(("levels", "symbols"), SIZES["LogisticMixture"])
+@pytest.mark.parametrize(("levels", "symbols"), [(2, 1), (5, 3), (256, 1), (256, 3)])
 def test_mixture_in_machine_code_is_the_one_in_torch(
     levels: int, symbols: int, sites_at_once: int, sharpness: float
 ) -> None:
@@ -207,3 +212,42 @@ def test_bad_arguments_are_explained() -> None:
         LogisticMixture(256, 3, components=0)
     with pytest.raises(PixelarError, match="at least 2 levels; got 1"):
         HEADS["Categorical"](1, 1)
+
+
+@pytest.mark.parametrize("levels", [4096, 65536])
+def test_mixture_of_many_levels_is_exact_at_the_narrowest_and_in_the_tails(levels: int) -> None:
+    """In float32 as in float64, with gradients: a level on the scale [-1, 1], rounded to float32,
+    would be off by a part of its bin.
+    """
+    head = LogisticMixture(levels, 1, components=2)
+    lowest, highest = head.layout.log_scale_range
+    ends = lowest + 0.01, highest - 0.01  # where a scale still has a gradient
+    x = torch.tensor([[0], [1], [levels // 3], [levels - 2], [levels - 1]])
+    values = (2 * x.double() / (levels - 1) - 1)[:, 0]
+    shifts = torch.tensor([0.0, 0.4, 2.0, 30.0]).double() / (levels - 1)  # in bins' halves
+    params = torch.zeros(len(shifts), 2, len(x), head.num_params)  # float32
+    for k, scale in enumerate(ends):
+        params[:, k, :, 2:4] = (values + shifts[:, None])[..., None].float()
+        params[:, k, :, 4:6] = scale
+    params[..., 5] += torch.tensor([0.5, -0.5])[:, None]  # so that the components differ
+    params.requires_grad_()
+    found = head.log_prob(params, x)
+    assert found.dtype == torch.float32
+    slow = naive_mixture(head, params.flatten(0, 2), x.expand(len(shifts), 2, -1, -1).flatten(0, 2))
+    sure = slow.exp() > 1e-9  # where differences of sigmoids keep their digits
+    torch.testing.assert_close(found.flatten().double()[sure], slow[sure], rtol=1e-6, atol=1e-5)
+    ours, theirs = (
+        torch.autograd.grad(value.double().flatten()[sure].sum(), params, retain_graph=True)[0]
+        for value in (found, slow)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_the_components_of_a_new_mixture_differ(net: str) -> None:
+    """Those with equal parameters would have equal gradients, and stay equal for ever."""
+    scan = build_scan("raster", (1, 4, 4))
+    head = LogisticMixture(16, 1, components=2)
+    built = NETS[net](scan, 16, head.num_params, **PRESETS[net].tiny_for(scan))
+    params = built(torch.randint(16, (2, 1, 4, 4)))
+    assert (params[..., 2] != params[..., 3]).any()  # the means

@@ -40,6 +40,7 @@ PEAKED: dict[str, dict[str, Any]] = {
 HEAD_ARGS: dict[str, dict[str, Any]] = {
     "Bernoulli": {},
     "Categorical": {},
+    "FactoredCategorical": {"components": 2},
     "LogisticMixture": {"components": 2},
 }
 

@@ -111,7 +111,6 @@ class GPT(Net):
         nn.init.normal_(self.embed.table.weight, std=0.02)
         nn.init.normal_(self.start, std=0.02)
         nn.init.normal_(self.position, std=0.01)
-        nn.init.zeros_(self.out.weight)
         for block in self.blocks:
             nn.init.normal_(block.qkv.weight, std=1 / math.sqrt(self.width))
             nn.init.normal_(block.project.weight, std=1 / math.sqrt(self.depth * self.width))
@@ -119,6 +118,8 @@ class GPT(Net):
             nn.init.normal_(block.contract.weight, std=0.02)
             for name in LINEARS if self.bias else ():
                 nn.init.zeros_(getattr(block, name).bias)
+        # nearly zero: from zero, the components of a mixture would never differ from each other
+        nn.init.normal_(self.out.weight, std=1e-3)
 
     @abc.abstractmethod
     def places(self) -> Tensor:

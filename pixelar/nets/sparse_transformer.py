@@ -183,7 +183,6 @@ class SparseTransformer(Net):
         nn.init.normal_(self.start, std=usual)
         for table in self.place.tables:
             nn.init.normal_(table.weight, std=usual / math.sqrt(len(self.place.tables)))
-        nn.init.zeros_(self.out.weight)
         for block in self.blocks:
             for layer in (block.qkv, block.project, block.expand, block.contract):
                 nn.init.normal_(layer.weight, std=math.sqrt(VARIANCE / layer.in_features))
@@ -191,6 +190,8 @@ class SparseTransformer(Net):
             for layer in (block.project, block.contract):
                 with torch.no_grad():
                     layer.weight.div_(math.sqrt(2 * self.depth))
+        # nearly zero: from zero, the components of a mixture would never differ from each other
+        nn.init.normal_(self.out.weight, std=1e-3)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.forward_head(self.forward_features(x, labels))
