@@ -16,7 +16,7 @@ from pixelar.errors import DataError, extras
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["grid", "save_curves", "save_picture", "save_surprise", "show_unknown"]
+__all__ = ["as_pictures", "grid", "save_curves", "save_picture", "save_surprise", "show_unknown"]
 
 MOST_SURPRISES = 8
 PADDING = 4  # white pixels around each image of a grid
@@ -50,6 +50,22 @@ def grid(images: Tensor, *, columns: int | None = None, side: int = 64) -> Tenso
         top, left = PADDING + k // columns * height, PADDING + k % columns * width
         canvas[:, top : top + large.shape[2], left : left + large.shape[3]] = image
     return canvas
+
+
+def as_pictures(images: Tensor, values: tuple[int, int]) -> Tensor:
+    """Returns images of any integers as 8-bit pictures, (N, 1 or 3, H, W'); those are kept.
+
+    Arguments:
+        images: With shape (N, C, H, W). Of other than 1 or 3 channels, each becomes a grey picture
+            next to the one before it, W' = C W.
+        values: What becomes black and what becomes white, unless they are 0 and 255.
+    """
+    if values != (0, 255):
+        least, most = values
+        images = ((images.double() - least) * (255 / (most - least))).round().clamp(0, 255)
+    if images.shape[1] not in (1, 3):
+        images = images.movedim(1, 2).flatten(2, 3)[:, None]
+    return images.to(torch.uint8)
 
 
 def show_unknown(images: Tensor, known: Tensor) -> Tensor:

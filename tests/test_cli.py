@@ -463,7 +463,7 @@ MISTAKES = [
     ("sample classes --label 3", "--label must be from 0 to 2; got 3"),
     ("sample classes --label -1", "--label must be from 0 to 2; got -1"),
     (f"sample classes --label {10**30}", "--label must be from 0 to 2; got 1000"),
-    ("sample grey -o a.jpg", "-o must end in .png; got a.jpg"),
+    ("sample grey -o a.jpg", "-o must end in .png, or in .npy for the numbers; got a.jpg"),
     ("sample grey -o /proc/no/a.png", "cannot write to /proc/no: No such file or directory"),
     ("sample grey -o mask.png/a.png", "cannot write to mask.png"),
     ("complete grey images/0.png", "one of the arguments --keep --mask is required"),

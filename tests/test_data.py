@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fixtures import noise, save, write_mnist
@@ -64,9 +65,17 @@ def build_folder(root: Path) -> ImageData:
     return Folder(root=str(root), size=4)
 
 
+def build_arrays(root: Path) -> ImageData:
+    root.mkdir(parents=True, exist_ok=True)
+    images = np.random.default_rng(0).integers(0, 40000, (20, 5, 6, 4)).astype(np.uint16)
+    np.savez(root / "scans.npz", images=images, labels=np.arange(20) % 3)
+    return data_set("arrays", path=str(root / "scans.npz"), layout="NHWC", val=0.25)
+
+
 ZOO: dict[str, Callable[[Path, pytest.MonkeyPatch], ImageData]] = {
     "digits": lambda root, patch: Digits(),
     "photos": lambda root, patch: Photos(size=8, train_images=40, val_images=10, test_images=10),
+    "arrays": lambda root, patch: build_arrays(root),
     "mnist": lambda root, patch: build_mnist("mnist", root),
     "fashion_mnist": lambda root, patch: build_mnist("fashion_mnist", root),
     "cifar10": build_cifar10,
@@ -94,7 +103,7 @@ def test_contract_of_dataset(data: ImageData) -> None:
     for split in SPLITS:
         images = data.split(split)
         assert len(images) > 0
-        assert images.images.dtype == torch.uint8
+        assert images.images.dtype == data.dtype
         assert images.images.shape == (len(images), *data.shape)
         names += images.names
         if data.classes is None:

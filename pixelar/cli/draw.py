@@ -1,5 +1,6 @@
 """`pixelar sample` and `pixelar complete`: images drawn into one picture."""
 
+import functools
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -12,15 +13,16 @@ from pixelar.cli.inputs import (
     drawing,
     labels_for,
     open_model,
-    picture,
+    output_file,
     placed,
     read_images,
     region,
+    write_output,
 )
 from pixelar.cli.trust import trusted
 from pixelar.model import PixelModel
 from pixelar.names import ScheduleName
-from pixelar.plotting import grid, save_picture, show_unknown
+from pixelar.plotting import as_pictures, grid, show_unknown
 from pixelar.sampling.completion import complete as complete_images
 from pixelar.sampling.methods import choose_method
 from pixelar.sampling.posterior import Posterior, posterior
@@ -32,7 +34,7 @@ __all__ = ["complete", "sample"]
 
 def sample(options: Namespace) -> int:
     """Draws images into one picture; without a label, all classes of the model take turns."""
-    output = picture(options.output)
+    output = output_file(options.output)
     model = open_model(options.model, trusted(options.trust))
     if model.classes and options.label is None:
         labels: Tensor | None = torch.arange(options.n) % model.classes
@@ -46,7 +48,9 @@ def sample(options: Namespace) -> int:
         **drawing(options),
         progress=sys.stderr.isatty(),
     )
-    save_picture(grid(drawn.images), output)
+    write_output(
+        drawn.images, lambda: grid(as_pictures(drawn.images, model.quantizer.values)), output
+    )
     print(output)
     if options.schedule != "auto":
         steps = SCHEDULES[drawn.schedule].step.format(drawn.steps)
@@ -61,7 +65,7 @@ def quickest_at_once(model: PixelModel, schedule: ScheduleName) -> ScheduleName:
 
 def complete(options: Namespace) -> int:
     """Draws completions: in each row the original, what is kept of it, and n completions."""
-    output = picture(options.output)
+    output = output_file(options.output)
     model = open_model(options.model, trusted(options.trust))
     images = read_images(options.images, model, fit=options.fit)
     known = region(options, model.image_shape)
@@ -70,8 +74,9 @@ def complete(options: Namespace) -> int:
     drawn = draw(placed(model, options), images, known, options)
     if method in NOTES:
         print(f"pixelar: {NOTES[method].format(options.particles)}", file=sys.stderr)
-    save_picture(completions(model, images, known, drawn), output)
-    print(f"{output}: in each row the original, what is kept, {options.n} completions")
+    write_output(drawn, lambda: completions(model, images, known, drawn), output)
+    rows = f"in each row the original, what is kept, {options.n} completions"
+    print(f"{output}: {rows}" if output.suffix.lower() == ".png" else output)
     return 0
 
 
@@ -147,7 +152,12 @@ def report_populations(found: Posterior, names: Sequence[str]) -> str:
 
 def completions(model: PixelModel, images: Tensor, known: Tensor, drawn: Tensor) -> Tensor:
     """Returns a picture with a row per image: the image, what is kept of it, its completions."""
-    own = drawn.view(len(images), -1, *drawn.shape[1:]).expand(-1, -1, 3, -1, -1)  # (B, n, …)
-    kept = show_unknown(model.decode(model.encode(images)).cpu(), known)
-    rows = torch.cat((images.expand(-1, 3, -1, -1)[:, None], kept[:, None], own), 1)
+    show = functools.partial(as_pictures, values=model.quantizer.values)
+    kept = show(model.decode(model.encode(images)).cpu())
+    channels, height, width = model.image_shape
+    if kept.shape[-1] > width:  # channels are next to each other
+        known = known.expand(-1, -1, height, width).repeat(1, 1, 1, channels)
+    own = show(drawn).unflatten(0, (len(images), -1)).expand(-1, -1, 3, -1, -1)  # (B, n, …)
+    given, kept = show(images).expand(-1, 3, -1, -1), show_unknown(kept, known)
+    rows = torch.cat((given[:, None], kept[:, None], own), 1)
     return grid(rows.flatten(0, 1), columns=rows.shape[1])

@@ -1,18 +1,22 @@
 """Turns words of the command line into models, data, images, regions, labels and outputs."""
 
 import inspect
+import math
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pixelar.cli.device import place
-from pixelar.data import DATASETS, Folder, ImageData
+from pixelar.common.files import replacing
+from pixelar.data import DATASETS, Arrays, Folder, ImageData
+from pixelar.data.array_files import SUFFIXES, read_arrays
 from pixelar.data.images import Resize, open_image, read_image
 from pixelar.data.listing import split_folders
 from pixelar.errors import ConfigError, DataError, PixelarError, StorageError, did_you_mean
@@ -22,6 +26,7 @@ from pixelar.io.folders import load_checkpoint
 from pixelar.model import PixelModel
 from pixelar.names import Shape
 from pixelar.names.classes import class_number, listed
+from pixelar.plotting import save_picture
 from pixelar.sampling.masks import check_partial, check_shape, read_mask
 from pixelar.sampling.regions import REGIONS, known_region
 
@@ -32,10 +37,11 @@ __all__ = [
     "drawing",
     "labels_for",
     "open_model",
-    "picture",
+    "output_file",
     "placed",
     "read_images",
     "region",
+    "write_output",
 ]
 
 REPORTED = 5  # unusable files that a message names
@@ -76,8 +82,10 @@ def data_of(path: Path) -> str:
 
 def data_named(options: Namespace, shape: Shape) -> ImageData:
     """Returns the data set of that name, or a folder's images, for a model of this image shape."""
-    name, known = options.data, sorted(DATASETS.keys() - {"folder"})
+    name, known = options.data, sorted(DATASETS.keys() - {"folder", "arrays"})
     if name not in known:
+        if Path(name).suffix in SUFFIXES:
+            return _arrays(name, options)
         if not Path(name).is_dir():
             raise ConfigError(
                 f"data: {did_you_mean(name, known)}; there is no folder {name} either"
@@ -102,12 +110,18 @@ def _folder(root: Path, options: Namespace, shape: Shape) -> Folder:
     return Folder(root=str(root), resize=options.fit, **arguments)
 
 
+def _arrays(path: str, options: Namespace) -> Arrays:
+    """Returns the arrays of a file; where nothing names a split, all of them are the test split."""
+    whole: dict[str, Any] = {} if options.split else {"val": 0.0, "test": 1.0}
+    return Arrays(path=path, layout=options.layout, **whole)
+
+
 def read_images(files: Sequence[str], model: PixelModel, *, fit: Resize) -> Tensor:
-    """Returns image files as uint8 images with shape (B, C, H, W) that the model takes."""
+    """Returns image files, or .npy files of an array each, as images (B, C, H, W) of the model."""
     images, wrong = [], []
     for file in files:
         try:
-            images.append(read_image(Path(file), model.image_shape, resize=fit))
+            images.append(_read_grid(Path(file), model, fit=fit))
         except PixelarError as error:
             wrong.append(str(error))
     if wrong:
@@ -115,6 +129,22 @@ def read_images(files: Sequence[str], model: PixelModel, *, fit: Resize) -> Tens
         raise DataError("\n  ".join(wrong[:REPORTED] + more))
     stacked = torch.stack(images)
     return model.quantizer.nearest(stacked) if fit else stacked
+
+
+def _read_grid(file: Path, model: PixelModel, *, fit: Resize) -> Tensor:
+    """Returns what a file holds, with shape (C, H, W)."""
+    shape, values = model.image_shape, model.quantizer.values
+    if file.suffix != ".npy":
+        if values != (0, 255):
+            raise DataError(
+                f"{file}: pictures are read with 8 bits, and the model takes the values "
+                f"{values[0]} … {values[1]}; give .npy files"
+            )
+        return read_image(file, shape, resize=fit)
+    grid = read_arrays(file)["images"]
+    if grid.numel() != math.prod(shape) or tuple(grid.shape[-2:]) != shape[1:]:
+        raise DataError(f"{file} has shape {tuple(grid.shape)}, and the model takes {shape}")
+    return grid.reshape(shape)
 
 
 def region(options: Namespace, shape: Shape) -> Tensor:
@@ -179,11 +209,22 @@ def drawing(options: Namespace) -> dict[str, Any]:
     return {key: getattr(options, key) for key in ("temperature", "top_k", "top_p", "seed")}
 
 
-def picture(name: str) -> Path:
-    """Returns the path of a picture, after a check that it can be written."""
+def write_output(drawn: Tensor, picture: Callable[[], Tensor], path: Path) -> None:
+    """Writes drawn images as an array, (N, C, H, W), or a picture of them, by the file's name."""
+    if path.suffix.lower() == ".png":
+        save_picture(picture(), path)
+        return
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, drawn.numpy())
+
+
+def output_file(name: str) -> Path:
+    """Returns the path of a picture or an array, after a check that it can be written."""
     path = Path(name)
-    if path.suffix.lower() != ".png":
-        raise ConfigError(f"pictures are PNG files: -o must end in .png; got {name}")
+    if path.suffix.lower() not in (".png", ".npy"):
+        raise ConfigError(
+            f"pictures are PNG files: -o must end in .png, or in .npy for the numbers; got {name}"
+        )
     if path.is_dir():
         raise StorageError(f"cannot write {path}: it is a folder")
     check_writable(path.parent)

@@ -67,8 +67,9 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
     option(
         "-d",
         "--data",
-        help="a data set (pixelar list) or a folder of images (default: the data of the run that "
-        "trained the model, or what the model's card names)",
+        help="a data set (pixelar list), a folder of images, or a .npy, .npz or .pt file of "
+        "integers (default: the data of the run that trained the model, or what the model's card "
+        "names)",
     )
     option(
         "--root",
@@ -80,6 +81,11 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         choices=("train", "val", "test", "all"),
         help="default: test; for a folder without split folders, all its images, unless the "
         "model's run recorded a split of it",
+    )
+    option(
+        "--layout",
+        choices=("NHW", "NHWC", "NCHW"),
+        help="the order of the axes of a file of arrays, which is needed where there are four",
     )
     option("--limit", type=whole(1, 1 << 31), metavar="N", help="only the first N images")
     add_fit(command, "a folder's images to the model's size")

@@ -1,10 +1,11 @@
-"""Datasets: three splits of 8-bit images.
+"""Datasets: three splits of images.
 
 To add one: write its file, and add a line here and one in `tests/test_data.py`. The Lightning
 data module is in `pixelar.training.data_module`, which is not imported here as Lightning takes
 seconds to load.
 """
 
+from pixelar.data.arrays import Arrays
 from pixelar.data.base import ImageData, ImageSet, Split, holdout
 from pixelar.data.cifar10 import CIFAR10
 from pixelar.data.digits import Digits
@@ -17,6 +18,7 @@ __all__ = [
     "CIFAR10",
     "DATASETS",
     "MNIST",
+    "Arrays",
     "Digits",
     "FashionMNIST",
     "Folder",
@@ -34,4 +36,5 @@ DATASETS: dict[str, type[ImageData]] = {
     "fashion_mnist": FashionMNIST,
     "cifar10": CIFAR10,
     "folder": Folder,
+    "arrays": Arrays,
 }

@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+AT_ONCE = 1024  # images that are read at a time
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet(Dataset[Batch]):
@@ -115,7 +117,8 @@ class ImageSet(Dataset[Batch]):
         of the images.
         """
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        digest.update(compact(self.images).contiguous().numpy().data)
+        for part in compact(self.images).split(AT_ONCE):
+            digest.update(part.contiguous().numpy().data)
         if self.labels is not None:
             digest.update(self.labels.numpy().astype("<i8").data)
         return digest.hexdigest()
@@ -125,8 +128,10 @@ def compact(images: Tensor) -> Tensor:
     """Returns images in the narrowest type that holds their values, by which digests are formed."""
     if images.dtype == torch.uint8 or not images.numel():
         return images
-    wide = images.long()  # unsigned integers of 16 bits have neither minimum nor maximum
-    return images.to(narrowest(int(wide.min()), int(wide.max())))
+    # by parts, since the images may be larger than memory; and as int64, since torch finds neither
+    # minimum nor maximum of uint16
+    ends = [(int(part.min()), int(part.max())) for part in map(Tensor.long, images.split(AT_ONCE))]
+    return images.to(narrowest(min(ends)[0], max(most for _, most in ends)))
 
 
 def collate(batch: T) -> T:

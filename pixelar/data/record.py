@@ -66,7 +66,7 @@ class DataRecord:
         """Returns the data set, prepared and split as in the run.
 
         Arguments:
-            root: The folder where it is now; None for the recorded one.
+            root: The folder, or the file of arrays, where it is now; None for the recorded one.
             download: Whether to download what is missing.
             trust: The classes from outside of pixelar that may be built, by name.
 
@@ -78,7 +78,8 @@ class DataRecord:
         # a record is untrusted: opening it neither writes files nor downloads any
         arguments = {k: v for k, v in self.arguments.items() if k not in ("cache", "download")}
         arguments |= {"download": True} if download and "download" in self.arguments else {}
-        arguments |= {} if root is None else {"root": root}
+        place = "path" if "path" in self.arguments else "root"
+        arguments |= {} if root is None else {place: root}
         try:
             data: ImageData = make(**arguments)
         except (PixelarError, TypeError) as error:

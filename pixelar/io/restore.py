@@ -98,7 +98,7 @@ def holds_tensors(state: object) -> TypeGuard[dict[str, Tensor]]:
 def _checked(description: object, trust: Mapping[str, type]) -> dict[str, Any]:
     """Returns the description if its form, types and image size are supported."""
     keys = ("image_shape", "scan", *PARTS)
-    if not isinstance(description, dict) or set(description) != set(keys):
+    if not isinstance(description, dict) or set(description) - {"image_dtype"} != set(keys):
         raise StorageError(f"a model is described by {', '.join(keys)}; this one is not")
     shape = description["image_shape"]
     if not (_fits(shape, list[int]) and len(shape) == 3 and min(shape) >= 1):

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from pixelar.errors import ConfigError
-from pixelar.plotting import grid, save_picture
+from pixelar.plotting import as_pictures, grid, save_picture
 from pixelar.rng import mix
 from pixelar.sampling.samples import sample
 from pixelar.training.module import Training
@@ -137,7 +137,8 @@ class SampleGrid(L.Callback):
         assert isinstance(pl_module, Training)
         model = pl_module.model
         labels = torch.arange(self.count) % model.classes if model.classes else None
-        images = grid(sample(model, self.count, labels, seed=0))
+        drawn = sample(model, self.count, labels, seed=0)
+        images = grid(as_pictures(drawn, model.quantizer.values))
         save_picture(images, self.folder / f"step-{trainer.global_step:08d}.png")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

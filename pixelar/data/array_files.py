@@ -1,0 +1,102 @@
+"""Arrays of integers from .npy, .npz and .pt files, by name; nothing in them is executed.
+
+.npy files are mapped into memory: only what is used is read.
+"""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pixelar.common.arrays import as_grid
+from pixelar.errors import DataError
+
+__all__ = ["SUFFIXES", "Layout", "as_channels_first", "read_arrays"]
+
+Layout: TypeAlias = Literal["NHW", "NHWC", "NCHW"]
+
+SUFFIXES = (".npy", ".npz", ".pt")
+
+
+def read_arrays(path: Path) -> dict[str, Tensor]:
+    """Reads the arrays of a file by name; that of a .npy file, or of a .pt file with one tensor, is
+    called "images".
+
+    Raises:
+        PixelarError: If the file is missing, damaged, or holds anything else.
+    """
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"{path}: arrays are read from {', '.join(SUFFIXES)} files")
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    try:
+        if path.suffix == ".pt":
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        elif path.suffix == ".npy":
+            found = np.load(path, mmap_mode="c", allow_pickle=False)  # "c": never written to
+        else:
+            with np.load(path, allow_pickle=False) as archive:
+                found = dict(archive)
+    except (OSError, ValueError, EOFError, RuntimeError) as error:
+        raise DataError(f"{path} cannot be read: {_first_line(error)}") from error
+    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} holds something else than arrays, or is damaged") from error
+    named = found if isinstance(found, Mapping) else {"images": found}
+    return {str(name): _tensor(value, f"{path}, {name}") for name, value in named.items()}
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _tensor(value: object, name: str) -> Tensor:
+    """Returns an array as a tensor of integers, which shares its memory where it can."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind == "b":
+            value = value.astype(np.uint8)
+        if value.dtype.kind not in "iu":
+            raise DataError(
+                f"{name} holds {value.dtype}, and only whole numbers are modelled: scale and round "
+                "the values, or leave the array out of the file"
+            )
+        value = torch.from_numpy(value.astype(value.dtype.newbyteorder("="), copy=False))
+    if not isinstance(value, Tensor):
+        raise DataError(f"{name} is no array but {type(value).__name__}")
+    if value.dtype == torch.bool:
+        value = value.to(torch.uint8)
+    if value.is_floating_point() or value.is_complex():
+        raise DataError(
+            f"{name} holds {value.dtype}, and only whole numbers are modelled: scale and round the "
+            "values, or leave the tensor out of the file"
+        )
+    return as_grid(value)
+
+
+def as_channels_first(images: Tensor, layout: Layout | None, name: str) -> Tensor:
+    """Returns a view of images with shape (N, C, H, W).
+
+    Arguments:
+        images: With shape (N, H, W), or with a further axis of channels.
+        layout: The order of the axes, which has to be named where there are four.
+        name: What the message calls the images.
+    """
+    axes = {3: ("NHW",), 4: ("NHWC", "NCHW")}.get(images.ndim, ())
+    shape = tuple(images.shape)
+    if not axes:
+        raise DataError(f"{name} has shape {shape}; images have three axes (NHW) or four")
+    if layout is None and len(axes) > 1:
+        raise DataError(
+            f"{name} has shape {shape}: give layout: NHWC if the channels come last, or NCHW if "
+            "they come before height and width"
+        )
+    layout = layout or "NHW"
+    if layout not in axes:
+        raise DataError(f"{name} has shape {shape}, which does not fit layout {layout}")
+    if layout == "NHW":
+        return images[:, None]
+    return images.movedim(-1, 1) if layout == "NHWC" else images
