@@ -44,7 +44,10 @@ def test_help_shows_the_arguments_that_the_classes_have() -> None:
             default = None if argument.default is None else eval(argument.default)
             assert default == (None if parameter.default is parameter.empty else parameter.default)
         described = {key for key in ABOUT if key.startswith(f"{title}.")}
-        assert described == {f"{title}.{p.name}" for p in parameters} - {"model.shape"}
+        assert described == {f"{title}.{p.name}" for p in parameters} - {
+            "model.shape",
+            "model.image_dtype",
+        }
     (defaults,) = [vars(build(["-c", "a.yaml"]).config["trainer"])]
     assert TRAINER.keys() <= defaults.keys()
     for name, (_, about) in TRAINER.items():
