@@ -7,12 +7,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pixelar.caches import cache_class
-from pixelar.caches.base import Cache, RecomputeCache
+from pixelar.caches import CACHES as TABLE
+from pixelar.caches import WAVES, cache_class, wave_class
+from pixelar.caches.base import Cache, RecomputeCache, RecomputeWaves
 from pixelar.heads import Bernoulli
 from pixelar.layers.embedding import TokenEmbedding
 from pixelar.model import PixelModel
 from pixelar.nets import Net
+from pixelar.nets.diagonal_bilstm import DiagonalBiLSTM
+from pixelar.nets.pixelcnn import PixelCNN
+from pixelar.nets.residual_stack import ResidualStack
+from pixelar.nets.row_lstm import RowLSTM
 from pixelar.quantizers import Threshold
 from pixelar.scan import Scan, build_scan
 from pixelar.testing import (
@@ -253,6 +258,23 @@ def test_a_net_that_computes_something_else_does_not_inherit_the_cache() -> None
     assert cache_class(model_of(SeesItself).net) is RightCache
     assert cache_class(model_of(Other).net) is RecomputeCache
     assert_net(model_of(Other))
+
+
+@pytest.mark.parametrize("method", ["forward", "forward_features", "forward_head"])
+@pytest.mark.parametrize("base", [PixelCNN, RowLSTM, DiagonalBiLSTM])
+def test_nets_with_a_common_base_have_caches_of_their_own(
+    base: type[ResidualStack], method: str
+) -> None:
+    """Also where the overridden method is that of the base, which is in no table."""
+    built: list[Net] = []
+    for own in ({}, {method: getattr(base, method)}):
+        kind: Any = type("Own", (base,), own)
+        built.append(kind(build_scan("raster", SHAPE), 2, 1, width=4, depth=1, readout=[]))
+    same, other = built
+    assert cache_class(same) is TABLE[base]
+    assert wave_class(same) is WAVES.get(base, RecomputeWaves)
+    assert cache_class(other) is RecomputeCache
+    assert wave_class(other) is RecomputeWaves
 
 
 def test_a_head_that_is_not_normalized_is_found() -> None:

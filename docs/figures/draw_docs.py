@@ -220,7 +220,8 @@ def draw_pixelcnn_cache() -> None:
 
     def parts(cache: Cache[Any]) -> list[tuple[Tensor, tuple[int, ...]]]:
         assert isinstance(cache, PixelCNNCache)
-        return [by_places(cache.above[1]), (cache.links[1], (1,)), by_columns(cache.left[1])]
+        conv = cache.blocks[0]
+        return [by_places(conv.above), (conv.link, (1,)), by_columns(conv.left)]
 
     two_moments(net, parts, ("2 rows above", "what they add", "the row"), "cache-pixelcnn", 2)
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pixelar.caches.base import WaveCache
-from pixelar.caches.incremental import ColumnsLeft, Diagonals, RowsAbove, last_rows
-from pixelar.caches.rows import RowCache
+from pixelar.caches.incremental import Diagonals, last_rows
+from pixelar.caches.residual_stack import PixelConv, ResidualStackCache
 from pixelar.layers.masked import MaskedConv2d
 from pixelar.layers.readout import PixelReadout
 from pixelar.nets.pixelcnn import PixelCNN
@@ -18,59 +18,32 @@ __all__ = ["PixelCNNCache", "PixelCNNWaves"]
 
 @dataclass(frozen=True)
 class BlockMatrices:
-    """The weights of a block: matrices from inputs to outputs, and the kernel's rows above."""
+    """The weights of a block's 1×1 convolutions, as matrices from inputs to outputs."""
 
     down: tuple[Tensor, Tensor]  # matrix, bias
-    above: tuple[Tensor, Tensor]  # kernel, bias
-    left: Tensor  # matrix
     up: Tensor  # matrix, whose last row is the bias
-
-
-@dataclass(frozen=True)
-class Matrices:
-    """The weights of a sampling pass; all rows of the batch share them."""
-
-    stem_above: tuple[Tensor, Tensor]  # kernel, bias
-    stem_left: Tensor  # matrix
-    blocks: list[BlockMatrices]
-    readout: PixelReadout
 
 
 Column: TypeAlias = list[tuple[Tensor, ...]]
 
 
-class PixelCNNCache(RowCache[PixelCNN]):
+class PixelCNNCache(ResidualStackCache[PixelCNN, Column]):
     """The inputs of all k×k convolutions: some rows, the columns of the pixel's own row, and what
     the rows above add to it.
     """
 
-    batch_axis: ClassVar = {"above": 0, "left": 0, "links": 0, "inner": 0}
-    lazy_views: ClassVar = ("columns",)
+    batch_axis: ClassVar = {"stem": 0, "blocks": 0, "inner": 0}
 
-    matrices: Matrices
-    above: list[RowsAbove]  # of the first convolution and of each block's
-    left: list[ColumnsLeft]
-    links: list[Tensor]  # what the rows above add to every column, bias included: (B, W, ·)
+    matrices: list[BlockMatrices]  # all rows of the batch share them
+    blocks: list[PixelConv]  # each block's k×k convolution
     inner: Tensor  # scratch buffer for a block's inner features, then a one: (B, D + 1)
-    columns: dict[int, Column]  # views of all these, by column
 
     def __init__(self, net: PixelCNN, x: Tensor, labels: Tensor | None = None) -> None:
         super().__init__(net, x, labels)
         batch, columns = x.shape[0], net.scan.shape[2]
-        like = net.stem.weight.detach()
-        above, left, links = [], [], []
-        for conv in convolutions(net):
-            size, taps = (batch, columns, conv.in_channels), conv.kernel_size[1]
-            above.append(RowsAbove(taps // 2, taps, 1, size, like))
-            left.append(ColumnsLeft(taps // 2 + 1, 1, size, like))
-            links.append(like.new_zeros(batch, columns, conv.out_channels))
         self.matrices = matrices_of(net)
-        self.readout = self.matrices.readout
-        self.above = above
-        self.left = left
-        self.links = links
-        self.inner = like.new_ones(batch, net.width + 1)
-        self.columns = {}
+        self.stem, *self.blocks = (PixelConv(conv, batch, columns) for conv in convolutions(net))
+        self.inner = net.stem.weight.detach().new_ones(batch, net.width + 1)
 
     def fill_rows(self, x: Tensor, i: int) -> None:
         net = self.net
@@ -80,63 +53,49 @@ class PixelCNNCache(RowCache[PixelCNN]):
         first = max(0, i - needed[0] - net.first_kernel_size // 2)
         inputs = net.embed(x[:, :, first:i])
         h = net.stem(inputs)
-        self.above[0].fill(inputs[:, :, :-1])  # the last row is taken in when row i begins
-        layers = zip(net.blocks, self.above[1:], self.left[1:], needed, strict=True)
-        for k, (block, above, left, rows) in enumerate(layers):
+        self.stem.fill(inputs)
+        for k, (block, conv, rows) in enumerate(zip(net.blocks, self.blocks, needed, strict=True)):
             if k:
                 h = net.blocks[k - 1].expand(h, inputs, self.labels)
             h = last_rows(h, rows)
             inputs = block.squeeze(h)
-            above.fill(inputs[:, :, :-1])
-            left.fill(inputs[:, :, -1].mT)
+            conv.fill(inputs)
 
     def advance(self, x: Tensor, t: int) -> Tensor:
-        j = self.enter(x, t)
-        weights, inner = self.matrices, self.inner
-        (_, pixels, link), *blocks = self._column(j)
-        h = torch.addmm(link, pixels, weights.stem_left)
-        features = inner[:, :-1]
-        for (at, seen, link), block in zip(blocks, weights.blocks, strict=True):
-            matrix, bias = block.down
-            torch.addmm(bias, h.relu(), matrix, out=at).relu_()
-            torch.addmm(link, seen, block.left, out=features).relu_()
-            h = torch.addmm(h, inner, block.up)
+        (link, pixels, matrix), *blocks = self.column(self.enter(x, t))
+        h = torch.addmm(link, pixels, matrix)
+        inner, features = self.inner, self.inner[:, :-1]
+        for bias, down, at, link, seen, matrix, up in blocks:
+            torch.addmm(bias, h.relu(), down, out=at).relu_()
+            torch.addmm(link, seen, matrix, out=features).relu_()
+            h = torch.addmm(h, inner, up)
         return h
-
-    def write_pixel(self, symbols: Tensor, column: int) -> None:
-        self._column(column)[0][0].copy_(self.net.embed(symbols))
 
     def begin_row(self, x: Tensor, i: int) -> None:
         """Computes what the rows above, which are final, add to all of row i."""
         net = self.net
-        weights = self.matrices
-        kernels = [weights.stem_above, *(block.above for block in weights.blocks)]
         if i:
-            self.left[0].fill(net.embed(x[:, :, i - 1]).mT)
-        for above, left, kernel, link in zip(
-            self.above, self.left, kernels, self.links, strict=True
-        ):
-            if i:
-                above.push(left.row())
-            link.copy_(above.convolve(*kernel))
+            self.stem.left.fill(net.embed(x[:, :, i - 1]).mT)
+        for conv in (self.stem, *self.blocks):
+            conv.begin_row(i)
         if net.classes:
-            for block, link in zip(net.blocks, self.links[1:], strict=True):
-                link += block.label(self.labels)[:, None]
+            for block, conv in zip(net.blocks, self.blocks, strict=True):
+                conv.link += block.label(self.labels)[:, None]
 
-    def _column(self, j: int) -> Column:
-        """Returns the views of column j that a step reads and writes, made once for all rows."""
-        if j not in self.columns:
-            self.columns[j] = [
-                (left.at(j), left.seen(j), link[:, j])
-                for left, link in zip(self.left, self.links, strict=True)
-            ]
-        return self.columns[j]
+    def make_column(self, j: int) -> Column:
+        _, pixels, link = self.stem.views(j)
+        column: Column = [(link, pixels, self.stem.matrix)]
+        for conv, weights in zip(self.blocks, self.matrices, strict=True):
+            (down, bias), (at, seen, link) = weights.down, conv.views(j)
+            column.append((bias, down, at, link, seen, conv.matrix, weights.up))
+        return column
 
 
 class PixelCNNWaves(WaveCache[PixelCNN]):
     """The inputs of all k×k convolutions along a wavefront."""
 
-    matrices: Matrices
+    matrices: list[BlockMatrices]
+    readout: PixelReadout
     diagonals: list[Diagonals]
     kernels: list[Tensor]  # each as a matrix, for patches of all live taps
     count: int  # number of waves so far
@@ -153,6 +112,7 @@ class PixelCNNWaves(WaveCache[PixelCNN]):
                 torch.cat((conv.above().permute(2, 3, 1, 0).flatten(0, 2), conv.left_matrix()))
                 for conv in convolutions(net)
             ]
+            self.readout = net.out.by_pixel()
         self.matrices = matrices_of(net)
         self.diagonals = diagonals
         self.kernels = kernels
@@ -170,11 +130,11 @@ class PixelCNNWaves(WaveCache[PixelCNN]):
                 diagonal.begin(number)
         else:
             self._show_wave(x, number, pixels)
-        rows, weights = self._rows_of(number), self.matrices
+        rows = self._rows_of(number)
         stem, *kernels = self.kernels
         shape = x.shape[0], rows.stop - rows.start  # no rows, in some waves of narrow images
         h = torch.addmm(net.stem.bias, pixels.seen(number, rows).flatten(0, 1), stem)  # (B·n, 2D)
-        layers = zip(net.blocks, weights.blocks, inner, kernels, strict=True)
+        layers = zip(net.blocks, self.matrices, inner, kernels, strict=True)
         for block, matrices, diagonal, kernel in layers:
             matrix, bias = matrices.down
             squeezed = torch.addmm(bias, h.relu(), matrix).relu_()
@@ -186,7 +146,7 @@ class PixelCNNWaves(WaveCache[PixelCNN]):
                 features.unflatten(0, shape).add_(block.label(self.labels)[:, None])
             matrix, bias = matrices.up[:-1], matrices.up[-1]
             h = torch.addmm(h, features.relu_(), matrix).add_(bias)
-        return weights.readout(h, colour).unflatten(0, shape)
+        return self.readout(h, colour).unflatten(0, shape)
 
     def _rows_of(self, wave: int) -> slice:
         """Returns the rows that a wave of pixels passes through."""
@@ -207,22 +167,15 @@ class PixelCNNWaves(WaveCache[PixelCNN]):
 
 
 @torch.no_grad()
-def matrices_of(net: PixelCNN) -> Matrices:
-    """Returns the weights in the form that a step reads."""
-    return Matrices(
-        stem_above=(net.stem.above(), net.stem.bias),
-        stem_left=net.stem.left_matrix(),
-        blocks=[
-            BlockMatrices(
-                down=(block.down.left_matrix(), block.down.bias),
-                above=(block.conv.above(), block.conv.bias),
-                left=block.conv.left_matrix(),
-                up=torch.cat((block.up.left_matrix(), block.up.bias[None])),
-            )
-            for block in net.blocks
-        ],
-        readout=net.out.by_pixel(),
-    )
+def matrices_of(net: PixelCNN) -> list[BlockMatrices]:
+    """Returns the weights of the blocks in the form that a step reads."""
+    return [
+        BlockMatrices(
+            down=(block.down.left_matrix(), block.down.bias),
+            up=torch.cat((block.up.left_matrix(), block.up.bias[None])),
+        )
+        for block in net.blocks
+    ]
 
 
 def convolutions(net: PixelCNN) -> list[MaskedConv2d]:

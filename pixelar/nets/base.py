@@ -19,6 +19,7 @@ from pixelar.scan import Scan
 
 __all__ = [
     "Net",
+    "require_odd",
     "require_positive",
     "require_scan",
     "same_sites",
@@ -168,3 +169,15 @@ def require_positive(net: Net, **values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise ConfigError(f"net {type(net).__name__}: {name} must be at least 1; got {value}")
+
+
+def require_odd(net: Net, reason: str, **sizes: int) -> None:
+    """Raises PixelarError unless the kernels of a net, given by name, are odd and at least 3.
+
+    It may be called before the net's layers exist, which refuse an even size without naming it.
+    """
+    for name, size in sizes.items():
+        if size < 3 or size % 2 == 0:
+            raise ConfigError(
+                f"net {type(net).__name__}: {name} must be odd and at least 3, {reason}; got {size}"
+            )

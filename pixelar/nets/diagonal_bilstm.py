@@ -40,13 +40,13 @@ from torch import Tensor, nn
 
 from pixelar.common.graphs import outside_graphs
 from pixelar.common.modules import module_list
-from pixelar.errors import ConfigError
 from pixelar.layers.convlstm import GATES, cell
-from pixelar.layers.embedding import LabelEmbedding, PixelValues
+from pixelar.layers.embedding import LabelEmbedding
 from pixelar.layers.masked import MaskedConv2d
-from pixelar.layers.readout import Readout, colours_of
+from pixelar.layers.readout import Readout
 from pixelar.layers.shifted import shift_down
-from pixelar.nets.base import Net, require_positive, require_scan
+from pixelar.nets.base import require_odd
+from pixelar.nets.residual_stack import ResidualStack
 from pixelar.scan import Scan
 
 __all__ = ["DiagonalBiLSTM"]
@@ -120,7 +120,7 @@ class DiagonalLayer(nn.Module):
         return x + self.up(self.dropout(left + shift_down(right)))
 
 
-class DiagonalBiLSTM(Net):
+class DiagonalBiLSTM(ResidualStack):
     """LSTM layers along both diagonals; takes the scans `raster` and `subpixel`.
 
     Arguments:
@@ -138,8 +138,6 @@ class DiagonalBiLSTM(Net):
         torch.Size([5, 64, 17])
     """
 
-    embed: PixelValues
-
     def __init__(
         self,
         scan: Scan,
@@ -153,37 +151,22 @@ class DiagonalBiLSTM(Net):
         dropout: float = 0.0,
         classes: int = 0,
     ) -> None:
-        super().__init__(scan, levels, out_features, classes)
-        require_scan(self, ("raster", "subpixel"))
-        require_positive(self, width=width, depth=depth)
-        if first_kernel_size < 3 or first_kernel_size % 2 == 0:
-            raise ConfigError(
-                "net DiagonalBiLSTM: first_kernel_size must be odd and at least 3, to read the "
-                f"pixels beside and above; got {first_kernel_size}"
-            )
-        self.width, self.depth, self.dropout = width, depth, dropout
-        self.first_kernel_size, self.readout = first_kernel_size, tuple(readout)
-        self.colours = colours_of(scan)
-        self.embed = PixelValues(levels)
-        self.stem = MaskedConv2d(
-            scan.shape[0], 2 * width, (first_kernel_size,) * 2, "A", colours=self.colours
+        require_odd(
+            self, "to read the pixels beside and above", first_kernel_size=first_kernel_size
+        )
+        super().__init__(
+            scan, levels, out_features, width, depth, first_kernel_size, readout, dropout, classes
         )
         self.layers: Sequence[DiagonalLayer] = module_list(
             DiagonalLayer(width, self.colours, classes, dropout) for _ in range(depth)
         )
         self.out = Readout(scan, 2 * width, readout, out_features)
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.forward_head(self.forward_features(x, labels))
-
     def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         h = self.stem(self.pixels(x))  # (B, 2D, H, W + 1)
         for layer in self.layers:
             h = self.run(layer, h, labels)
         return h[..., :-1]
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        return self.out(features)  # (B, T, P)
 
     def pixels(self, x: Tensor) -> Tensor:
         """Returns the pixels' values with the extra column at the right, (B, C, R, W + 1)."""

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pixelar.common.modules import module_list
-from pixelar.layers.embedding import LabelEmbedding, PixelValues
+from pixelar.layers.embedding import LabelEmbedding
 from pixelar.layers.masked import MaskedConv2d
-from pixelar.layers.readout import Readout, colours_of
-from pixelar.nets.base import Net, require_positive, require_scan
+from pixelar.layers.readout import Readout
+from pixelar.nets.residual_stack import ResidualStack
 from pixelar.scan import Scan
 
 __all__ = ["PixelCNN"]
@@ -52,7 +52,7 @@ class Block(nn.Module):
         return h + self.up(self.dropout(inner.relu()))
 
 
-class PixelCNN(Net):
+class PixelCNN(ResidualStack):
     """Masked convolutions in residual blocks; takes the scans `raster` and `subpixel`.
 
     With `subpixel`, channels are divided by colour: B depends on G and R, G on R. With `raster`, a
@@ -75,8 +75,6 @@ class PixelCNN(Net):
         torch.Size([5, 192, 256])
     """
 
-    embed: PixelValues
-
     def __init__(
         self,
         scan: Scan,
@@ -91,33 +89,20 @@ class PixelCNN(Net):
         dropout: float = 0.0,
         classes: int = 0,
     ) -> None:
-        super().__init__(scan, levels, out_features, classes)
-        require_scan(self, ("raster", "subpixel"))
-        require_positive(self, width=width, depth=depth)
-        self.width, self.depth, self.dropout = width, depth, dropout
-        self.first_kernel_size, self.kernel_size = first_kernel_size, kernel_size
-        self.readout = tuple(readout)
-        self.colours = colours_of(scan)
-        self.embed = PixelValues(levels)
-        self.stem = MaskedConv2d(
-            scan.shape[0], 2 * width, (first_kernel_size,) * 2, "A", colours=self.colours
+        super().__init__(
+            scan, levels, out_features, width, depth, first_kernel_size, readout, dropout, classes
         )
+        self.kernel_size = kernel_size
         self.blocks: Sequence[Block] = module_list(
             Block(width, kernel_size, self.colours, classes, dropout) for _ in range(depth)
         )
         self.out = Readout(scan, 2 * width, readout, out_features)
-
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.forward_head(self.forward_features(x, labels))
 
     def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         h = self.stem(self.embed(x))  # (B, 2D, H, W)
         for block in self.blocks:
             h = self.run(block, h, labels)
         return h
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        return self.out(features)  # (B, T, P)
 
     def reach(self) -> int:
         """Returns the larger reach of the first layer, in its one row, and of a block, per row."""

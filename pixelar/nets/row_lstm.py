@@ -28,12 +28,12 @@ from torch import Tensor, nn
 
 from pixelar.common.graphs import outside_graphs
 from pixelar.common.modules import module_list
-from pixelar.errors import ConfigError
 from pixelar.layers.convlstm import GATES, cell
-from pixelar.layers.embedding import LabelEmbedding, PixelValues
+from pixelar.layers.embedding import LabelEmbedding
 from pixelar.layers.masked import MaskedConv2d
-from pixelar.layers.readout import Readout, colours_of
-from pixelar.nets.base import Net, require_positive, require_scan
+from pixelar.layers.readout import Readout
+from pixelar.nets.base import require_odd
+from pixelar.nets.residual_stack import ResidualStack
 from pixelar.scan import Scan
 
 __all__ = ["RowLSTM"]
@@ -98,7 +98,7 @@ class RowLayer(nn.Module):
         return self.state.weight.permute(2, 1, 0).flatten(0, 1)
 
 
-class RowLSTM(Net):
+class RowLSTM(ResidualStack):
     """LSTM layers from row to row; takes the scans `raster` and `subpixel`.
 
     Its context is a triangle above the pixel, and some columns to the left.
@@ -119,8 +119,6 @@ class RowLSTM(Net):
         torch.Size([5, 64, 17])
     """
 
-    embed: PixelValues
-
     def __init__(
         self,
         scan: Scan,
@@ -135,44 +133,27 @@ class RowLSTM(Net):
         dropout: float = 0.0,
         classes: int = 0,
     ) -> None:
-        super().__init__(scan, levels, out_features, classes)
-        require_scan(self, ("raster", "subpixel"))
-        require_positive(self, width=width, depth=depth)
-        for name, size in (
-            ("first_kernel_size", first_kernel_size),
-            ("kernel_size", kernel_size),
-        ):
-            if size < 3 or size % 2 == 0:
-                raise ConfigError(
-                    f"net RowLSTM: {name} must be odd and at least 3, to read the row above on "
-                    f"both sides; got {size}"
-                )
-        self.width, self.depth, self.dropout = width, depth, dropout
-        self.first_kernel_size, self.kernel_size = first_kernel_size, kernel_size
-        self.readout = tuple(readout)
-        self.colours = colours_of(scan)
-        channels, _, columns = scan.shape
-        self.embed = PixelValues(levels)
-        self.stem = MaskedConv2d(
-            channels, 2 * width, (first_kernel_size,) * 2, "A", colours=self.colours
+        require_odd(
+            self,
+            "to read the row above on both sides",
+            first_kernel_size=first_kernel_size,
+            kernel_size=kernel_size,
         )
+        super().__init__(
+            scan, levels, out_features, width, depth, first_kernel_size, readout, dropout, classes
+        )
+        self.kernel_size = kernel_size
         self.layers: Sequence[RowLayer] = module_list(
-            RowLayer(width, kernel_size, columns, self.colours, classes, dropout)
+            RowLayer(width, kernel_size, scan.shape[2], self.colours, classes, dropout)
             for _ in range(depth)
         )
         self.out = Readout(scan, 2 * width, readout, out_features)
-
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.forward_head(self.forward_features(x, labels))
 
     def forward_features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         h = self.stem(self.embed(x))  # (B, 2D, H, W)
         for layer in self.layers:
             h = self.run(layer, h, labels)
         return h
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        return self.out(features)  # (B, T, P)
 
     def reach(self) -> int:
         """Returns the larger reach of the first layer, in its one row, and of the state above."""
