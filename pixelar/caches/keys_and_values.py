@@ -5,13 +5,13 @@ some.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from pixelar.caches.base import Batched, Rows, StepsCache
-from pixelar.caches.transformer_blocks import FoldedBlock
+from pixelar.caches.transformer_blocks import Block, PostNormBlock, PreNormBlock
 from pixelar.layers.sparse_attention import SparseAttention
 from pixelar.nets.base import Net
 
@@ -141,27 +141,6 @@ class KeysAndValues(Batched):
         self._values[:, :, : self.filled] = v.transpose(1, 2)
 
 
-class AttentionBlock(Protocol):
-    """A block of a Transformer, as its net has it."""
-
-    @property
-    def attention(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        """Takes q, k and v (B, L, heads, ·) and returns the result of their attention."""
-        ...
-
-    def queries_keys_values(self, h: Tensor) -> Sequence[Tensor]:
-        """Returns q, k and v of positions (B, L, D), each with shape (B, L, heads, ·)."""
-        ...
-
-    def by_head(self, qkv: Tensor) -> Sequence[Tensor]:
-        """Divides (*, ·) into q, k and v, each with shape (*, heads, ·)."""
-        ...
-
-    def finish(self, h: Tensor, attended: Tensor) -> Tensor:
-        """Returns the block's output (B, L, D) from that of its heads (B, L, heads, ·)."""
-        ...
-
-
 @dataclass
 class BlockCache(Batched):
     """A block in a sampling pass.
@@ -174,8 +153,8 @@ class BlockCache(Batched):
 
     batch_axis: ClassVar = {"memory": 0}
 
-    block: AttentionBlock
-    folded: FoldedBlock
+    block: Block
+    folded: PreNormBlock | PostNormBlock
     memory: KeysAndValues
 
     def __call__(self, h: Tensor, look: Look) -> Tensor:

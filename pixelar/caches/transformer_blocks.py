@@ -8,7 +8,7 @@ A block's attention lies between its two methods, in which it differs from other
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +18,11 @@ from pixelar.caches.affine import Affine
 from pixelar.layers.axial import AxialBlock
 from pixelar.nets import image_transformer, imagegpt, sparse_transformer, transformer_xl
 
-__all__ = ["FoldedBlock", "PostNormBlock", "PreNormBlock", "normalize", "scaled_queries"]
+__all__ = ["Block", "PostNormBlock", "PreNormBlock", "normalize", "scaled_queries"]
 
 PreNorm: TypeAlias = imagegpt.Block | sparse_transformer.Block | AxialBlock
 PostNorm: TypeAlias = image_transformer.Block | transformer_xl.Block
+Block: TypeAlias = PreNorm | image_transformer.Block  # with attention to earlier positions alone
 
 
 def normalize(h: Tensor) -> Tensor:
@@ -34,18 +35,6 @@ def scaled_queries(qkv: Affine, queries: int, heads: int) -> Affine:
     scale = torch.ones_like(qkv.weight[0])
     scale[:queries] /= math.sqrt(queries // heads)
     return qkv.scaled(scale)
-
-
-class FoldedBlock(Protocol):
-    """A block, but for its attention."""
-
-    def queries_keys_values(self, h: Tensor) -> Tensor:
-        """Returns queries, divided by the root of their length, keys and values, (N, ·)."""
-        ...
-
-    def finish(self, h: Tensor, attended: Tensor) -> Tensor:
-        """Returns the block's output (N, D) from that of its heads, (N, D)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -89,9 +78,11 @@ class PreNormBlock:
         )
 
     def queries_keys_values(self, h: Tensor) -> Tensor:
+        """Returns queries, divided by the root of their length, keys and values, (N, ·)."""
         return self.qkv(self.normalize(h))
 
     def finish(self, h: Tensor, attended: Tensor) -> Tensor:
+        """Returns the block's output (N, D) from that of its heads, (N, D)."""
         h = self.project.added_to(h, attended)
         inner = F.silu(self.expand(self.normalize(h)), inplace=True)
         return self.contract.added_to(h, inner)
@@ -127,9 +118,11 @@ class PostNormBlock:
         )
 
     def queries_keys_values(self, h: Tensor) -> Tensor:
+        """Returns queries, divided by the root of their length, keys and values, (N, ·)."""
         return self.qkv(h)
 
     def finish(self, h: Tensor, attended: Tensor) -> Tensor:
+        """Returns the block's output (N, D) from that of its heads, (N, D)."""
         size = h.shape[1:]
         h = F.layer_norm(self.project.added_to(h, attended), size, *self.attention_norm)
         inner = self.expand(h).relu_()
