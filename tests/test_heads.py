@@ -22,7 +22,11 @@ SIZES = {
     "FactoredCategorical": [(2, 1), (5, 3), (256, 1), (1025, 2), (8192, 1)],
     "LogisticMixture": [(2, 1), (5, 3), (5, 10), (256, 1), (256, 3), (4096, 2), (65536, 1)],
 }
-CASES = [(name, *size) for name, sizes in SIZES.items() for size in sizes]
+CASES = [
+    pytest.param(name, *size, marks=[pytest.mark.full] if size[0] > 5000 else [])
+    for name, sizes in SIZES.items()
+    for size in sizes
+]
 SHARPNESS = [0.0, 1.0, 20.0, 1e4, 1e8]
 
 
@@ -241,6 +245,16 @@ def test_mixture_of_many_levels_is_exact_at_the_narrowest_and_in_the_tails(level
         for value in (found, slow)
     )
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["FactoredCategorical", "LogisticMixture"])
+def test_sixteen_bits_add_up_to_one_and_are_the_joint_probability(name: str) -> None:
+    head = make(name, 65536, 1)
+    params = torch.cat([sites(head, sharpness)[0][:1] for sharpness in SHARPNESS])
+    pmf = head.log_pmf(params, torch.empty(len(params), 0, dtype=torch.long))
+    torch.testing.assert_close(pmf.double().exp().sum(-1), torch.ones(len(params)).double())
+    x = torch.randint(65536, (len(params), 1))
+    torch.testing.assert_close(head.log_prob(params, x), pmf.gather(-1, x)[:, 0])
 
 
 @pytest.mark.parametrize("net", NETS)
