@@ -227,7 +227,9 @@ def test_bad_arguments_are_explained(model: PixelModel, images: ImageSet) -> Non
         evaluate(model, images, dtype=torch.int8)
     takes_any = zoo.tiny("LMConv", shape=(1, 8, 8), levels=17).float()
     for orders in ("random", "", 1, 0, -8, True, 2.0, None):
-        with pytest.raises(PixelarError, match="one, symmetries, or a whole number from 2, of ran"):
+        with pytest.raises(
+            PixelarError, match="one, symmetries, or the number of random orders, from 2"
+        ):
             evaluate(takes_any, images, orders=orders)  # type: ignore[arg-type]
     for orders in ("symmetries", 8):
         fixed = f"orders: {orders} needs a net that takes any order, .* PixelCNN is fixed; use ord"

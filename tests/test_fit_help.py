@@ -126,6 +126,7 @@ def test_a_run_is_called_as_its_config(arguments: list[str], name: str) -> None:
     assert found == name and len(located) == len(arguments)
 
 
+@pytest.mark.full
 def test_a_wheel_trains_by_name(here: Path) -> None:
     """From another folder, without the repository."""
     pytest.importorskip("hatchling", reason="hatchling, which builds wheels, is not installed")

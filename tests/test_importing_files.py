@@ -36,6 +36,7 @@ READ: dict[str, Callable[[State, Path], Any]] = {
 }
 
 
+@pytest.mark.exhaustive(1)
 @pytest.mark.parametrize("form", READ)
 @pytest.mark.parametrize("net", ["PixelCNN++", "ImageGPT"])
 def test_weights_are_read_however_they_are_wrapped(form: str, net: str, tmp_path: Path) -> None:

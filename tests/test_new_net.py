@@ -83,6 +83,7 @@ def run(tmp_path: Path, *command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.full
 def test_all_tests_over_nets_find_it(tmp_path: Path) -> None:
     tests = "-m pytest -p mine -p no:cacheprovider -q --full -k Mine"
     files = [f"tests/{name}" for name in sorted(GENERIC)]

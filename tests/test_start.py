@@ -71,6 +71,8 @@ QUANTIZED = (
     ("BitDepth", {"bits": 8}),
     ("Threshold", {"threshold": 100}),
     ("StochasticBinarisation", {"seed": 1}),
+    ("BitDepth", {"bits": 12, "depth": 12}),
+    ("Codes", {"levels": 9}),
     ("Palette", {"levels": 9, "seed": 0}),
 )
 

@@ -99,7 +99,8 @@ def read_facts(folder: Path) -> tuple[dict[str, Any], set[str]] | None:
         channels, height, width = model["image_shape"]
         quantizer, args = model["quantizer"]["name"], model["quantizer"]["args"]
         # as in the classes of pixelar.quantizers
-        unit = "token" if quantizer == "Palette" else "dim"
+        unit = {"Palette": "token", "Codes": "code"}.get(quantizer, "dim")
+        deep = quantizer == "BitDepth" and args["bits"] == args.get("depth", 8)
         dims = height * width * (1 if unit == "token" else channels)
         if not known or type(dims) is not int:
             return None
@@ -107,7 +108,7 @@ def read_facts(folder: Path) -> tuple[dict[str, Any], set[str]] | None:
         counts = {name: math.prod(tensor.shape) for name, tensor in tensors.items()}
         return {
             **model,
-            "lossless": quantizer == "Identity" or (quantizer == "BitDepth" and args["bits"] == 8),
+            "lossless": deep or quantizer in ("Identity", "Codes"),
             f"{unit}s": dims,
             "classes": (classes := model["net"]["args"]["classes"]),
             "class_names": None if called is None else [*check_names(called, classes)],

@@ -20,6 +20,7 @@ class Identity(Quantizer):
         high: The largest value; None for 255 with at most 256 levels, else 65535.
 
     Example:
+        >>> import torch
         >>> Identity(levels=17).encode(torch.tensor([0, 16, 255], dtype=torch.uint8))
         tensor([ 0,  1, 16])
         >>> Identity(levels=4096, high=4095).decode(torch.tensor([0, 4095]))  # 12 bits
