@@ -239,6 +239,7 @@ def test_choosing_a_region_takes_the_marks_away(user: User) -> None:
     assert not hatched(user.until("#complete-seen", (8, 8), lambda p: True))[:, :4].any()
 
 
+@pytest.mark.full
 def test_a_late_answer_does_not_undo_a_choice(user: User) -> None:
     """What the canvas told before a region was chosen is answered only after that."""
     page = user.page
@@ -480,6 +481,7 @@ def test_axe_finds_no_violation(browser: Any, demo: Server, look: dict[str, Any]
     assert not found, "\n".join(f"{key}: {html}" for key, html in found.items())
 
 
+@pytest.mark.full
 def test_the_api_page_opens(user: User) -> None:
     user.page.get_by_text("Use via API").click()
     user.wait(".api-docs", "/understand")
@@ -595,6 +597,7 @@ def test_a_file_is_dropped(user: User, empty: bool) -> None:
     user.until("#complete-seen", (8, 8), lambda p: (p[:4] == 255).all())
 
 
+@pytest.mark.full
 def test_a_file_that_is_no_picture_is_told(user: User, tmp_path: Path) -> None:
     page, sentence = user.page, "The picture cannot be read"
     bad, large, good = (tmp_path / name for name in ("text.png", "large.png", "white.png"))
