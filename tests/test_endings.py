@@ -106,7 +106,8 @@ def places(**options: Any) -> list[int]:  # noqa: ANN401
     return list(chain.from_iterable(batches))
 
 
-@pytest.mark.parametrize(("before", "after"), [pytest.param(4, 1, marks=pytest.mark.full), (2, 3)])
+@pytest.mark.full
+@pytest.mark.parametrize(("before", "after"), [(4, 1), (2, 3)])
 def test_another_accumulation_goes_on_with_the_next_images(before: int, after: int) -> None:
     """All steps are complete, the last is reached, and no image is left out or read twice."""
     option, changes = "--trainer.accumulate_grad_batches", {"trainer__callbacks": callback("Seen")}
