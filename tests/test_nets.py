@@ -453,3 +453,9 @@ def test_randomise_leaves_no_parameter_as_it_was() -> None:
     model = zoo.tiny("ImageGPT", classes=2)
     assert all(p.std() > 0 for p in model.parameters() if p.numel() > 1)
     assert isinstance(randomize(model), nn.Module)
+
+
+@pytest.mark.parametrize("net", ["ImageGPT", "AnyOrderGPT"])
+def test_no_images_are_a_batch_too(net: str) -> None:
+    model = zoo.tiny(net)
+    assert model(torch.zeros(0, *model.scan.shape, dtype=torch.long)).shape == (0,)
