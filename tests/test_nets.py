@@ -9,6 +9,7 @@ import torch.nn.functional as F
 import zoo
 from torch import Tensor, nn
 
+import pixelar
 from pixelar.caches import new_cache
 from pixelar.caches.base import Cache, RecomputeCache
 from pixelar.caches.wavenet import WaveNetCache
@@ -455,7 +456,14 @@ def test_randomise_leaves_no_parameter_as_it_was() -> None:
     assert isinstance(randomize(model), nn.Module)
 
 
-@pytest.mark.parametrize("net", ["ImageGPT", "AnyOrderGPT"])
+@pytest.mark.parametrize("net", NETS)
 def test_no_images_are_a_batch_too(net: str) -> None:
-    model = zoo.tiny(net)
-    assert model(torch.zeros(0, *model.scan.shape, dtype=torch.long)).shape == (0,)
+    model, known = zoo.tiny(net), torch.arange(5)[:, None].expand(5, 6) < 2
+    none = model.blank(0)
+    assert model(model.encode(none)).shape == (0,)
+    assert pixelar.bits_per_dim(model, none).shape == (0,)
+    assert pixelar.surprise_map(model, none).shape == (0, 5, 6)
+    assert pixelar.sample(model, 0).shape == none.shape
+    assert pixelar.complete(model, none, known).shape == none.shape
+    with pytest.raises(PixelarError, match="at least one image"):
+        pixelar.posterior(model, none, known)

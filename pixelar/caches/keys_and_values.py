@@ -132,7 +132,7 @@ class KeysAndValues(Batched):
         found = torch.bmm(scores.softmax(-1), look.read(self._values_by_head))
         if n > 1:
             found = found.unflatten(0, (-1, self.heads)).transpose(1, 2)
-        return found.reshape(positions, self.heads * found.shape[-1])
+        return found.reshape(positions, -1)
 
     def fill(self, k: Tensor, v: Tensor) -> None:
         """Takes in the first positions, with shapes (B, n, heads, ·)."""

@@ -134,6 +134,8 @@ class PixelModel(nn.Module):
         """Returns the same as `log_prob_sites`, without checks, so that nothing waits for a GPU:
         for symbols that come from `encode` and checked labels, all of them on the model's device.
         """
+        if not (writes_program() or len(x)):  # so that no net has to take a batch of no images
+            return torch.zeros(0, self.scan.sites, device=self.device)
         features, score = self._compiled or (self.net.forward_features, self.score)
         size = 4 * self.scan.sites * self.head.num_params
         h = features(x if seen is None else seen, labels)

@@ -64,8 +64,7 @@ class Block(nn.Module):
 
     def by_head(self, qkv: Tensor) -> tuple[Tensor, ...]:
         """Divides (*, 3D) into queries, keys and values, each with shape (*, heads, D / heads)."""
-        each = qkv.shape[-1] // (3 * self.heads)
-        return qkv.view(*qkv.shape[:-1], 3, self.heads, each).unbind(-3)
+        return qkv.view(*qkv.shape[:-1], 3, self.heads, -1).unbind(-3)
 
     def finish(self, h: Tensor, attended: Tensor) -> Tensor:
         """Returns the block's output (B, L, D) from that of its heads (B, L, heads, D / heads)."""

@@ -176,6 +176,8 @@ def stream_canvas(
 @torch.no_grad()
 def _run(canvas: Canvas, name: ScheduleName, progress: bool) -> Iterator[int]:
     """Draws a canvas, and yields after each step how many sites are final."""
+    if not len(canvas):
+        return
     schedule, model = SCHEDULES[name], canvas.model
     before = canvas.start if schedule.skips_known else 0
     total = model.scan.sites - before

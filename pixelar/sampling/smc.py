@@ -57,6 +57,8 @@ def follow(
     estimates cover only the known pixels so far. Closing the iterator stops the work.
     """
     _check_sizes(every, particles, populations, resample_below)
+    if not len(canvas):
+        raise DataError("particles complete at least one image; got none")
     model, given, start = canvas.model, canvas.given, canvas.start
     with evaluating(model):
         require_memory(model, len(given), populations, particles)
