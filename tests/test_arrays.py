@@ -185,6 +185,16 @@ def test_the_layout_of_medmnist_is_read(tmp_path: Path) -> None:
     assert data.classes == ["no", "yes"]
 
 
+def test_arrays_that_are_not_used_may_hold_anything(tmp_path: Path) -> None:
+    codes: dict[str, Any] = {
+        "images": np.zeros((9, 2, 2), np.int64),
+        "vectors": np.zeros((9, 3)),
+        "by": ["me"],
+    }
+    np.savez(tmp_path / "a.npz", **codes)
+    assert len(Arrays(path=str(tmp_path / "a.npz")).split("train")) == 7
+
+
 def test_labels_of_a_mapped_file_are_in_a_file_of_their_own(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((4, 2, 2), np.uint8))
     np.save(tmp_path / "b.npy", np.array([0, 2, 1, 2]))
@@ -200,7 +210,7 @@ def test_labels_of_a_mapped_file_are_in_a_file_of_their_own(tmp_path: Path) -> N
         ({"images": np.zeros((3, 4, 4, 4), np.uint8)}, {}, "give layout: NHWC .* or NCHW"),
         ({"images": np.zeros((3, 4), np.uint8)}, {}, r"shape \(3, 4\); images have three axes"),
         ({"images": np.zeros((3, 4, 4), np.uint8)}, {"layout": "NCHW"}, "does not fit layout NCHW"),
-        ({"images": np.zeros((3, 4, 4))}, {}, "holds float64, and only whole numbers"),
+        ({"images": np.zeros((3, 4, 4))}, {}, r"holds torch\.float64, and only whole numbers"),
         ({"image": np.zeros((3, 4, 4), np.uint8)}, {}, "did you mean 'image'"),
         (
             {"images": np.zeros((3, 4, 4), np.uint8), "labels": np.zeros((3, 2), np.uint8)},
@@ -212,6 +222,12 @@ def test_labels_of_a_mapped_file_are_in_a_file_of_their_own(tmp_path: Path) -> N
             {"classes": ["a", "b"]},
             "labels up to 5, but only 2 classes are named",
         ),
+        (
+            {"images": np.zeros((3, 4, 4), np.uint8), "kinds": np.array([0, 5, 1])},
+            {"labels": "kind"},
+            "labels: unknown 'kind'; did you mean 'kinds'",
+        ),
+        ({"images": np.array(["a"])}, {}, "is no array of numbers but an array of <U1"),
         ({"images": np.zeros((3, 4, 4), np.uint8)}, {"val": 0.7, "test": 0.7}, "at most 1; got"),
         ({"images": np.zeros((3, 4, 4), np.uint8)}, {"split_by": "ordr"}, "did you mean 'order'"),
     ],

@@ -16,7 +16,7 @@ from torch import Tensor
 from pixelar.cli.device import place
 from pixelar.common.files import replacing
 from pixelar.data import DATASETS, Arrays, Folder, ImageData
-from pixelar.data.array_files import SUFFIXES, read_arrays
+from pixelar.data.array_files import SUFFIXES, as_integers, read_arrays
 from pixelar.data.images import Resize, open_image, read_image
 from pixelar.data.listing import split_folders
 from pixelar.errors import ConfigError, DataError, PixelarError, StorageError, did_you_mean
@@ -141,7 +141,7 @@ def _read_grid(file: Path, model: PixelModel, *, fit: Resize) -> Tensor:
                 f"{values[0]} … {values[1]}; give .npy files"
             )
         return read_image(file, shape, resize=fit)
-    grid = read_arrays(file)["images"]
+    grid = as_integers(read_arrays(file)["images"], str(file))
     if grid.numel() != math.prod(shape) or tuple(grid.shape[-2:]) != shape[1:]:
         raise DataError(f"{file} has shape {tuple(grid.shape)}, and the model takes {shape}")
     return grid.reshape(shape)

@@ -45,7 +45,7 @@ COMMANDS = {
     # its options come from the classes that it builds
     "fit": Command("train a model: pixelar fit -c CONFIG", "fit_help:fit_or_help", None),
     "evaluate": Command(
-        "exact bits/dim (or bits/token) of a model on a data set, with its protocol",
+        "exact bits/dim (bits/token, bits/code) of a model on a data set, with its protocol",
         "evaluate:evaluate",
         options.add_evaluate,
     ),

@@ -16,19 +16,19 @@ from torch import Tensor
 from pixelar.common.arrays import as_grid
 from pixelar.errors import DataError
 
-__all__ = ["SUFFIXES", "Layout", "as_channels_first", "read_arrays"]
+__all__ = ["SUFFIXES", "Layout", "as_channels_first", "as_integers", "read_arrays"]
 
 Layout: TypeAlias = Literal["NHW", "NHWC", "NCHW"]
 
 SUFFIXES = (".npy", ".npz", ".pt")
 
 
-def read_arrays(path: Path) -> dict[str, Tensor]:
-    """Reads the arrays of a file by name; that of a .npy file, or of a .pt file with one tensor, is
-    called "images".
+def read_arrays(path: Path) -> dict[str, object]:
+    """Reads the arrays of a file by name, for `as_integers`; that of a .npy file, or of a .pt file
+    with one tensor, is called "images".
 
     Raises:
-        PixelarError: If the file is missing, damaged, or holds anything else.
+        PixelarError: If the file is missing, damaged, or would have to be unpickled.
     """
     if path.suffix not in SUFFIXES:
         raise DataError(f"{path}: arrays are read from {', '.join(SUFFIXES)} files")
@@ -47,34 +47,36 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} holds something else than arrays, or is damaged") from error
     named = found if isinstance(found, Mapping) else {"images": found}
-    return {str(name): _tensor(value, f"{path}, {name}") for name, value in named.items()}
+    return {str(name): value for name, value in named.items()}
 
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-def _tensor(value: object, name: str) -> Tensor:
-    """Returns an array as a tensor of integers, which shares its memory where it can."""
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind == "b":
-            value = value.astype(np.uint8)
-        if value.dtype.kind not in "iu":
-            raise DataError(
-                f"{name} holds {value.dtype}, and only whole numbers are modelled: scale and round "
-                "the values, or leave the array out of the file"
-            )
-        value = torch.from_numpy(value.astype(value.dtype.newbyteorder("="), copy=False))
+def as_integers(value: object, name: str) -> Tensor:
+    """Returns an array as a tensor of integers, which shares its memory where it can.
+
+    Arguments:
+        value: The array.
+        name: What messages call it.
+
+    Raises:
+        PixelarError: If it is no array, or its values are not whole numbers.
+    """
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        native = value.astype(value.dtype.newbyteorder("="), copy=False)
+        value = torch.from_numpy(native)
     if not isinstance(value, Tensor):
-        raise DataError(f"{name} is no array but {type(value).__name__}")
-    if value.dtype == torch.bool:
-        value = value.to(torch.uint8)
+        kind = (
+            f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+        )
+        raise DataError(f"{name} is no array of numbers but {kind}")
     if value.is_floating_point() or value.is_complex():
         raise DataError(
-            f"{name} holds {value.dtype}, and only whole numbers are modelled: scale and round the "
-            "values, or leave the tensor out of the file"
+            f"{name} holds {value.dtype}, and only whole numbers are modelled: scale and round them"
         )
-    return as_grid(value)
+    return as_grid(value.to(torch.uint8) if value.dtype == torch.bool else value)
 
 
 def as_channels_first(images: Tensor, layout: Layout | None, name: str) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pixelar.data.array_files import Layout, as_channels_first, read_arrays
+from pixelar.data.array_files import Layout, as_channels_first, as_integers, read_arrays
 from pixelar.data.base import SPLITS, ImageData, ImageSet, Split, holdout
 from pixelar.errors import DataError, did_you_mean
 
@@ -75,11 +75,16 @@ class Arrays(ImageData):
         if not named and images not in arrays:
             raise DataError(f"{path}: images: {did_you_mean(images, arrays)}")
         # by the prefix of their names
-        self._images = {
-            prefix: as_channels_first(arrays[prefix + images], layout, f"{path}, {prefix}{images}")
-            for prefix in named or [""]
-        }
-        self._labels = {prefix: arrays.get(prefix + labels) for prefix in self._images}
+        self._images, self._labels = dict[str, Tensor](), dict[str, Tensor | None]()
+        for prefix in named or [""]:
+            called = f"{path}, {prefix}{images}"
+            given = as_integers(arrays[prefix + images], called)
+            self._images[prefix] = as_channels_first(given, layout, called)
+            numbers = arrays.get(prefix + labels)
+            own = None if numbers is None else as_integers(numbers, f"{path}, {prefix}{labels}")
+            self._labels[prefix] = own
+        if labels != "labels" and not any(own is not None for own in self._labels.values()):
+            raise DataError(f"{path}: labels: {did_you_mean(labels, arrays)}")
         first = next(iter(self._images.values()))
         self.shape, self.dtype = (first.shape[1], first.shape[2], first.shape[3]), first.dtype
         self.classes = self._name_classes(classes)
