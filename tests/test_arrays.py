@@ -11,6 +11,7 @@ import zoo
 
 import pixelar
 from pixelar.cli import main
+from pixelar.cli.demo import open_models
 from pixelar.cli.draw import completions
 from pixelar.common.arrays import DTYPES
 from pixelar.data import Arrays, ImageSet
@@ -247,8 +248,9 @@ def test_files_that_hold_something_else_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "objects.npy", np.array([{}, []], object))
     torch.save({"images": [1, 2]}, tmp_path / "list.pt")
     for name in ("a.npz", "a.npy", "a.pt", "objects.npy", "list.pt", "missing.npy", "a.png"):
-        with pytest.raises(PixelarError, match=name):
+        with pytest.raises(PixelarError, match=name) as refused:
             Arrays(path=str(tmp_path / name))
+        assert "pickle" not in str(refused.value)  # no advice to trust the file
 
 
 def test_the_command_line_trains_and_scores_codes(
@@ -294,6 +296,12 @@ def test_completions_of_any_grid_are_shown(channels: int) -> None:
     assert picture.shape[2] == 5 * wide + 4
     shown = picture[:, 4:-4:32, 4 + wide :: 32][:, :2, : wide // 32]  # what is kept: the upper row
     assert (shown[:, 0] == 255).all() and (shown[0, 1] == 214).all()
+
+
+def test_the_demo_refuses_what_is_no_picture(tmp_path: Path) -> None:
+    pixelar.save(grid_model("PixelCNN", levels=64, shape=(1, 3, 4)), tmp_path / "codes")
+    with pytest.raises(PixelarError, match="takes the values 0 … 63; the demo shows pictures of 8"):
+        open_models([str(tmp_path / "codes")])
 
 
 def test_levels_of_sixteen_bits_train_as_a_mixture() -> None:

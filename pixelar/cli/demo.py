@@ -66,4 +66,9 @@ def open_models(
             raise ConfigError(
                 f"{name} takes {model.image_shape[0]} channels; the demo shows grey and RGB images"
             )
+        if model.quantizer.values != (0, 255):
+            least, most = model.quantizer.values
+            raise ConfigError(
+                f"{name} takes the values {least} … {most}; the demo shows pictures of 8 bits"
+            )
     return models

@@ -42,16 +42,13 @@ def read_arrays(path: Path) -> dict[str, object]:
         else:
             with np.load(path, allow_pickle=False) as archive:
                 found = dict(archive)
-    except (OSError, ValueError, EOFError, RuntimeError) as error:
-        raise DataError(f"{path} cannot be read: {_first_line(error)}") from error
-    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} holds something else than arrays, or is damaged") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    # whose messages advise to unpickle the file
+    except (ValueError, EOFError, RuntimeError, pickle.PickleError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is damaged, or holds something else than arrays") from error
     named = found if isinstance(found, Mapping) else {"images": found}
     return {str(name): value for name, value in named.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def as_integers(value: object, name: str) -> Tensor:
